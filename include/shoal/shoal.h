@@ -1,0 +1,16 @@
+/*
+ * Shoal: collective communication for jobs that gain and lose workers. This header includes the
+ * whole C ABI.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHOAL_SHOAL_H
+#define SHOAL_SHOAL_H
+
+#include <shoal/collectives.h>
+#include <shoal/comm.h>
+#include <shoal/status.h>
+#include <shoal/types.h>
+#include <shoal/version.h>
+
+#endif

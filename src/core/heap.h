@@ -1,0 +1,37 @@
+/*
+ * The shareable heap of a context: one memfd, mapped once, from which shoal_mem_alloc and the
+ * shared-memory transport take ranges. Peers map ranges of the same memfd by offset.
+ *
+ * The memfd is created sparse with a large size; pages exist once touched. Ranges are multiples of
+ * 4096 bytes and are zero when handed out.
+ *
+ * Threads  any; one mutex.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_CORE_HEAP_H
+#define SHL_CORE_HEAP_H
+
+#include "core/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct shl_heap;
+
+enum shoal_status shl_heap_create(struct shl_heap **heap);
+void shl_heap_destroy(struct shl_heap *heap);
+
+enum shoal_status shl_heap_alloc(struct shl_heap *heap, size_t bytes, void **pointer);
+/* Returns pages to the kernel. SHOAL_ERR_INVALID when `pointer` did not come from alloc. */
+enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer);
+
+/* Offset in the memfd of a range that lies inside one allocation; UINT64_MAX otherwise. Called for
+ * every operation: cheap. */
+uint64_t shl_heap_offset(const struct shl_heap *heap, const void *pointer, size_t bytes);
+void *shl_heap_at(const struct shl_heap *heap, uint64_t offset);
+int shl_heap_fd(const struct shl_heap *heap);
+uint64_t shl_heap_size(const struct shl_heap *heap); /* of the memfd */
+size_t shl_heap_in_use(const struct shl_heap *heap); /* allocations not yet freed */
+
+#endif
