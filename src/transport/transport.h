@@ -90,7 +90,11 @@ struct shl_xfer {
     uint64_t scratch[6];  /* the transport's */
 };
 
-/* Given by the engine at open; callbacks come only from inside transport calls. */
+/*
+ * Given by the engine at open; callbacks come only from inside transport calls. It outlives the
+ * transport, which keeps the pointer: epoch and incarnation are agreed at the rendezvous, after
+ * open and before attach, and are 0 until then.
+ */
 struct shl_transport_env {
     void *arg;
     const struct shl_config *config;
