@@ -6,6 +6,8 @@
 #ifndef SHL_CORE_LOG_H
 #define SHL_CORE_LOG_H
 
+#include "core/status.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,8 +18,10 @@ void shl_log(enum shl_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 bool shl_log_enabled(enum shl_log_level level);
 
-/* shl_log_configure - level, and path of the file (NULL or "": stderr). */
-void shl_log_configure(enum shl_log_level level, const char *path);
+/* shl_log_configure - level, and path of the file to append to (NULL or "": stderr), for the whole
+ * process. When the file cannot be opened nothing changes. The file stays open until exit, because
+ * another thread may be writing a line. */
+enum shoal_status shl_log_configure(enum shl_log_level level, const char *path);
 void shl_log_set_rank(uint32_t rank); /* prefix of later lines; process-wide, for humans only */
 
 #endif

@@ -29,6 +29,8 @@ struct shl_sys_mem {
                         const struct iovec *remote, unsigned long remotes, unsigned long flags);
     ssize_t (*vm_writev)(pid_t pid, const struct iovec *local, unsigned long locals,
                          const struct iovec *remote, unsigned long remotes, unsigned long flags);
+    int (*seal)(int fd, int seals);                  /* fcntl F_ADD_SEALS */
+    int (*punch)(int fd, off_t offset, off_t bytes); /* gives pages back; they read as zero */
 };
 
 struct shl_sys_time {
@@ -51,6 +53,7 @@ struct shl_sys_fd {
     int (*epoll_ctl)(int epfd, int op, int fd, void *event);            /* struct epoll_event */
     int (*epoll_wait)(int epfd, void *events, int max, int timeout_ms); /* struct epoll_event[] */
     int (*open)(const char *path, int flags, int mode);
+    int (*dup3)(int from, int to, int flags);
 };
 
 extern const struct shl_sys_mem *shl_mem;
