@@ -52,7 +52,11 @@ enum shoal_status shl_group_create(struct shl_transport *shm, const uint32_t *me
                                    struct shl_group **group);
 void shl_group_destroy(struct shl_group *group);
 
-/* Largest payload that fits in the slot's first cache lines without a second flag. */
+/* May this member post phases of `seq`? false while some member has not finished the operation that
+ * used these slots before (seq - SHL_GROUP_OPS). Cheap when the members keep pace. */
+bool shl_group_ready(struct shl_group *group, uint64_t seq);
+
+/* Publish. Only after shl_group_ready(seq); phases of one operation in ascending order. */
 void shl_group_post(struct shl_group *group, uint64_t seq, unsigned phase,
                     const struct shl_signature *signature, const void *payload, uint32_t bytes);
 
