@@ -1,4 +1,4 @@
-# Compiler settings and optional parts.
+# Compiler settings, shared by every target through the interface library shoal_options.
 set(CMAKE_C_STANDARD 11)
 set(CMAKE_C_EXTENSIONS ON) # GNU extensions of glibc: memfd, process_vm_readv
 set(CMAKE_C_STANDARD_REQUIRED ON)
@@ -6,11 +6,12 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 if(NOT CMAKE_BUILD_TYPE)
-  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Debug keeps assertions" FORCE)
 endif()
-option(SHOAL_TESTS "Build the tests (needs cmocka)" ON)
-option(SHOAL_WERROR "Treat warnings as errors" ON)
-set(SHOAL_SANITIZE "" CACHE STRING "address, undefined or thread")
+
+option(SHOAL_WERROR "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
+option(SHOAL_COVERAGE "Count executed lines and branches (gcov)" OFF)
+set(SHOAL_SANITIZE "" CACHE STRING "address, undefined or thread; several joined by commas")
 
 add_library(shoal_options INTERFACE)
 target_compile_definitions(shoal_options INTERFACE _GNU_SOURCE)
@@ -18,6 +19,16 @@ target_compile_options(shoal_options INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
   -fno-strict-aliasing $<$<BOOL:${SHOAL_WERROR}>:-Werror>)
 if(SHOAL_SANITIZE)
-  target_compile_options(shoal_options INTERFACE -fsanitize=${SHOAL_SANITIZE} -fno-omit-frame-pointer)
+  # The first finding ends the program, so that a test cannot pass over it.
+  target_compile_options(shoal_options INTERFACE
+    -fsanitize=${SHOAL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(shoal_options INTERFACE -fsanitize=${SHOAL_SANITIZE})
 endif()
+if(SHOAL_COVERAGE)
+  target_compile_options(shoal_options INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(shoal_options INTERFACE --coverage)
+endif()
+
+# While parts of the library are still being written it has undefined symbols; ON from the moment
+# that it links completely, and then this line goes.
+set(SHOAL_LINK_COMPLETE OFF)
