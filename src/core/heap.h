@@ -2,8 +2,10 @@
  * The shareable heap of a context: one memfd, mapped once, from which shoal_mem_alloc and the
  * shared-memory transport take ranges. Peers map ranges of the same memfd by offset.
  *
- * The memfd is created sparse with a large size; pages exist once touched. Ranges are multiples of
- * 4096 bytes and are zero when handed out.
+ * The memfd is created sparse, as large as the machine's memory where address space allows; pages
+ * exist once touched. Ranges are multiples of 4096 bytes (those of 2 MiB and more start at 2 MiB)
+ * and are zero when handed out. Sealed, it cannot shrink, so a peer that maps it is safe from
+ * SIGBUS whatever this process does.
  *
  * Threads  any; one mutex.
  *
@@ -23,11 +25,13 @@ enum shoal_status shl_heap_create(struct shl_heap **heap);
 void shl_heap_destroy(struct shl_heap *heap);
 
 enum shoal_status shl_heap_alloc(struct shl_heap *heap, size_t bytes, void **pointer);
-/* Returns pages to the kernel. SHOAL_ERR_INVALID when `pointer` did not come from alloc. */
+/* Returns pages to the kernel. SHOAL_ERR_INVALID when `pointer` did not come from alloc. NULL is
+ * legal. */
 enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer);
 
-/* Offset in the memfd of a range that lies inside one allocation; UINT64_MAX otherwise. Called for
- * every operation: cheap. */
+/* Offset in the memfd of a range that lies inside the heap; UINT64_MAX otherwise. Called for every
+ * operation, so it takes no lock and compares bounds only: a range that was freed or never handed
+ * out is still safe for peers to touch. */
 uint64_t shl_heap_offset(const struct shl_heap *heap, const void *pointer, size_t bytes);
 void *shl_heap_at(const struct shl_heap *heap, uint64_t offset);
 int shl_heap_fd(const struct shl_heap *heap);
