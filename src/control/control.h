@@ -24,6 +24,7 @@
 #ifndef SHL_CONTROL_CONTROL_H
 #define SHL_CONTROL_CONTROL_H
 
+#include "core/bytes.h"
 #include "core/config.h"
 #include "core/status.h"
 
@@ -40,15 +41,24 @@ enum shl_channel_kind {
     SHL_CHANNEL_FD_PASS = 4   /* over a Unix socket; index: the transport's */
 };
 
+#define SHL_CONTROL_ADDRESSES 8
+#define SHL_CONTROL_ADDRESS_TEXT 264   /* a host name of 253 bytes and a port */
+#define SHL_CONTROL_ADDRESS_BYTES 2600 /* an address on the wire is never larger */
+
 /* What a rank publishes at the rendezvous so that others can reach it. */
 struct shl_control_address {
-    char text[8]
-             [64]; /* numeric "addr:port" / "[addr]:port", best first; host names resolved late */
+    /* "addr:port" / "[addr]:port", best first; host names are resolved by the reader. */
+    char text[SHL_CONTROL_ADDRESSES][SHL_CONTROL_ADDRESS_TEXT];
     uint32_t count;
     char unix_name[108]; /* abstract socket name without the leading zero */
-    char host_id[96];    /* boot id, network namespace and UTS name: equal means "try local" */
+    char host_id[192];   /* boot id, network namespace and UTS name: equal means "try local" */
     uint64_t pid;
 };
+
+/* The form for blobs: put writes at most SHL_CONTROL_ADDRESS_BYTES; get fails on what put did not
+ * write, and *address is only filled on success. */
+void shl_control_address_put(struct shl_bytes *out, const struct shl_control_address *address);
+bool shl_control_address_get(struct shl_bytes *in, struct shl_control_address *address);
 
 struct shl_control_options {
     const struct shl_config *config;
@@ -61,7 +71,8 @@ struct shl_control_options {
     void *arg;
     void (*on_message)(void *arg, uint32_t origin, uint16_t type, const void *payload,
                        size_t bytes);
-    /* A rank is lost: told once, on every rank that can be reached, with the cause. */
+    /* A rank is lost: told once, on every rank that can be reached, with the cause. When the others
+     * have given up on this rank, `rank` is its own. A rank that said goodbye is not lost. */
     void (*on_lost)(void *arg, uint32_t rank, enum shoal_status status, const char *cause);
 };
 

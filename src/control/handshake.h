@@ -4,10 +4,12 @@
  *
  *   dialler  -> acceptor   HELLO   magic, version, kind, index, job hash, rank, incarnation, epoch,
  *                                  nonce_d
- *   acceptor -> dialler    PROOF   rank, nonce_a, HMAC(key, "acceptor" | all of the above)
+ *   acceptor -> dialler    PROOF   rank, version, nonce_a, HMAC(key, "acceptor" | all of the above)
  *   dialler  -> acceptor   PROOF   HMAC(key, "dialler" | all of the above)
  *
- * All three have fixed size. Nothing else is parsed before the peer's MAC has been verified, in
+ * All three have fixed size in every version of the protocol. A dialler of another version that
+ * names the right job is answered with a proof and no more, so that it can say which version it
+ * met. Nothing else is parsed before the peer's MAC has been verified, in
  * constant time; the role label in the MAC defeats reflection, the fresh nonces defeat replay. A
  * wrong peer gets no answer and the connection is closed. Without a secret the key is the job name:
  * it then protects against mistakes only. There is no encryption: an attacker on the path is not
@@ -43,6 +45,7 @@ struct shl_hello {
 
 struct shl_key {
     uint8_t bytes[32];
+    bool secret; /* derived from a secret, not from the job name alone */
 };
 
 /* Derived from the secret and the job name; of the job name alone when secret is NULL. */
@@ -62,8 +65,9 @@ struct shl_handshake {
     uint8_t in[SHL_HELLO_BYTES];
     size_t in_bytes, in_need;
     uint8_t out[SHL_HELLO_BYTES];
-    size_t out_bytes; /* to be sent; the caller sets it to 0 after sending */
-    char cause[160];  /* why it was refused; never sent to the peer */
+    size_t out_bytes;         /* to be sent; the caller sets it to 0 after sending */
+    enum shoal_status status; /* when refused: SHOAL_ERR_AUTH or SHOAL_ERR_VERSION */
+    char cause[160];          /* when refused: why; never sent to the peer */
 };
 
 /* The dialler fills `hello` except version and nonce. */
