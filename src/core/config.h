@@ -31,6 +31,12 @@ enum shl_config_type {
     SHL_CONFIG_SET     /* uint32_t bit mask of a comma list of names */
 };
 
+/* Where the effective value of a key came from. */
+struct shl_config_origin {
+    enum shl_config_source source;
+    uint32_t line; /* of the file; 0 for other sources */
+};
+
 /* One field a key; generated from config.def, e.g. `uint64_t timeout_ms;` for SHOAL_TIMEOUT_MS. */
 struct shl_config {
 #define SHL_CONFIG_FIELD_BOOL bool
@@ -47,21 +53,26 @@ struct shl_config {
 };
 
 struct shl_config_options {
-    const char *file; /* NULL: none */
-    const char *const *settings;
+    const char *file; /* NULL: SHOAL_CONFIG_FILE from settings or environment, else none */
+    const char *const *settings; /* "SHOAL_TIMEOUT_MS=5"; these win */
     size_t setting_count;
     char *const *environment; /* NULL: environ */
 };
 
 /*
  * shl_config_load - read all sources. An unknown SHOAL_* variable or key, or a value outside its
- * range, is SHOAL_ERR_CONFIG naming it, where it stands, and the nearest known key.
+ * range, is SHOAL_ERR_CONFIG naming it, where it stands, and the nearest known key. Not ours, and
+ * passed over: SHOAL_TEST_*, and the variables that Kubernetes makes for a service named shoal.
+ *
+ * options  may be NULL: environment only
+ * Owns     copies everything; freed by shl_config_free, which also takes a zeroed configuration
  */
 enum shoal_status shl_config_load(const struct shl_config_options *options,
                                   struct shl_config *config);
 void shl_config_free(struct shl_config *config);
 
-/* shl_config_print - call `line` for each key: name, effective value, source, one-line help. */
+/* shl_config_print - call `line` for each key: name, effective value, source, one-line help. Of a
+ * secret it says only "set" or "unset". */
 void shl_config_print(const struct shl_config *config,
                       void (*line)(void *arg, const char *key, const char *value,
                                    const char *source, const char *help),
