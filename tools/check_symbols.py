@@ -41,8 +41,8 @@ def main():
             wanted |= declared(header.read_text(encoding="utf-8"))
     command = ["nm", "--dynamic", "--defined-only", library]
     found = exported(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    problems = [f"exported, but not SHOAL_API in include/: {name}" for name in sorted(found - wanted)]
-    problems += [f"SHOAL_API, but not exported: {name}" for name in sorted(wanted - found)]
+    problems = [f"exported, but not declared SHOAL_API: {name}" for name in sorted(found - wanted)]
+    problems += [f"declared SHOAL_API, but not exported: {name}" for name in sorted(wanted - found)]
     if problems:
         sys.exit("\n".join(problems))
     print(f"{len(found)} functions declared and exported")
