@@ -1,17 +1,17 @@
 # Cross build for 64-bit Arm with Debian's compiler. Libraries come from a sysroot that
-# `tools/sysroot.sh DIRECTORY` unpacks; SHOAL_SYSROOT (environment or cache) names it. Programs
+# `tools/sysroot.sh DIRECTORY` unpacks; ARM64_SYSROOT in the environment names it. Programs
 # built for the target run under qemu-user.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 
-if(NOT SHOAL_SYSROOT AND DEFINED ENV{SHOAL_SYSROOT})
-  set(SHOAL_SYSROOT "$ENV{SHOAL_SYSROOT}")
+if(NOT SHOAL_SYSROOT AND DEFINED ENV{ARM64_SYSROOT})
+  set(SHOAL_SYSROOT "$ENV{ARM64_SYSROOT}")
 endif()
 set(SHOAL_SYSROOT "${SHOAL_SYSROOT}" CACHE PATH "arm64 libraries and headers")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES SHOAL_SYSROOT)
 if(NOT SHOAL_SYSROOT)
-  message(FATAL_ERROR "set SHOAL_SYSROOT to a folder made by tools/sysroot.sh")
+  message(FATAL_ERROR "set ARM64_SYSROOT to a folder made by tools/sysroot.sh")
 endif()
 
 set(CMAKE_SYSROOT "${SHOAL_SYSROOT}")
