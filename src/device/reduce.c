@@ -1,0 +1,85 @@
+/*
+ * Chooses the kernels for this CPU, and copies.
+ *
+ * Invariant: the choice depends on the CPU and the build only, so it is the same at every call and
+ * may be made by several threads at once.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "device/reduce.h"
+
+#include "device/reduce_isa.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+static bool cpu_has_baseline(void)
+{
+    return true;
+}
+
+static const struct {
+    const struct shl_reduce_isa *isa;
+    bool (*usable)(void);
+} isas[] = {
+    /* Best first. */
+    {&shl_reduce_isa_scalar, cpu_has_baseline},
+};
+
+static const struct shl_reduce_isa *isa_best(void)
+{
+    static _Atomic(const struct shl_reduce_isa *) chosen;
+    const struct shl_reduce_isa *isa = atomic_load_explicit(&chosen, memory_order_relaxed);
+
+    if (SHL_UNLIKELY(isa == NULL)) {
+        size_t i = 0;
+        while (!isas[i].usable())
+            i++;
+        isa = isas[i].isa;
+        atomic_store_explicit(&chosen, isa, memory_order_relaxed);
+    }
+    return isa;
+}
+
+static const struct shl_reducer *isa_reducer(const struct shl_reduce_isa *isa,
+                                             enum shoal_dtype dtype, enum shoal_op op)
+{
+    unsigned row = op == SHOAL_AVG ? SHOAL_SUM : (unsigned)op;
+
+    if ((unsigned)dtype >= SHOAL_DTYPE_COUNT || row >= SHL_REDUCE_OPS)
+        return NULL;
+    return &isa->reducers[dtype][row];
+}
+
+const struct shl_reducer *shl_reducer_get(enum shoal_dtype dtype, enum shoal_op op)
+{
+    return isa_reducer(isa_best(), dtype, op);
+}
+
+const struct shl_reducer *shl_reducer_get_isa(enum shoal_dtype dtype, enum shoal_op op,
+                                              const char *isa)
+{
+    for (size_t i = 0; i < sizeof(isas) / sizeof(isas[0]); i++)
+        if (strcmp(isas[i].isa->name, isa) == 0 && isas[i].usable())
+            return isa_reducer(isas[i].isa, dtype, op);
+    return NULL;
+}
+
+shl_scale_fn shl_reduce_scale_kernel(enum shoal_dtype dtype, bool exact_in_f32)
+{
+    return exact_in_f32 ? isa_best()->scale[dtype] : shl_reduce_isa_scalar.scale[dtype];
+}
+
+void shl_copy(void *out, const void *in, size_t bytes, bool nontemporal)
+{
+    const struct shl_reduce_isa *isa = isa_best();
+
+    if (out == in || bytes == 0)
+        return;
+    if (!nontemporal || isa->copy_stream == NULL) {
+        memcpy(out, in, bytes);
+        return;
+    }
+    isa->copy_stream(out, in, bytes);
+    isa->fence();
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# One lane of tools/test.sh: install what it needs, build, run its tests, leave JUnit files behind.
+# Any failure ends the lane with a status that is not zero.
+#
+# Usage: lanes.sh LANE RESULTS_FOLDER
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+lane=$1 results=$2
+nightly=${TEST_NIGHTLY:-0}
+# Addresses vary too much for the sanitizers' shadow memory on some kernels.
+steady=()
+if setarch --addr-no-randomize true 2>/dev/null; then steady=(setarch --addr-no-randomize); fi
+
+build() { # preset [cmake argument...]
+    local preset=$1
+    shift
+    cmake --preset "$preset" "$@"
+    cmake --build --preset "$preset" --parallel 2
+}
+
+run() { # preset [ctest argument...]
+    local preset=$1
+    shift
+    ctest --test-dir "build-$preset" --output-junit "$results/$preset.xml" --output-on-failure \
+        --test-output-size-passed 65536 --parallel 2 --no-tests=error "$@"
+}
+
+lane_checks() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
+    cmake --preset dev
+    cmake --build --preset dev --parallel 2 --target shoal
+    run dev --label-regex check
+}
+
+lane_gcc() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+    build dev
+    run dev --label-exclude 'check|python'
+}
+
+lane_clang() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}"
+    build clang
+    run clang --label-exclude 'check|python|slow'
+}
+
+sanitizer_lane() { # preset
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+    build "$1"
+    "${steady[@]}" ctest --test-dir "build-$1" --output-junit "$results/$1.xml" \
+        --output-on-failure --test-output-size-passed 65536 --parallel 2 --no-tests=error \
+        --label-exclude 'check|python|slow'
+}
+
+lane_asan() {
+    sanitizer_lane asan
+}
+
+lane_ubsan() {
+    sanitizer_lane ubsan
+}
+
+lane_tsan() {
+    sanitizer_lane tsan
+}
+
+lane_aarch64() {
+    need_packages "${BUILD_PACKAGES[@]}" "${CROSS_PACKAGES[@]}"
+    tools/sysroot.sh build-aarch64-sysroot
+    ARM64_SYSROOT=$PWD/build-aarch64-sysroot build aarch64
+    run aarch64 --label-regex unit --label-exclude slow
+}
+
+lane_fuzz() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}"
+    local seconds=5
+    [ "$nightly" = 0 ] || seconds=60
+    build fuzz -DSHOAL_FUZZ_SECONDS=$seconds
+    "${steady[@]}" ctest --test-dir build-fuzz --output-junit "$results/fuzz.xml" \
+        --output-on-failure --parallel 2 --no-tests=error --label-regex fuzz
+}
+
+lane_python() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}"
+    build release
+    run release --label-regex python
+}
+
+lane_valgrind() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${VALGRIND_PACKAGES[@]}"
+    build dev
+    run dev --label-regex valgrind
+}
+
+lane_coverage() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${COVERAGE_PACKAGES[@]}"
+    build coverage
+    find build-coverage -name '*.gcda' -delete
+    run coverage --label-exclude 'check|python|slow'
+    gcovr --root . --filter src/ --exclude-unreachable-branches --print-summary \
+        --txt "$results/coverage.txt" build-coverage
+}
+
+"lane_$lane"

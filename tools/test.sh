@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Builds Shoal in every way that it is supported and runs all tests. On a Debian 12 machine with a
+# compiler it installs the rest by itself.
+#
+# Usage: test.sh [--lane NAME]... [--nightly] [--list]
+#
+#   --lane NAME   only this lane; may be given several times
+#   --nightly     more seeds and longer fuzzing, and the coverage lane; no limit of time overall
+#   --list        print the lanes and their budgets in seconds
+#
+# Each lane has a budget of time and is a failure when it exceeds it. Logs are in build-logs/. The
+# last line is "N passed, N failed, N skipped"; the exit status is 0 only if nothing failed.
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+# Lane and budget in seconds on two cores, packages already installed.
+LANES=(checks:180 gcc:780 clang:480 asan:480 ubsan:420 tsan:540 aarch64:420 fuzz:240 python:240
+    valgrind:300)
+NIGHTLY_LANES=(coverage:900)
+TOTAL_SECONDS=3480 # all lanes together end within the hour
+INSTALL_SECONDS=420 # what a lane may use on top to install packages
+
+nightly=0
+wanted=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --lane) wanted+=("${2:?--lane needs a name}") && shift ;;
+    --nightly) nightly=1 ;;
+    --list) printf '%s\n' "${LANES[@]}" "${NIGHTLY_LANES[@]}" && exit 0 ;;
+    *) die "unknown option $1; see the head of $0" ;;
+    esac
+    shift
+done
+[ "$nightly" = 0 ] || LANES+=("${NIGHTLY_LANES[@]}")
+
+# Settings of the caller's would reach the library under test.
+for name in $(compgen -e SHOAL_ || true); do unset "$name"; done
+
+logs=$PWD/build-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+began=$SECONDS
+
+is_wanted() { # lane
+    [ "${#wanted[@]}" -gt 0 ] || return 0
+    case " ${wanted[*]} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+# Adds a lane's JUnit files to the totals. A lane that failed without a failed test (it did not
+# build, or ran out of time) counts as one failure.
+count_lane() { # lane status seconds
+    local lane=$1 status=$2 seconds=$3 files=() counts=(0 0 0) text="" note=""
+    mapfile -t files < <(find "$logs/$lane" -name '*.xml')
+    if [ "${#files[@]}" -gt 0 ]; then
+        text=$(python3 tools/junit_sum.py "${files[@]}")
+        read -r -a counts <<<"${text%%$'\n'*}"
+    fi
+    [ "$status" != 124 ] || note=", out of time"
+    if [ "$status" != 0 ] && [ "${counts[1]}" = 0 ]; then
+        counts[1]=1
+        tail -n 40 "$logs/$lane.log"
+    fi
+    passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
+    say "$lane: ${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped ($seconds s$note)"
+    [ -z "$text" ] || tail -n +2 <<<"$text" | sed 's/^/    /'
+}
+
+run_lane() { # lane budget number count
+    local lane=$1 budget=$2 start=$SECONDS status=0 left
+    left=$((TOTAL_SECONDS - (SECONDS - began)))
+    budget=$((budget + INSTALL_SECONDS))
+    [ "$nightly" = 1 ] && budget=$((budget * 4))
+    [ "$nightly" = 1 ] || [ "$budget" -le "$left" ] || budget=$left
+    say "[$3/$4] $lane (at most $budget s)"
+    mkdir -p "$logs/$lane"
+    if [ "$budget" -le 0 ]; then
+        say "no time left" >"$logs/$lane.log"
+        status=124
+    else
+        TEST_NIGHTLY=$nightly timeout --kill-after=10 "$budget" \
+            tools/lanes.sh "$lane" "$logs/$lane" >"$logs/$lane.log" 2>&1 </dev/null || status=$?
+    fi
+    count_lane "$lane" "$status" $((SECONDS - start))
+}
+
+chosen=()
+for entry in "${LANES[@]}"; do
+    if is_wanted "${entry%%:*}"; then chosen+=("$entry"); fi
+done
+[ "${#chosen[@]}" -gt 0 ] || die "no lane is called ${wanted[*]}; see --list"
+[ -n "$(command -v python3)" ] || need_packages python3
+
+number=0
+for entry in "${chosen[@]}"; do
+    number=$((number + 1))
+    run_lane "${entry%%:*}" "${entry##*:}" "$number" "${#chosen[@]}"
+done
+
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
