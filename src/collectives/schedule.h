@@ -6,19 +6,28 @@
  * element count, dtype and transport; offsets are in units that the executor resolves.
  *
  * Units. Data are divided into `blocks` (allreduce: as many as the algorithm wants, usually one a
- * rank; reduce-scatter and allgather: one a rank, in rank order; broadcast, reduce: 1) and every
- * block into `chunks` chunks. Unit u is chunk u % chunks of block u / chunks. A span is a run of
- * units of one buffer; neighbouring units are contiguous in memory, so a span is one range of
- * bytes. INPUT and OUTPUT have blocks * chunks units each, except that reduce-scatter's OUTPUT and
- * allgather's INPUT hold one block (units 0..chunks-1). SCRATCH has scratch_units units, each as
- * large as the largest unit. See shl_layout for element offsets.
+ * rank; broadcast and reduce: the same, often 1; reduce-scatter and allgather: one a rank, in rank
+ * order) and every block into `chunks` chunks. Unit u is chunk u % chunks of block u / chunks. A
+ * span is a run of units of one buffer; neighbouring units are contiguous in memory, so a span is
+ * one range of bytes. INPUT and OUTPUT have blocks * chunks units each, except that
+ * reduce-scatter's OUTPUT and allgather's INPUT hold one block (units 0..chunks-1). SCRATCH has
+ * scratch_units units, laid out like blocks that are never cut short. See shl_layout for element
+ * offsets.
+ *
+ * Lengths. Late units may be cut short or empty, so a span's length in elements follows from the
+ * units of the larger buffer that its data are, or will be part of: span.like names the first. For
+ * INPUT and OUTPUT it says nothing new; for SCRATCH it may be any unit with the same chunk number.
+ * All spans of a step, and both ends of a message, have the same like and count.
  *
  * Order. Steps wait for the steps they name (always earlier ones in the array) and may otherwise
- * run in any order; a builder must name every hazard (read after write, write after read, write
- * after write) on its spans. RECV_REDUCE combines src with the message into dst.
+ * run in any order. Every hazard on a step's spans (read after write, write after read, write
+ * after write; in place too) is among its deps: schedule_builder.c finds them. RECV_REDUCE combines
+ * src with the message into dst. INPUT is never written.
  *
  * Matching. The k-th SEND in array order to a peer matches the k-th RECV or RECV_REDUCE in array
- * order from that rank at the peer; both must have the same number of units.
+ * order from that rank at the peer.
+ *
+ * Unused buffers. Reduce touches OUTPUT only at the root, broadcast INPUT only there.
  *
  * In place. When the caller's buffers are the same, INPUT and OUTPUT alias (allgather: INPUT is
  * block `rank` of OUTPUT; reduce-scatter: OUTPUT is block `rank` of INPUT). Every schedule must be
@@ -60,6 +69,7 @@ enum shl_step_flags {
 struct shl_span {
     uint32_t first; /* unit */
     uint32_t count; /* units; 0: a zero-byte token */
+    uint32_t like;  /* unit of the larger buffer with whose data, so length, the span begins */
     uint8_t buffer; /* enum shl_buffer */
 };
 
@@ -90,6 +100,7 @@ struct shl_schedule {
 struct shl_host_map {
     uint32_t rank_count, host_count;
     const uint32_t *host_of;
+    const struct shl_host_index *index; /* rank_map.h; NULL: made anew by every build needing it */
 };
 
 /* What a builder is given. */
@@ -107,6 +118,7 @@ struct shl_algorithm {
     bool in_rank_order; /* combines strictly in rank order: legal for ops that do not commute */
     bool needs_hosts;   /* makes sense only with more than one host and more than one rank on one */
     uint32_t ranks_min, ranks_max; /* legal rank counts; max 0: any */
+    /* Never called for one rank: then the result is a copy of the input. */
     enum shoal_status (*build)(const struct shl_shape *shape, struct shl_builder *builder);
 };
 
@@ -114,6 +126,10 @@ struct shl_algorithm {
 size_t shl_algorithm_count(void);
 const struct shl_algorithm *shl_algorithm_at(size_t index);
 const struct shl_algorithm *shl_algorithm_find(enum shoal_collective collective, const char *name);
+
+/* shl_algorithm_legal - SHOAL_ERR_INVALID says why an algorithm does not suit these ranks. */
+enum shoal_status shl_algorithm_legal(const struct shl_algorithm *algorithm, uint32_t rank_count,
+                                      const struct shl_host_map *hosts);
 
 /* shl_schedule_build - build one rank's schedule. Allocates; freed by shl_schedule_free. */
 enum shoal_status shl_schedule_build(const struct shl_algorithm *algorithm,
@@ -136,6 +152,9 @@ struct shl_layout shl_layout_make(const struct shl_schedule *schedule, uint64_t 
 
 /* First element of unit u of a buffer; the end of the buffer for u = number of units. */
 uint64_t shl_layout_offset(const struct shl_layout *layout, enum shl_buffer buffer, uint32_t unit);
+
+/* Length of a span in elements; the same at both ends of a message. */
+uint64_t shl_layout_length(const struct shl_layout *layout, const struct shl_span *span);
 
 /* ---- selection ---------------------------------------------------------------------------- */
 
