@@ -7,10 +7,10 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/config_internal.h"
+#include "core/file.h"
 #include "core/sys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <yaml.h>
@@ -208,50 +208,25 @@ enum shoal_status shl_config_read_yaml(struct shl_config_loader *loader, const c
     return status;
 }
 
-static enum shoal_status read_all(int fd, const char *path, char *content, size_t *bytes)
+/* What correcting the path or the file cures, unlike a lack of descriptors. */
+static bool is_users_mistake(int error)
 {
-    size_t used = 0;
-    for (;;) {
-        ssize_t got = shl_fd->read(fd, content + used, FILE_MAX_BYTES + 1 - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return shl_fail_errno("read of configuration file %s", path);
-        if (got == 0)
-            break;
-        used += (size_t)got;
-        if (used > FILE_MAX_BYTES)
-            return shl_fail(SHOAL_ERR_CONFIG,
-                            "%s is larger than %u bytes; it is no file of settings", path,
-                            FILE_MAX_BYTES);
-    }
-    *bytes = used;
-    return SHOAL_OK;
+    return error == ENOENT || error == ENOTDIR || error == EACCES || error == EISDIR ||
+           error == EFBIG || error == EAGAIN || error == ELOOP || error == ENAMETOOLONG;
 }
 
 enum shoal_status shl_config_read_file(struct shl_config_loader *loader, const char *path)
 {
     size_t bytes = 0;
-    /* O_NONBLOCK: a path that names a pipe must not hang the process. */
-    int fd = shl_fd->open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == EACCES)) {
-        int saved = errno;
-        return shl_fail(SHOAL_ERR_CONFIG, "configuration file %s: %s; correct SHOAL_CONFIG_FILE",
-                        path, strerror(saved));
-    }
-    if (fd < 0)
-        return shl_fail_errno("open of configuration file %s", path);
-    enum shoal_status status = SHOAL_OK;
-    char *content = shl_mem->alloc(FILE_MAX_BYTES + 1);
-    if (!content) {
-        status = shl_fail(SHOAL_ERR_NOMEM, "no memory to read configuration file %s", path);
-        goto close_file;
-    }
-    status = read_all(fd, path, content, &bytes);
+    char *content = shl_mem->alloc(FILE_MAX_BYTES);
+    if (!content)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory to read configuration file %s", path);
+    enum shoal_status status = shl_file_read(path, content, FILE_MAX_BYTES, &bytes);
+    if (status == SHOAL_ERR_SYSTEM && is_users_mistake(errno))
+        status = shl_fail(SHOAL_ERR_CONFIG, "configuration file: %s; correct SHOAL_CONFIG_FILE",
+                          shl_error_text());
     if (status == SHOAL_OK)
         status = shl_config_read_yaml(loader, path, content, bytes);
     shl_mem->free(content);
-close_file:
-    shl_fd->close(fd);
     return status;
 }
