@@ -1,0 +1,36 @@
+/*
+ * The subcommands of the program `shoal`, and what they share.
+ *
+ * A subcommand is a line of shoal_tools.def and a file shoal_<name>.c with
+ * int shoal_tool_<name>(int argc, char **argv); argv[0] is the subcommand's name. It returns the
+ * exit status: 0, 1 for a failure, 2 for wrong usage.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHOAL_TOOLS_H
+#define SHOAL_TOOLS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#define SHOAL_EXIT_FAILURE 1
+#define SHOAL_EXIT_USAGE 2
+
+struct shoal_tool {
+    const char *name;
+    const char *help; /* one line, for `shoal --help` */
+    int (*main)(int argc, char **argv);
+};
+
+#define SHOAL_TOOL(name, help) int shoal_tool_##name(int argc, char **argv);
+#include "shoal_tools.def"
+#undef SHOAL_TOOL
+
+/* shoal_tool_colour - whether to write escapes: a terminal, and neither NO_COLOR nor TERM=dumb. */
+bool shoal_tool_colour(FILE *out);
+
+/* shoal_tool_error - "shoal info: text" on stderr. */
+void shoal_tool_error(const char *tool, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif
