@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The main job from a fresh checkout: install what is missing, build, show the allreduce table of
+# four local ranks, then train on handwritten digits with four processes.
+#
+# Usage: demo.sh
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+need_packages "${BUILD_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}" python3
+log=$PWD/build-logs/demo.log
+mkdir -p "${log%/*}"
+
+say "building (log: build-logs/demo.log)"
+{ cmake --preset release && cmake --build --preset release --parallel; } >"$log" 2>&1 || {
+    tail -n 40 "$log"
+    die "the build failed"
+}
+build=$PWD/build-release
+
+if [ -x "$build/bench/allreduce_bench" ]; then
+    say ""
+    say "allreduce, 4 local ranks, float32 sum:"
+    "$build/bench/allreduce_bench" --ranks 4 -b 8 -e 16M -f 8
+fi
+
+if [ -f python/shoal/examples/digits.py ]; then
+    say ""
+    say "training on handwritten digits, 1 process and then 4:"
+    PYTHONPATH=$PWD/python python3 -m shoal.examples.digits
+fi
