@@ -37,8 +37,10 @@ while [ $# -gt 0 ]; do
 done
 [ "$nightly" = 0 ] || LANES+=("${NIGHTLY_LANES[@]}")
 
-# Settings of the caller's would reach the library under test.
-for name in $(compgen -e SHOAL_ || true); do unset "$name"; done
+# Settings of the caller's would reach the library under test; SHOAL_TEST_* are for the tests.
+for name in $(compgen -e SHOAL_ || true); do
+    case $name in SHOAL_TEST_*) ;; *) unset "$name" ;; esac
+done
 
 logs=$PWD/build-logs
 rm -rf "$logs"

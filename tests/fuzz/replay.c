@@ -6,16 +6,12 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "fuzz/fuzz.h"
+
 #include <dirent.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #define INPUT_BYTES_MAX (1 << 20)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static int replay_file(const char *path)
 {
