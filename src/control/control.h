@@ -25,6 +25,7 @@
 #define SHL_CONTROL_CONTROL_H
 
 #include "core/bytes.h"
+#include "core/bytes.h"
 #include "core/config.h"
 #include "core/status.h"
 
@@ -59,6 +60,10 @@ struct shl_control_address {
  * write, and *address is only filled on success. */
 void shl_control_address_put(struct shl_bytes *out, const struct shl_control_address *address);
 bool shl_control_address_get(struct shl_bytes *in, struct shl_control_address *address);
+
+/* The address in wire form, for the rendezvous; get() fails the cursor on anything malformed. */
+void shl_control_address_put(struct shl_bytes *out, const struct shl_control_address *address);
+void shl_control_address_get(struct shl_bytes *in, struct shl_control_address *address);
 
 struct shl_control_options {
     const struct shl_config *config;
