@@ -1,0 +1,244 @@
+/*
+ * Communicators, requests and cached plans: the engine's objects.
+ *
+ * Invariant: `ops` lists every request that has a sequence number and is not complete, in order of
+ * that number; `active` of them have started, `queued` have not.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ENGINE_COMM_H
+#define SHL_ENGINE_COMM_H
+
+#include "device/reduce.h"
+#include "engine/engine.h"
+
+#define SHL_COMM_WINDOW SHL_GROUP_OPS /* operations of one communicator that run at a time */
+#define SHL_COMM_REQUESTS 32          /* allocated with the communicator; more on demand */
+#define SHL_COMM_PLANS 64             /* cached */
+#define SHL_COMM_USER_OPS 64
+
+enum shl_request_state {
+    SHL_REQUEST_QUEUED,   /* has its number, waits for the window */
+    SHL_REQUEST_GATHER,   /* group: waits for the others' phase 0 */
+    SHL_REQUEST_MOVE,     /* group: moves data directly */
+    SHL_REQUEST_SCHEDULE, /* executes a schedule */
+    SHL_REQUEST_STOPPED,  /* given up; waits for the verdict */
+    SHL_REQUEST_DONE
+};
+
+/* How a group operation moves its data; the same on every member. */
+enum shl_group_mode {
+    SHL_GROUP_INLINE, /* in the slots */
+    SHL_GROUP_DIRECT, /* through mappings of each other's buffers */
+    SHL_GROUP_PULL,   /* with process_vm_readv */
+    SHL_GROUP_STAGED  /* by a schedule over messages */
+};
+
+struct shl_group_run {
+    enum shl_group_mode mode;
+    unsigned phase;  /* waited for, or being worked on */
+    bool posted;     /* phase 0 is published */
+    uint32_t cursor; /* of shl_group_gathered */
+    uint32_t member; /* of the data movement */
+    uint64_t at;     /* its position, in elements */
+};
+
+struct shl_exec;
+
+struct shoal_request {
+    struct shl_list link; /* in comm->ops, or comm->free_requests */
+    struct shoal_comm *comm;
+    struct shoal_call call;
+    struct shl_signature signature;
+    uint64_t seq;
+    uint64_t start_ns; /* 0: nobody has looked at the clock for it yet */
+    uint64_t why_ns;   /* when to ask why, next */
+    unsigned why_count;
+    enum shl_request_state state;
+    enum shoal_status status;
+    bool detached;  /* destroy frees it on completion */
+    bool waited;    /* a blocked caller drives it */
+    bool disagrees; /* a message with another signature came */
+    struct shl_group_run group;
+    struct shl_exec *exec;
+    char *text; /* verdict, SHL_ENGINE_TEXT bytes; allocated with the request */
+};
+
+/* A schedule bound to a call shape, and instances of its execution. */
+struct shl_plan {
+    enum shoal_collective collective;
+    uint32_t root, elem_bytes;
+    uint64_t count;
+    bool commutes;
+    uint64_t used; /* for eviction */
+    struct shl_choice choice;
+    struct shl_schedule *schedule;
+    struct shl_layout layout;
+    struct shl_list idle; /* struct shl_exec.link */
+    uint32_t busy;        /* instances in use */
+    uint64_t bytes_sent, bytes_reduced;
+};
+
+struct shl_user_op {
+    shoal_reduce_fn function;
+    void *user;
+    bool commutes;
+};
+
+struct shoal_comm {
+    struct shl_list link; /* in engine->comms */
+    struct shl_engine *engine;
+    struct shl_world *world;       /* elastic/world.h; counted */
+    struct shoal_context *context; /* api/context.h */
+    uint32_t id, rank, size;
+    uint32_t *members; /* world rank by rank */
+    uint32_t *rank_of; /* rank by world rank; UINT32_MAX: no member */
+    struct shl_host_map hosts;
+    uint32_t *host_of;
+    uint64_t op_timeout_ms;
+
+    uint64_t next_seq;
+    struct shl_list ops;
+    uint32_t active, queued;
+    bool starting; /* in shl_comm_start_queued */
+    struct shl_list free_requests;
+
+    struct shl_group *group;  /* NULL: not all members share memory */
+    struct shl_group *joined; /* not enabled yet */
+    uint64_t slots_offset;
+    bool slots_reserved;
+    struct shl_transport *group_transport;
+    uint8_t *bounce; /* for pulls: bounce_bytes for each member */
+    size_t bounce_bytes;
+    const void **inputs; /* of the operation that moves, by member; NULL: pull from in_address */
+    void **outputs;
+    uint64_t *in_address, *out_address;
+    const void **piece_inputs; /* of one piece of it */
+    void **piece_outputs;
+    uint64_t stream_bytes; /* from here results bypass the cache */
+    uint64_t pull_bytes;   /* from here pulling beats staging */
+
+    struct shl_plan *plans[SHL_COMM_PLANS];
+    uint64_t plan_clock;
+    struct shl_user_op user_ops[SHL_COMM_USER_OPS];
+    uint32_t user_op_count;
+
+    uint64_t *told_seq; /* next operation of each rank, as it last told; why.c */
+    uint64_t told_ns, asked_ns;
+    struct shl_list incidents; /* incident.c */
+    enum shoal_status broken;  /* SHOAL_OK while usable */
+    char broken_text[SHL_ENGINE_TEXT];
+};
+
+/* ---- comm.c ------------------------------------------------------------------------------- */
+
+struct shl_comm_options {
+    uint32_t id;
+    const uint32_t *members; /* world ranks, in order */
+    uint32_t size, rank;
+    uint64_t op_timeout_ms;
+};
+
+enum shoal_status shl_comm_create(struct shl_engine *engine, const struct shl_comm_options *options,
+                                  struct shoal_comm **comm);
+/* Join the shared-memory group; collective in two steps: reserve, exchange the offset, join. */
+bool shl_comm_can_group(const struct shoal_comm *comm);
+enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset);
+enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *slots_offsets);
+/* Use the group, or leave it when a member could not join. The next operation goes by it. */
+void shl_comm_enable_group(struct shoal_comm *comm, bool enable);
+/* Hosts by rank, numbered by first appearance, once they are known. */
+void shl_comm_set_hosts(struct shoal_comm *comm, const uint32_t *host_of);
+void shl_comm_free(struct shoal_comm *comm); /* aborts what is left locally */
+struct shoal_comm *shl_comm_find(struct shl_engine *engine, uint32_t id);
+const struct shl_user_op *shl_comm_user_op(const struct shoal_comm *comm, uint32_t op);
+
+/* ---- request.c ---------------------------------------------------------------------------- */
+
+/* token */
+enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
+                                    struct shoal_request **request);
+void shl_request_complete(struct shoal_request *request, enum shoal_status status,
+                          const char *text);
+/* Stop touching buffers and peers' memory for it; then it waits for a verdict. */
+void shl_request_stop(struct shoal_request *request);
+void shl_request_free(struct shoal_request *request);
+struct shoal_request *shl_comm_request(struct shoal_comm *comm, uint64_t seq);
+void shl_comm_start_queued(struct shoal_comm *comm);
+uint64_t shl_call_count_total(const struct shoal_call *call, uint32_t size);
+void shl_signature_text(const struct shl_signature *signature, uint64_t seq, char *text,
+                        size_t text_bytes);
+
+/* ---- wait.c ------------------------------------------------------------------------------- */
+
+/* token: drive until complete; SHOAL_IN_PROGRESS when the time passed first. */
+enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t timeout_ns);
+
+/* Start, drive, and give up on all ranks when the time passes. Takes the token itself. */
+enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
+                                  uint64_t timeout_ns);
+
+/* How long a driver has found nothing to do, and how long it may go on. */
+struct shl_idle {
+    uint64_t timeout_ns;
+    uint64_t deadline_ns; /* 0: the clock has not been looked at yet */
+    uint32_t rounds;
+    uint64_t since_ns, checked_ns;
+};
+
+/* token: nothing happened: relax, yield or sleep. false when the time has passed. */
+bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle);
+void shl_idle_end(struct shl_idle *idle); /* something happened */
+
+/* ---- group.c ------------------------------------------------------------------------------ */
+
+/* token */
+unsigned shl_group_advance(struct shoal_request *request);
+const char *shl_group_mode_string(enum shl_group_mode mode);
+/* Would the call go through the group, and how? -1: no. Buffers NULL: ordinary. */
+int shl_group_mode_for(struct shoal_comm *comm, const struct shoal_call *call);
+
+/* ---- plan.c, exec.c ----------------------------------------------------------------------- */
+
+/* token */
+enum shoal_status shl_plan_get(struct shoal_comm *comm, const struct shoal_call *call,
+                               struct shl_plan **plan);
+void shl_plan_free(struct shl_plan *plan);
+enum shoal_status shl_exec_start(struct shoal_request *request);
+struct shl_exec *shl_exec_from_link(struct shl_list *link);
+void shl_exec_run(struct shl_exec *exec); /* start what is ready */
+void shl_exec_release(struct shl_exec *exec);
+void shl_exec_free(struct shl_exec *exec);
+
+/* ---- incident.c, why.c -------------------------------------------------------------------- */
+
+/* token: this rank wants operation `seq` given up. Floods its statement. */
+void shl_incident_raise(struct shoal_comm *comm, uint64_t seq, enum shoal_status kind,
+                        const char *reason);
+/* token: all outstanding operations of a communicator. */
+void shl_incident_raise_all(struct shoal_comm *comm, enum shoal_status kind, const char *reason);
+/* token: a statement came. */
+void shl_incident_mail(struct shl_engine *engine, const void *payload, size_t bytes);
+/* token: operation `seq` is about to start here: has it been given up already? True when so; the
+ * request is then stopped or complete. */
+bool shl_incident_meets(struct shoal_request *request);
+/* token: a world rank is lost. */
+void shl_incident_lost(struct shl_engine *engine, uint32_t world_rank);
+void shl_incident_seen(struct shl_engine *engine, uint32_t peer, const struct shl_tag *tag,
+                       const struct shl_signature *signature);
+/* token: raise what shl_incident_seen found. */
+void shl_incident_raise_seen(struct shl_engine *engine);
+bool shl_incident_wanted(struct shl_engine *engine, const struct shl_tag *tag);
+void shl_incident_free_all(struct shoal_comm *comm);
+/* token: a communicator was created: read statements that came before it. */
+void shl_incident_adopt_orphans(struct shl_engine *engine);
+void shl_incident_check_deadlines(struct shl_engine *engine, uint64_t now_ns);
+/* Is there one without a verdict? */
+bool shl_engine_has_incident(const struct shl_engine *engine);
+
+void shl_why_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes);
+/* token: `request` has waited long: find out for whom and log it. */
+void shl_why_ask(struct shoal_request *request, uint64_t now_ns);
+void shl_why_text(struct shoal_comm *comm, char *text, size_t text_bytes);
+
+#endif

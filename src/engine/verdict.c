@@ -1,0 +1,165 @@
+/*
+ * Turning statements into one status and one line. Path: from incident.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "engine/verdict.h"
+
+#include "engine/comm.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define GROUPS_MAX 3 /* different calls that the text spells out */
+
+struct text {
+    char *at;
+    size_t left;
+};
+
+static void add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(text->at, text->left, format, args);
+    va_end(args);
+    if (used < 0)
+        return;
+    size_t step = (size_t)used < text->left ? (size_t)used : text->left - 1;
+    text->at += step;
+    text->left -= step;
+}
+
+enum choice { LOST, NOT_CALLED, SAME_CALL };
+
+static bool chosen(const struct shl_statement *statement, enum choice choice,
+                   const struct shl_signature *signature)
+{
+    switch (choice) {
+    case LOST:
+        return statement->lost;
+    case NOT_CALLED:
+        return !statement->lost && !statement->called;
+    default:
+        return statement->called && shl_signature_equal(&statement->signature, signature);
+    }
+}
+
+/* "rank 3" or "ranks 0, 2-5"; returns how many. */
+static uint32_t add_ranks(struct text *text, const struct shl_statement *statements, uint32_t count,
+                          enum choice choice, const struct shl_signature *signature)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++)
+        found += chosen(&statements[i], choice, signature);
+    if (found == 0)
+        return 0;
+    add(text, found == 1 ? "rank " : "ranks ");
+    bool first = true;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!chosen(&statements[i], choice, signature))
+            continue;
+        uint32_t end = i;
+        while (end + 1 < count && chosen(&statements[end + 1], choice, signature))
+            end++;
+        add(text, first ? "%u" : ", %u", i);
+        if (end > i)
+            add(text, end == i + 1 ? ", %u" : "-%u", end);
+        first = false;
+        i = end;
+    }
+    return found;
+}
+
+static const struct shl_statement *first_called(const struct shl_statement *statements,
+                                                uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (statements[i].called)
+            return &statements[i];
+    return NULL;
+}
+
+/* Is this the first statement with its signature? */
+static bool opens_group(const struct shl_statement *statements, uint32_t at)
+{
+    if (!statements[at].called)
+        return false;
+    for (uint32_t i = 0; i < at; i++)
+        if (chosen(&statements[i], SAME_CALL, &statements[at].signature))
+            return false;
+    return true;
+}
+
+static bool disagree(const struct shl_statement *statements, uint32_t count)
+{
+    const struct shl_statement *first = first_called(statements, count);
+    for (uint32_t i = 0; first && i < count; i++)
+        if (statements[i].called &&
+            !shl_signature_equal(&statements[i].signature, &first->signature))
+            return true;
+    return false;
+}
+
+static void tell_calls(struct text *text, uint64_t seq, const struct shl_statement *statements,
+                       uint32_t count)
+{
+    char call[128];
+    uint32_t groups = 0;
+    add(text, "ranks disagree on operation #%llu: ", (unsigned long long)seq);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!opens_group(statements, i))
+            continue;
+        if (++groups > GROUPS_MAX)
+            continue;
+        shl_signature_text(&statements[i].signature, seq, call, sizeof(call));
+        add(text, groups == 1 ? "" : "; ");
+        add_ranks(text, statements, count, SAME_CALL, &statements[i].signature);
+        add(text, " called %s", call);
+    }
+    if (groups > GROUPS_MAX)
+        add(text, "; and %u other calls", groups - GROUPS_MAX);
+}
+
+static void tell_absent(struct text *text, uint64_t seq, const struct shl_statement *statements,
+                        uint32_t count)
+{
+    const struct shl_statement *first = first_called(statements, count);
+    struct text before = *text;
+    char call[128];
+    add(text, "; ");
+    if (add_ranks(text, statements, count, NOT_CALLED, NULL) == 0) {
+        *text = before;
+        *text->at = '\0';
+        return;
+    }
+    if (first)
+        shl_signature_text(&first->signature, seq, call, sizeof(call));
+    else
+        snprintf(call, sizeof(call), "operation #%llu", (unsigned long long)seq);
+    add(text, " had not called %s", call);
+}
+
+enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statements, uint32_t count,
+                              const char *reason, char *text_out, size_t text_bytes)
+{
+    struct text text = {text_out, text_bytes};
+    uint32_t raiser = 0;
+    if (add_ranks(&text, statements, count, LOST, NULL) > 0) {
+        add(&text, " lost: %s", reason);
+        return SHOAL_ERR_PEER;
+    }
+    if (disagree(statements, count)) {
+        tell_calls(&text, seq, statements, count);
+        return SHOAL_ERR_MISMATCH;
+    }
+    while (raiser < count && statements[raiser].raised == SHOAL_OK)
+        raiser++;
+    enum shoal_status status = raiser < count ? statements[raiser].raised : SHOAL_ERR_ABORTED;
+    add(&text, "rank %u gave up operation #%llu: %s", raiser < count ? raiser : 0,
+        (unsigned long long)seq, reason);
+    tell_absent(&text, seq, statements, count);
+    return status;
+}

@@ -1,0 +1,159 @@
+/*
+ * Waiting: whoever waits drives. Spin for some tens of microseconds, then sleep on descriptors.
+ *
+ * Invariant: no loop here runs without looking at its deadline, or without letting another thread
+ * have the token.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "engine/comm.h"
+
+#include <stdio.h>
+
+#define FAST_ROUNDS 64    /* looks at one group operation between looks at everything else */
+#define CLOCK_ROUNDS 16   /* empty polls between looks at the clock */
+#define BUSY_ROUNDS 256   /* polls between looks at the clock while things happen */
+#define CHECK_NS 10000000 /* between looks at incidents and long waits */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Long waits ask who is missing; overdue incidents end. */
+static void look_after(struct shl_engine *engine, uint64_t now_ns)
+{
+    const uint64_t why_ns = engine->config->why_after_ms * 1000000;
+    struct shl_list *c, *c_next;
+    shl_incident_check_deadlines(engine, now_ns);
+    SHL_LIST_FOR_EACH(c, c_next, &engine->comms)
+    {
+        struct shoal_comm *comm = SHL_CONTAINER_OF(c, struct shoal_comm, link);
+        if (comm->active == 0)
+            continue;
+        struct shoal_request *oldest = SHL_CONTAINER_OF(comm->ops.next, struct shoal_request, link);
+        if (oldest->start_ns == 0) {
+            oldest->start_ns = now_ns;
+            oldest->why_ns = now_ns + why_ns;
+        } else if (oldest->state != SHL_REQUEST_STOPPED && now_ns >= oldest->why_ns)
+            shl_why_ask(oldest, now_ns);
+    }
+}
+
+/* The first look at the clock fixes the deadline: an operation that finishes at once never looks.
+ */
+static bool in_time(struct shl_idle *idle, uint64_t now_ns)
+{
+    if (idle->deadline_ns == 0)
+        idle->deadline_ns =
+            now_ns + idle->timeout_ns < now_ns ? UINT64_MAX : now_ns + idle->timeout_ns;
+    return now_ns < idle->deadline_ns;
+}
+
+bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle)
+{
+    if (engine->oversubscribed)
+        shl_time->yield();
+    else
+        relax();
+    if (++idle->rounds % CLOCK_ROUNDS != 0)
+        return true;
+    uint64_t now_ns = shl_now_ns();
+    if (idle->since_ns == 0)
+        idle->since_ns = now_ns;
+    if (now_ns - idle->checked_ns >= CHECK_NS) {
+        idle->checked_ns = now_ns;
+        look_after(engine, now_ns);
+    }
+    if (!in_time(idle, now_ns))
+        return false;
+    if (now_ns - idle->since_ns >= engine->config->spin_us * 1000)
+        shl_engine_sleep(engine, idle->deadline_ns);
+    return true;
+}
+
+void shl_idle_end(struct shl_idle *idle)
+{
+    idle->rounds = 0;
+    idle->since_ns = 0;
+}
+
+static bool spin_group(struct shoal_request *request)
+{
+    for (unsigned i = 0; i < FAST_ROUNDS && request->status == SHOAL_IN_PROGRESS; i++) {
+        if (request->state != SHL_REQUEST_GATHER && request->state != SHL_REQUEST_MOVE)
+            break;
+        if (shl_group_advance(request) == 0) {
+            if (request->comm->engine->oversubscribed)
+                break;
+            relax();
+        }
+    }
+    return request->status != SHOAL_IN_PROGRESS;
+}
+
+enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t timeout_ns)
+{
+    struct shl_engine *engine = request->comm->engine;
+    struct shl_idle idle = {.timeout_ns = timeout_ns};
+    unsigned polls = 0;
+    bool counted = !request->waited && request->status == SHOAL_IN_PROGRESS;
+    if (counted) {
+        request->waited = true;
+        engine->waited++;
+    }
+    while (request->status == SHOAL_IN_PROGRESS) {
+        if (spin_group(request))
+            break;
+        unsigned events = shl_engine_poll(engine);
+        if (request->status != SHOAL_IN_PROGRESS)
+            break;
+        if (events != 0)
+            shl_idle_end(&idle);
+        else if (!shl_idle_step(engine, &idle))
+            break;
+        /* A steady trickle of events must not outlast the deadline either. */
+        if (++polls % BUSY_ROUNDS == 0 && !in_time(&idle, shl_now_ns()))
+            break;
+        shl_token_offer(engine);
+    }
+    if (counted && request->waited) {
+        request->waited = false;
+        engine->waited--;
+    }
+    return request->status;
+}
+
+static enum shoal_status give_up(struct shoal_request *request, uint64_t timeout_ns)
+{
+    char reason[64];
+    snprintf(reason, sizeof(reason), "it was not done within %llu ms",
+             (unsigned long long)(timeout_ns / 1000000));
+    shl_incident_raise(request->comm, request->seq, SHOAL_ERR_TIMEOUT, reason);
+    /* The incident has its own deadline, so this ends. */
+    return shl_request_drive(request, UINT64_MAX);
+}
+
+enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
+                                  uint64_t timeout_ns)
+{
+    struct shl_engine *engine = comm->engine;
+    struct shoal_request *request;
+    shl_token_take(engine);
+    enum shoal_status status = shl_request_start(comm, call, &request);
+    if (SHL_LIKELY(status == SHOAL_OK)) {
+        status = shl_request_drive(request, timeout_ns);
+        if (SHL_UNLIKELY(status == SHOAL_IN_PROGRESS))
+            status = give_up(request, timeout_ns);
+        if (SHL_UNLIKELY(status < 0))
+            shl_fail(status, "%s", request->text);
+        shl_request_free(request);
+    }
+    shl_token_give(engine);
+    return status;
+}

@@ -1,0 +1,128 @@
+/*
+ * Why does it not finish? Names the ranks that have not called the oldest operation.
+ *
+ * In a shared-memory group that is seen directly. Elsewhere the waiting rank floods a question and
+ * every rank floods how far it is; a question that somebody else just asked is not repeated.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/bytes.h"
+#include "core/log.h"
+#include "core/sys.h"
+#include "engine/comm.h"
+
+#include <stdio.h>
+
+#define ANSWER_NS 100000000 /* time for answers to come in before the line is logged */
+#define REPEAT_NS 300000000 /* answers younger than this are not asked for again */
+
+static void flood(struct shoal_comm *comm, uint16_t type)
+{
+    uint8_t data[32];
+    struct shl_bytes out = shl_bytes_writer(data, sizeof(data));
+    shl_bytes_put_u32(&out, comm->id);
+    shl_bytes_put_u32(&out, comm->rank);
+    shl_bytes_put_u64(&out, comm->next_seq);
+    (void)comm->engine->bus.flood(comm->engine->bus.arg, type, data, out.at);
+}
+
+void shl_why_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes)
+{
+    struct shl_bytes in = shl_bytes_reader(payload, bytes);
+    uint32_t id = shl_bytes_get_u32(&in);
+    uint32_t rank = shl_bytes_get_u32(&in);
+    uint64_t next_seq = shl_bytes_get_u64(&in);
+    struct shoal_comm *comm = shl_comm_find(engine, id);
+    if (in.failed || !comm || rank >= comm->size)
+        return;
+    uint64_t now_ns = shl_now_ns();
+    if (type == SHL_MAIL_WHY_TELL) {
+        comm->told_seq[rank] = next_seq;
+        return;
+    }
+    comm->asked_ns = now_ns;
+    if (now_ns - comm->told_ns < REPEAT_NS)
+        return;
+    comm->told_ns = now_ns;
+    flood(comm, SHL_MAIL_WHY_TELL);
+}
+
+/* Has this member called `request`'s operation, as far as is known here? */
+static bool has_called(const struct shoal_request *request, uint32_t rank)
+{
+    struct shoal_comm *comm = request->comm;
+    struct shl_group_peek peek;
+    if (rank == comm->rank)
+        return true;
+    if (comm->group)
+        return shl_group_peek(comm->group, rank, request->seq, 0, &peek) ||
+               request->group.phase > 0 || request->state == SHL_REQUEST_SCHEDULE;
+    return comm->told_seq[rank] > request->seq;
+}
+
+static size_t list_absent(const struct shoal_request *request, char *text, size_t text_bytes)
+{
+    const struct shoal_comm *comm = request->comm;
+    uint32_t absent = 0;
+    size_t at = 0;
+    for (uint32_t i = 0; i < comm->size; i++)
+        absent += !has_called(request, i);
+    if (absent == 0)
+        return 0;
+    at += (size_t)snprintf(text, text_bytes, absent == 1 ? "rank " : "ranks ");
+    uint32_t shown = 0;
+    for (uint32_t i = 0; i < comm->size && at < text_bytes; i++) {
+        if (has_called(request, i))
+            continue;
+        if (shown == 16) {
+            at += (size_t)snprintf(text + at, text_bytes - at, ", ...");
+            break;
+        }
+        at += (size_t)snprintf(text + at, text_bytes - at, shown++ ? ", %u" : "%u", i);
+    }
+    return at < text_bytes ? at : text_bytes - 1;
+}
+
+static void describe(const struct shoal_request *request, uint64_t now_ns, char *text,
+                     size_t text_bytes)
+{
+    const struct shoal_comm *comm = request->comm;
+    char call[128], absent[192];
+    double seconds = request->start_ns ? (double)(now_ns - request->start_ns) * 1e-9 : 0;
+    shl_signature_text(&request->signature, request->seq, call, sizeof(call));
+    bool known = comm->group || comm->told_seq[comm->rank] != 0;
+    if (known && list_absent(request, absent, sizeof(absent)) > 0)
+        snprintf(text, text_bytes, "%s waits for %s, which has not called it, for %.1f s", call,
+                 absent, seconds);
+    else
+        snprintf(text, text_bytes, "%s is under way for %.1f s%s", call, seconds,
+                 known ? "; every rank has called it" : "");
+}
+
+void shl_why_ask(struct shoal_request *request, uint64_t now_ns)
+{
+    struct shoal_comm *comm = request->comm;
+    const uint64_t why_ns = comm->engine->config->why_after_ms * 1000000;
+    if (request->why_count++ % 2 == 0) {
+        if (!comm->group && now_ns - comm->asked_ns >= REPEAT_NS)
+            flood(comm, SHL_MAIL_WHY_ASK);
+        request->why_ns = now_ns + ANSWER_NS; /* look again when answers are here */
+        return;
+    }
+    char text[SHL_ENGINE_TEXT];
+    describe(request, now_ns, text, sizeof(text));
+    shl_log(SHL_LOG_WARN, "%s", text);
+    /* Again, but ever more rarely. */
+    request->why_ns = now_ns + (uint64_t)request->why_count * why_ns;
+}
+
+void shl_why_text(struct shoal_comm *comm, char *text, size_t text_bytes)
+{
+    if (shl_list_empty(&comm->ops)) {
+        snprintf(text, text_bytes, "no operation is outstanding; %llu are done",
+                 (unsigned long long)comm->next_seq - 1);
+        return;
+    }
+    describe(SHL_CONTAINER_OF(comm->ops.next, struct shoal_request, link), shl_now_ns(), text,
+             text_bytes);
+}
