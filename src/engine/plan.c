@@ -107,7 +107,7 @@ enum shoal_status shl_plan_get(struct shoal_comm *comm, const struct shoal_call 
     }
     /* At most SHL_COMM_WINDOW plans are busy, so there is always a victim. */
     SHL_ASSERT(victim < SHL_COMM_PLANS);
-    struct shl_plan *plan;
+    struct shl_plan *plan = NULL;
     SHL_TRY(make(comm, call, commutes, &plan));
     if (comm->plans[victim])
         shl_plan_free(comm->plans[victim]);
