@@ -31,6 +31,11 @@ struct shl_sim_port {
     struct shl_list inbox;
 };
 
+struct sim_pool {
+    struct shl_list idle;
+    size_t made;
+};
+
 struct shl_sim_network {
     struct shl_sim_options options;
     uint64_t now_ns, random_state, hash;
@@ -44,7 +49,7 @@ struct shl_sim_network {
     struct sim_event *events; /* binary heap, earliest first */
     size_t event_count, event_capacity, held_count;
     struct shl_list held; /* packets that met a cut link */
-    struct shl_list pools[SIM_POOLS];
+    struct sim_pool pools[SIM_POOLS];
 };
 
 struct shl_sim_link *sim_link(const struct shl_sim_network *network, uint32_t from, uint32_t to);

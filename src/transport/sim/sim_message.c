@@ -61,6 +61,22 @@ static size_t fragment_bytes(struct shl_transport *t, const struct shl_xfer *xfe
     return bytes < left ? bytes : left;
 }
 
+/* The next fragment leaves when the port is free; without a wake-up then it might never. */
+static void wake_when_free(struct shl_transport *t)
+{
+    uint64_t free_ns = shl_sim_port_free_ns(t->port);
+    if (shl_list_empty(&t->flowing) || free_ns == t->wake_ns ||
+        free_ns == shl_sim_network_now_ns(t->network))
+        return;
+    enum shoal_status status = shl_sim_network_wake(t->network, free_ns);
+    if (status == SHOAL_OK) {
+        t->wake_ns = free_ns;
+        return;
+    }
+    struct shl_list *at = shl_list_pop(&t->flowing);
+    sim_xfer_finish(t, SHL_CONTAINER_OF(at, struct shl_xfer, link), status);
+}
+
 unsigned sim_flow(struct shl_transport *t)
 {
     uint64_t now_ns = shl_sim_network_now_ns(t->network);
@@ -81,10 +97,7 @@ unsigned sim_flow(struct shl_transport *t)
         else
             shl_list_append(&t->flowing, &xfer->link);
     }
-    uint64_t free_ns = shl_sim_port_free_ns(t->port);
-    if (!shl_list_empty(&t->flowing) && free_ns > now_ns && free_ns != t->wake_ns &&
-        shl_sim_network_wake(t->network, free_ns) == SHOAL_OK)
-        t->wake_ns = free_ns;
+    wake_when_free(t);
     return sent;
 }
 

@@ -52,7 +52,7 @@ enum shoal_status shl_sim_network_create(const struct shl_sim_options *options,
         made->links[i] = options->link;
     shl_list_init(&made->held);
     for (size_t i = 0; i < SIM_POOLS; i++)
-        shl_list_init(&made->pools[i]);
+        shl_list_init(&made->pools[i].idle);
     *network = made;
     return SHOAL_OK;
 }
@@ -119,7 +119,7 @@ enum shoal_status sim_events_reserve(struct shl_sim_network *network)
 {
     if (network->event_count + network->held_count < network->event_capacity)
         return SHOAL_OK;
-    size_t capacity = network->event_capacity == 0 ? 64 : 2 * network->event_capacity;
+    size_t capacity = network->event_capacity == 0 ? 1024 : 2 * network->event_capacity;
     struct sim_event *events = shl_mem->resize(network->events, capacity * sizeof(*events));
     if (events == NULL)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu simulated events", capacity);

@@ -12,7 +12,9 @@
 #include <string.h>
 
 #define PACKET_ALIGN 16
-#define PACKET_BYTES_MIN 64
+/* Few sizes, so that a rare one finds a pool that is warm. */
+#define PACKET_BYTES_MIN 2048
+#define PACKET_BYTES_STEP 16
 #define NS_PER_SECOND 1000000000u
 
 /* ---- packets -------------------------------------------------------------------------------- */
@@ -27,30 +29,49 @@ static size_t packet_head_bytes(void)
     return (sizeof(struct shl_sim_packet) + PACKET_ALIGN - 1) / PACKET_ALIGN * PACKET_ALIGN;
 }
 
+static struct shl_sim_packet *packet_make(size_t capacity)
+{
+    struct shl_sim_packet *packet =
+        shl_mem->alloc_aligned(PACKET_ALIGN, packet_head_bytes() + capacity);
+    if (packet == NULL)
+        return NULL;
+    packet->capacity = capacity;
+    packet->data = (uint8_t *)packet + packet_head_bytes();
+    return packet;
+}
+
+/* An empty pool is doubled, so that traffic which stays as it is soon allocates no more. */
+static void pool_grow(struct shl_sim_network *network, size_t capacity)
+{
+    struct sim_pool *pool = &network->pools[pool_of(capacity)];
+    for (size_t left = pool->made + 1; left > 0; left--) {
+        struct shl_sim_packet *packet = packet_make(capacity);
+        if (packet == NULL)
+            return;
+        shl_list_append(&pool->idle, &packet->link);
+        pool->made++;
+    }
+}
+
 struct shl_sim_packet *sim_packet_take(struct shl_sim_network *network, size_t bytes)
 {
     size_t capacity = PACKET_BYTES_MIN;
     while (capacity < bytes)
-        capacity *= 2;
-    struct shl_list *pooled = shl_list_pop(&network->pools[pool_of(capacity)]);
-    struct shl_sim_packet *packet;
-    if (pooled != NULL) {
-        packet = SHL_CONTAINER_OF(pooled, struct shl_sim_packet, link);
-    } else {
-        packet = shl_mem->alloc_aligned(PACKET_ALIGN, packet_head_bytes() + capacity);
-        if (packet == NULL)
-            return NULL;
-        packet->capacity = capacity;
-        packet->data = (uint8_t *)packet + packet_head_bytes();
-    }
+        capacity *= PACKET_BYTES_STEP;
+    struct shl_list *idle = &network->pools[pool_of(capacity)].idle;
+    if (shl_list_empty(idle))
+        pool_grow(network, capacity);
+    if (shl_list_empty(idle))
+        return NULL;
+    struct shl_sim_packet *packet =
+        SHL_CONTAINER_OF(shl_list_pop(idle), struct shl_sim_packet, link);
     packet->bytes = bytes;
-    shl_list_init(&packet->link);
     return packet;
 }
 
 void shl_sim_packet_release(struct shl_sim_network *network, struct shl_sim_packet *packet)
 {
-    shl_list_append(&network->pools[pool_of(packet->capacity)], &packet->link);
+    shl_list_append(&network->pools[pool_of(packet->capacity)].idle, &packet->link);
 }
 
 static void free_list(struct shl_list *head)
@@ -67,7 +88,7 @@ void sim_packet_free_all(struct shl_sim_network *network)
     network->event_count = 0;
     free_list(&network->held);
     for (size_t i = 0; i < SIM_POOLS; i++)
-        free_list(&network->pools[i]);
+        free_list(&network->pools[i].idle);
 }
 
 void sim_packet_launch(struct shl_sim_network *network, struct shl_sim_packet *packet,
