@@ -13,9 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_BYTES 2048
@@ -49,11 +51,24 @@ static size_t clamp(int used, size_t capacity)
     return (size_t)used < capacity ? (size_t)used : capacity - 1;
 }
 
+/* A reader of our stderr that went away must not end the process: SIGPIPE is held back, and taken
+ * off again if this write raised it. */
 static void write_line(const char *line, size_t bytes)
 {
-    int fd = atomic_load_explicit(&log_fd, memory_order_acquire);
-    while (shl_fd->write(fd, line, bytes) < 0 && errno == EINTR)
-        ; /* any other failure: there is nowhere left to report it */
+    const struct timespec now = {0};
+    sigset_t pipe_only, blocked_before, pending;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &blocked_before);
+    sigpending(&pending);
+    ssize_t written;
+    do
+        written = shl_fd->write(atomic_load_explicit(&log_fd, memory_order_acquire), line, bytes);
+    while (written < 0 && errno == EINTR);
+    /* any other failure: there is nowhere left to report it */
+    if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+        sigtimedwait(&pipe_only, NULL, &now);
+    pthread_sigmask(SIG_SETMASK, &blocked_before, NULL);
 }
 
 void shl_log(enum shl_log_level level, const char *format, ...)

@@ -243,6 +243,11 @@ void shl_fault_arm(unsigned kinds, uint64_t k)
     atomic_store(&armed_kinds, kinds);
 }
 
+void shl_fault_pause(void)
+{
+    atomic_store(&armed_kinds, 0);
+}
+
 void shl_fault_install(void)
 {
     shl_fault_arm(0, 0);
@@ -321,7 +326,7 @@ uint64_t shl_fault_sweep(unsigned kinds, shl_fault_scenario scenario, void *arg,
         shl_fault_arm(kinds, k);
         enum shoal_status status = scenario(arg);
         bool hit = shl_fault_fired();
-        atomic_store(&armed_kinds, 0); /* what was hit stays readable */
+        shl_fault_pause();
         check_run(k, status, before);
         if (!hit) {
             shl_fault_remove();

@@ -34,6 +34,9 @@ void shl_fault_remove(void);
 /* shl_fault_arm - from now on count calls of these kinds and fail number `k` (1 is the next one; 0
  * counts only). Forgets what was counted before. */
 void shl_fault_arm(unsigned kinds, uint64_t k);
+/* shl_fault_pause - count and fail nothing more; what was counted and hit stays readable. Lets a
+ * scenario look at the damage in the middle of a sweep. */
+void shl_fault_pause(void);
 uint64_t shl_fault_calls(void);   /* counted since armed */
 bool shl_fault_fired(void);       /* call k was reached */
 const char *shl_fault_site(void); /* the function that failed, "mem.alloc"; "" */

@@ -1,0 +1,24 @@
+/*
+ * A folder for one test, and files in it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SUPPORT_TEMP_H
+#define SUPPORT_TEMP_H
+
+#include <stddef.h>
+
+#define SHL_TEST_PATH_BYTES 256
+
+struct shl_test_temp {
+    char path[SHL_TEST_PATH_BYTES];
+};
+
+/* All three fail the test when they cannot do it. */
+void shl_test_temp_create(struct shl_test_temp *temp);
+/* Writes temp/name, making the folders on the way; `path` may be NULL, else receives the path. */
+void shl_test_temp_write(const struct shl_test_temp *temp, const char *name, const void *content,
+                         size_t bytes, char path[SHL_TEST_PATH_BYTES]);
+void shl_test_temp_remove(struct shl_test_temp *temp);
+
+#endif
