@@ -61,10 +61,6 @@ struct shl_control_address {
 void shl_control_address_put(struct shl_bytes *out, const struct shl_control_address *address);
 bool shl_control_address_get(struct shl_bytes *in, struct shl_control_address *address);
 
-/* The address in wire form, for the rendezvous; get() fails the cursor on anything malformed. */
-void shl_control_address_put(struct shl_bytes *out, const struct shl_control_address *address);
-void shl_control_address_get(struct shl_bytes *in, struct shl_control_address *address);
-
 struct shl_control_options {
     const struct shl_config *config;
     const char *job;
