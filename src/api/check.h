@@ -1,0 +1,22 @@
+/*
+ * What is wrong with a call, before anything is started.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_API_CHECK_H
+#define SHL_API_CHECK_H
+
+#include "api/context.h"
+#include "engine/comm.h"
+
+static inline enum shoal_status shl_check_comm(const struct shoal_comm *comm)
+{
+    if (SHL_UNLIKELY(!comm))
+        return shl_fail(SHOAL_ERR_INVALID, "comm is NULL; create one with shoal_comm_create");
+    return shl_check_context(comm->context);
+}
+
+/* shl_check_call - arguments of an operation; names the bad one. */
+enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call);
+
+#endif

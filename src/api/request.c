@@ -1,0 +1,161 @@
+/*
+ * Requests: start, test, wait, abort, and what a plan would be.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/check.h"
+
+#include <string.h>
+
+static enum shoal_status check_request(const struct shoal_request *request)
+{
+    if (!request)
+        return shl_fail(SHOAL_ERR_INVALID, "request is NULL; shoal_start gives one");
+    return shl_check_comm(request->comm);
+}
+
+/* Copy what the caller gave, clear what its collective does not use. */
+static enum shoal_status read_call(const struct shoal_comm *comm, const struct shoal_call *from,
+                                   struct shoal_call *call)
+{
+    memset(call, 0, sizeof(*call));
+    if (!from)
+        return shl_fail(SHOAL_ERR_INVALID, "call is NULL");
+    SHL_TRY(shl_copy_options(call, sizeof(*call), from));
+    SHL_TRY(shl_check_call(comm, call));
+    if (call->collective == SHOAL_BARRIER)
+        *call = (struct shoal_call){.collective = SHOAL_BARRIER};
+    if (call->collective == SHOAL_BROADCAST || call->collective == SHOAL_ALLGATHER)
+        call->op = 0;
+    if (call->collective != SHOAL_BROADCAST && call->collective != SHOAL_REDUCE)
+        call->root = 0;
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *from,
+                              struct shoal_request **request)
+{
+    struct shoal_call call;
+    SHL_TRY(shl_check_comm(comm));
+    SHL_TRY(read_call(comm, from, &call));
+    if (!request)
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
+    shl_token_take(comm->engine);
+    enum shoal_status status = shl_request_start(comm, &call, request);
+    if (status == SHOAL_OK && (*request)->status == SHOAL_IN_PROGRESS)
+        shl_engine_kick_service(comm->engine);
+    shl_token_give(comm->engine);
+    return status;
+}
+
+static enum shoal_status outcome(const struct shoal_request *request)
+{
+    if (request->status < 0)
+        return shl_fail(request->status, "%s", request->text);
+    return request->status;
+}
+
+enum shoal_status shoal_request_test(struct shoal_request *request)
+{
+    SHL_TRY(check_request(request));
+    struct shl_engine *engine = request->comm->engine;
+    shl_token_take(engine);
+    if (request->status == SHOAL_IN_PROGRESS)
+        shl_engine_poll(engine);
+    enum shoal_status status = outcome(request);
+    shl_token_give(engine);
+    return status;
+}
+
+enum shoal_status shoal_request_wait(struct shoal_request *request, uint32_t timeout_ms)
+{
+    SHL_TRY(check_request(request));
+    struct shl_engine *engine = request->comm->engine;
+    uint64_t timeout_ns = timeout_ms == UINT32_MAX ? UINT64_MAX : timeout_ms * 1000000ull;
+    shl_token_take(engine);
+    shl_request_drive(request, timeout_ns);
+    enum shoal_status status = outcome(request);
+    if (status == SHOAL_IN_PROGRESS)
+        shl_engine_kick_service(engine);
+    shl_token_give(engine);
+    return status;
+}
+
+enum shoal_status shoal_request_abort(struct shoal_request *request)
+{
+    SHL_TRY(check_request(request));
+    struct shl_engine *engine = request->comm->engine;
+    shl_token_take(engine);
+    if (request->status == SHOAL_IN_PROGRESS) {
+        shl_incident_raise(request->comm, request->seq, SHOAL_ERR_ABORTED, "aborted by the caller");
+        shl_request_drive(request, UINT64_MAX);
+    }
+    shl_token_give(engine);
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_request_destroy(struct shoal_request *request)
+{
+    if (!request)
+        return SHOAL_OK;
+    SHL_TRY(shoal_request_abort(request));
+    struct shl_engine *engine = request->comm->engine;
+    shl_token_take(engine);
+    shl_request_free(request);
+    shl_token_give(engine);
+    return SHOAL_OK;
+}
+
+static const char *transport_name(const struct shoal_comm *comm)
+{
+    const char *name = NULL;
+    for (uint32_t i = 0; i < comm->size; i++) {
+        if (i == comm->rank)
+            continue;
+        const char *other = shl_engine_ops(comm->engine, comm->members[i])->name;
+        if (name && strcmp(name, other) != 0)
+            return "mixed";
+        name = other;
+    }
+    return name ? name : "self";
+}
+
+static enum shoal_status fill_info(struct shoal_comm *comm, const struct shoal_call *call,
+                                   struct shoal_plan_info *info)
+{
+    info->transport = transport_name(comm);
+    info->algorithm = "copy";
+    if (comm->size == 1)
+        return SHOAL_OK;
+    int mode = shl_group_mode_for(comm, call);
+    if (mode >= 0 && mode != SHL_GROUP_STAGED) {
+        info->algorithm = shl_group_mode_string((enum shl_group_mode)mode);
+        return SHOAL_OK;
+    }
+    struct shl_plan *plan;
+    SHL_TRY(shl_plan_get(comm, call, &plan));
+    info->algorithm = plan->choice.algorithm->name;
+    info->predicted_us = plan->choice.predicted_s * 1e6;
+    info->bytes_sent = plan->bytes_sent;
+    info->bytes_reduced = plan->bytes_reduced;
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_plan(struct shoal_comm *comm, const struct shoal_call *from,
+                             struct shoal_plan_info *info)
+{
+    struct shoal_call call;
+    struct shoal_plan_info filled = {0};
+    SHL_TRY(shl_check_comm(comm));
+    SHL_TRY(read_call(comm, from, &call));
+    if (!info || info->struct_size < sizeof(size_t) || info->struct_size > SHL_OPTIONS_BYTES_MAX)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "info is NULL or its struct_size is not set to sizeof(*info)");
+    shl_token_take(comm->engine);
+    enum shoal_status status = fill_info(comm, &call, &filled);
+    shl_token_give(comm->engine);
+    SHL_TRY(status);
+    filled.struct_size = info->struct_size;
+    memcpy(info, &filled, info->struct_size < sizeof(filled) ? info->struct_size : sizeof(filled));
+    return SHOAL_OK;
+}
