@@ -1,0 +1,57 @@
+/*
+ * A world: the ranks that met at one rendezvous, with the control plane and the engine that join
+ * them. Communicators hold a reference each.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ELASTIC_WORLD_H
+#define SHL_ELASTIC_WORLD_H
+
+#include "control/control.h"
+#include "core/config.h"
+#include "core/heap.h"
+#include "elastic/rendezvous.h"
+#include "engine/comm.h"
+
+#include <stdatomic.h>
+
+struct shl_world_options {
+    const struct shl_config *config; /* outlives the world */
+    struct shl_heap *heap;           /* outlives the world */
+    uint32_t rank, size;
+    const char *rendezvous;
+    const char *job;
+    uint64_t init_timeout_ms, op_timeout_ms;
+};
+
+struct shl_world {
+    atomic_uint references;
+    struct shl_world_options options;
+    struct shl_control *control;
+    struct shl_engine *engine;
+    struct shl_rendezvous_server *server;  /* on rank 0, when nobody else serves */
+    struct shl_control_address *addresses; /* by rank */
+};
+
+/* Meet the others and form the communicator of all ranks. Blocks until the init timeout. */
+enum shoal_status shl_world_join(const struct shl_world_options *options, struct shoal_comm **comm);
+
+/* Drop a communicator's reference and the communicator; the last one takes the world down. */
+void shl_world_leave(struct shoal_comm *comm);
+
+/* form.c: make a communicator of `members` and learn hosts and groups. Collective over them. */
+enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_options *options,
+                                 struct shoal_comm **comm);
+
+/* split.c */
+enum shoal_status shl_world_split(struct shoal_comm *parent, uint32_t color, int32_t key,
+                                  struct shoal_comm **child);
+
+/* measure.c: find out what messages and reductions cost; all ranks end with the same figures. */
+enum shoal_status shl_world_measure(struct shoal_comm *comm);
+
+/* A small allgather for set-up: `bytes` of mine from everyone. */
+enum shoal_status shl_world_allgather(struct shoal_comm *comm, const void *mine, void *all,
+                                      size_t bytes);
+
+#endif
