@@ -40,6 +40,9 @@ function(shoal_test_properties name labels timeout)
   if(NOT timeout)
     set(timeout 60)
   endif()
+  if(SHOAL_SANITIZE OR SHOAL_COVERAGE OR CMAKE_CROSSCOMPILING)
+    math(EXPR timeout "${timeout} * 5") # instrumented or emulated
+  endif()
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${timeout}
     SKIP_RETURN_CODE 77 ENVIRONMENT "${SHOAL_TEST_ENVIRONMENT}")
 endfunction()

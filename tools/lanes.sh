@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 lane=$1 results=$2
 nightly=${TEST_NIGHTLY:-0}
+jobs=$(nproc)
 # Addresses vary too much for the sanitizers' shadow memory on some kernels.
 steady=()
 if setarch --addr-no-randomize true 2>/dev/null; then steady=(setarch --addr-no-randomize); fi
@@ -19,20 +20,20 @@ build() { # preset [cmake argument...]
     local preset=$1
     shift
     cmake --preset "$preset" "$@"
-    cmake --build --preset "$preset" --parallel 2
+    cmake --build --preset "$preset" --parallel "$jobs"
 }
 
 run() { # preset [ctest argument...]
     local preset=$1
     shift
     ctest --test-dir "build-$preset" --output-junit "$results/$preset.xml" --output-on-failure \
-        --test-output-size-passed 65536 --parallel 2 --no-tests=error "$@"
+        --test-output-size-passed 65536 --parallel "$jobs" --no-tests=error "$@"
 }
 
 lane_checks() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
     cmake --preset dev
-    cmake --build --preset dev --parallel 2 --target shoal
+    cmake --build --preset dev --parallel "$jobs" --target shoal
     run dev --label-regex check
 }
 
@@ -52,7 +53,7 @@ sanitizer_lane() { # preset
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
     build "$1"
     "${steady[@]}" ctest --test-dir "build-$1" --output-junit "$results/$1.xml" \
-        --output-on-failure --test-output-size-passed 65536 --parallel 2 --no-tests=error \
+        --output-on-failure --test-output-size-passed 65536 --parallel "$jobs" --no-tests=error \
         --label-exclude 'check|python|slow'
 }
 
@@ -81,7 +82,7 @@ lane_fuzz() {
     [ "$nightly" = 0 ] || seconds=60
     build fuzz -DSHOAL_FUZZ_SECONDS=$seconds
     "${steady[@]}" ctest --test-dir build-fuzz --output-junit "$results/fuzz.xml" \
-        --output-on-failure --parallel 2 --no-tests=error --label-regex fuzz
+        --output-on-failure --parallel "$jobs" --no-tests=error --label-regex fuzz
 }
 
 lane_python() {

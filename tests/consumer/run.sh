@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Usage: run.sh CMAKE BUILD_FOLDER COMPILER LIBDIR VERSION
+# Usage: run.sh CMAKE GENERATOR BUILD_FOLDER COMPILER LIBDIR VERSION
 # Installs BUILD_FOLDER into a temporary prefix, moves the prefix (an install must be relocatable),
 # and builds and runs the consumer by CMake and by pkg-config.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
-cmake=$1 build=$2 compiler=$3 libdir=$4 version=$5
+cmake=$1 generator=$2 build=$3 compiler=$4 libdir=$5 version=$6
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -20,8 +20,9 @@ expect() { # program
     [ "$printed" = "shoal $version" ] || { echo "$1 printed '$printed'" >&2; exit 1; }
 }
 
-"$cmake" -S "$here/project" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$prefix" \
-    -DCMAKE_C_COMPILER="$compiler" >"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; exit 1; }
+"$cmake" -S "$here/project" -B "$work/by-cmake" -G "$generator" \
+    -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" \
+    >"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; exit 1; }
 "$cmake" --build "$work/by-cmake" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 expect "$work/by-cmake/consumer"
 
