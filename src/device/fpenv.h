@@ -25,7 +25,7 @@
 static inline uint64_t shl_fpenv_enter(void)
 {
     uint32_t saved;
-    const uint32_t wanted = SHL_FPENV_DEFAULT;
+    static const uint32_t wanted = SHL_FPENV_DEFAULT;
 
     __asm__ volatile("stmxcsr %0" : "=m"(saved) : : "memory");
     if (__builtin_expect((saved & SHL_FPENV_CONTROL) != SHL_FPENV_DEFAULT, 0))

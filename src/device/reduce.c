@@ -12,6 +12,29 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#if defined(__x86_64__)
+/* The compilers' feature test includes whether the system saves the registers; the F16C bit, which
+ * not every compiler knows by name, needs nothing beyond what AVX2 needs. */
+static bool cpu_has_avx2(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 &&
+           (ecx & bit_F16C) != 0;
+}
+
+static bool cpu_has_avx512(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
 
 static bool cpu_has_baseline(void)
 {
@@ -22,7 +45,14 @@ static const struct {
     const struct shl_reduce_isa *isa;
     bool (*usable)(void);
 } isas[] = {
-    /* Best first. */
+/* Best first. */
+#if defined(__x86_64__)
+    {&shl_reduce_isa_avx512, cpu_has_avx512},
+    {&shl_reduce_isa_avx2, cpu_has_avx2},
+#endif
+#if defined(__aarch64__)
+    {&shl_reduce_isa_neon, cpu_has_baseline}, /* part of the base architecture */
+#endif
     {&shl_reduce_isa_scalar, cpu_has_baseline},
 };
 

@@ -30,4 +30,12 @@ shl_scale_fn shl_reduce_scale_kernel(enum shoal_dtype dtype, bool exact_in_f32);
 
 extern const struct shl_reduce_isa shl_reduce_isa_scalar;
 
+#if defined(__x86_64__)
+extern const struct shl_reduce_isa shl_reduce_isa_avx2;
+extern const struct shl_reduce_isa shl_reduce_isa_avx512;
+#endif
+#if defined(__aarch64__)
+extern const struct shl_reduce_isa shl_reduce_isa_neon;
+#endif
+
 #endif

@@ -2,8 +2,9 @@
  * Instantiates the kernels of one dtype: includes K_KERNEL once for each op.
  *
  * Parameters: K_KERNEL (a quoted file), K_DTYPE, K_FAMILY (whose <family>_<op> combines), and what
- * K_KERNEL itself asks for. The kernel file sees K_NAME(stem), which expands to stem_<dtype>_<op>,
- * and K_COMBINE. Undefines K_DTYPE and K_FAMILY.
+ * K_KERNEL itself asks for. K_EXTREMES_ONLY leaves out sum and prod. The kernel file sees
+ * K_NAME(stem), which expands to stem_<dtype>_<op>, and K_COMBINE. Undefines K_DTYPE, K_FAMILY and
+ * K_EXTREMES_ONLY.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,12 +15,14 @@
 #define K_NAME(stem) K_PASTE3(stem, K_DTYPE, K_OP)
 #define K_COMBINE K_PASTE2(K_FAMILY, K_OP)
 
+#ifndef K_EXTREMES_ONLY
 #define K_OP sum
 #include K_KERNEL
 #undef K_OP
 #define K_OP prod
 #include K_KERNEL
 #undef K_OP
+#endif
 #define K_OP min
 #include K_KERNEL
 #undef K_OP
@@ -35,3 +38,4 @@
 #undef K_PASTE3
 #undef K_DTYPE
 #undef K_FAMILY
+#undef K_EXTREMES_ONLY
