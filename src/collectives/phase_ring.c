@@ -18,19 +18,28 @@ static struct shl_span partial(const struct shl_phase *phase, uint32_t round, ui
     if (!phase->in_scratch)
         return shl_span(SHL_OUTPUT, part + at, phase->grain);
     if (round + 2 == phase->team.count)
-        return shl_span(SHL_OUTPUT, at, phase->grain);
+        return shl_span((enum shl_buffer)phase->result.buffer, phase->result.first + at,
+                        phase->grain);
     return shl_scratch(round % 2 * phase->units + at, phase->grain, part + at);
+}
+
+/* Member `steps` behind `me` in the direction in which the ring turns. */
+static uint32_t behind(const struct shl_phase *phase, uint32_t steps)
+{
+    const struct shl_team *team = &phase->team;
+    steps %= team->count;
+    return phase->backwards ? shl_rank_add(team->me, steps, team->count)
+                            : shl_rank_sub(team->me, steps, team->count);
 }
 
 void shl_phase_ring_reduce_scatter(struct shl_builder *builder, const struct shl_phase *phase)
 {
-    const struct shl_team *team = &phase->team;
-    uint32_t count = team->count;
-    uint32_t next = shl_team_rank(team, shl_rank_add(team->me, 1, count));
-    uint32_t previous = shl_team_rank(team, shl_rank_sub(team->me, 1, count));
+    uint32_t count = phase->team.count;
+    uint32_t next = shl_team_rank(&phase->team, behind(phase, count - 1));
+    uint32_t previous = shl_team_rank(&phase->team, behind(phase, 1));
     for (uint32_t round = 0; round + 1 < count; round++) {
-        uint32_t out = shl_part(phase, shl_rank_sub(team->me, round + 1, count));
-        uint32_t in = shl_part(phase, shl_rank_sub(team->me, round + 2, count));
+        uint32_t out = shl_part(phase, behind(phase, round + 1));
+        uint32_t in = shl_part(phase, behind(phase, round + 2));
         unsigned flags = round + 2 == count ? phase->flags : 0;
         for (uint32_t at = 0; at < phase->units; at += phase->grain) {
             struct shl_span mine = shl_span(phase->from, in + at, phase->grain);
@@ -45,13 +54,12 @@ void shl_phase_ring_reduce_scatter(struct shl_builder *builder, const struct shl
 
 void shl_phase_ring_allgather(struct shl_builder *builder, const struct shl_phase *phase)
 {
-    const struct shl_team *team = &phase->team;
-    uint32_t count = team->count;
-    uint32_t next = shl_team_rank(team, shl_rank_add(team->me, 1, count));
-    uint32_t previous = shl_team_rank(team, shl_rank_sub(team->me, 1, count));
+    uint32_t count = phase->team.count;
+    uint32_t next = shl_team_rank(&phase->team, behind(phase, count - 1));
+    uint32_t previous = shl_team_rank(&phase->team, behind(phase, 1));
     for (uint32_t round = 0; round + 1 < count; round++) {
-        uint32_t out = shl_part(phase, shl_rank_sub(team->me, round, count));
-        uint32_t in = shl_part(phase, shl_rank_sub(team->me, round + 1, count));
+        uint32_t out = shl_part(phase, behind(phase, round));
+        uint32_t in = shl_part(phase, behind(phase, round + 1));
         for (uint32_t at = 0; at < phase->units; at += phase->grain) {
             bool own_input = round == 0 && phase->from == SHL_INPUT;
             shl_build_send(builder, next,

@@ -1,5 +1,5 @@
 /*
- * Teams and the index of ranks by host.
+ * Teams and the index of ranks by host. Trees and radices are in rank_trees.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,6 +11,36 @@ struct shl_team shl_team_all(const struct shl_shape *shape, uint32_t first)
 {
     struct shl_team team = {.count = shape->rank_count, .first = first};
     team.me = shl_rank_sub(shape->rank, first, shape->rank_count);
+    return team;
+}
+
+struct shl_team shl_team_ring(const struct shl_shape *shape, const struct shl_host_index *index)
+{
+    struct shl_team team = shl_team_all(shape, 0);
+    if (index) {
+        team.ranks = index->by_host;
+        team.me = index->host_first[shape->hosts->host_of[shape->rank]];
+        team.me += index->local_of[shape->rank];
+    }
+    return team;
+}
+
+struct shl_team shl_team_local(const struct shl_host_map *hosts, const struct shl_host_index *index,
+                               uint32_t rank)
+{
+    uint32_t host = hosts->host_of[rank];
+    struct shl_team team = {.count = shl_host_size(index, host), .me = index->local_of[rank]};
+    team.ranks = index->by_host + index->host_first[host];
+    return team;
+}
+
+struct shl_team shl_team_across(const struct shl_host_map *hosts,
+                                const struct shl_host_index *index, uint32_t rank, uint32_t local)
+{
+    struct shl_team team = {.count = index->host_count, .me = hosts->host_of[rank]};
+    team.first = local;
+    team.ranks = index->by_host;
+    team.starts = index->host_first;
     return team;
 }
 
@@ -68,4 +98,15 @@ free_made:
     shl_host_index_free(made);
 no_memory:
     return shl_fail(SHOAL_ERR_NOMEM, "no memory to index %u ranks by host", hosts->rank_count);
+}
+
+enum shoal_status shl_host_index_get(const struct shl_host_map *hosts,
+                                     const struct shl_host_index **index,
+                                     struct shl_host_index **made)
+{
+    *made = NULL;
+    if (hosts && !hosts->index)
+        SHL_TRY(shl_host_index_make(hosts, made));
+    *index = hosts && hosts->index ? hosts->index : *made;
+    return SHOAL_OK;
 }

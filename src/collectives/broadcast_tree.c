@@ -1,0 +1,73 @@
+/*
+ * Broadcast in pieces along a chain, along two binary trees, or across hosts and then inside them.
+ *
+ * Tokens disseminated at the same time tell every rank that all have started.
+ *
+ *   chain        p - 1 hops of n / chunks; every rank sends n once, the least possible
+ *   double_tree  each tree takes half of the data; inner ranks of one are leaves of the other, so
+ *                every rank sends about n; about 2 log2 p hops
+ *   hierarchical halving tree over hosts, then over the ranks of each; n once into each host
+ *
+ * Best    chain: large n, few ranks; double_tree: large n, many ranks; hierarchical: several ranks
+ *         a host
+ * Source  Sanders, Speck and Traeff, Two-tree algorithms for full bandwidth broadcast, reduction
+ *         and scan, Parallel Computing 35(12), 2009; chain and halving tree are folklore
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "collectives/phases.h"
+
+/* `trees` trees, each of which carries one block. */
+static void build(const struct shl_shape *shape, struct shl_builder *builder,
+                  const struct shl_tree *trees, uint32_t count)
+{
+    bool root = shape->rank == shape->root;
+    for (uint32_t at = 0; at < count; at++) {
+        struct shl_tree_phase phase = {.rank = shape->rank,
+                                       .tree = &trees[at],
+                                       .first = at * shape->chunks,
+                                       .count = shape->chunks,
+                                       .grain = 1,
+                                       .from = SHL_INPUT};
+        shl_phase_tree_broadcast(builder, &phase);
+    }
+    if (root)
+        shl_build_copy(builder, shl_span(SHL_OUTPUT, 0, count * shape->chunks),
+                       shl_span(SHL_INPUT, 0, count * shape->chunks), 0);
+    shl_phase_tokens(builder, shape);
+}
+
+enum shoal_status shl_build_broadcast_chain(const struct shl_shape *shape,
+                                            struct shl_builder *builder)
+{
+    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_tree tree = {.parent = UINT32_MAX};
+    shl_tree_chain(&team, &tree);
+    build(shape, builder, &tree, 1);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_build_broadcast_double_tree(const struct shl_shape *shape,
+                                                  struct shl_builder *builder)
+{
+    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_tree trees[2] = {{.parent = UINT32_MAX}, {.parent = UINT32_MAX}};
+    shl_build_blocks(builder, 2);
+    shl_tree_double(&team, 0, &trees[0]);
+    shl_tree_double(&team, 1, &trees[1]);
+    build(shape, builder, trees, 2);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_build_broadcast_hierarchical(const struct shl_shape *shape,
+                                                   struct shl_builder *builder)
+{
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
+    struct shl_tree tree = {.parent = UINT32_MAX};
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    shl_tree_hosts(shape->hosts, index, shape->rank, shape->root, &tree);
+    build(shape, builder, &tree, 1);
+    shl_host_index_free(made);
+    return SHOAL_OK;
+}

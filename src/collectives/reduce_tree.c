@@ -1,0 +1,83 @@
+/*
+ * Reduction in pieces up a halving tree, a chain, two binary trees, or by hosts.
+ *
+ * Tokens disseminated at the same time tell every rank that all have started.
+ *
+ *   halving      every subtree is a run of neighbouring ranks, whatever the root: rank order;
+ *                ceil(log2 p) hops of n
+ *   chain        p - 1 hops; every rank sends and receives n once, the least possible
+ *   double_tree  each tree takes half of the data; inner ranks of one are leaves of the other
+ *   hierarchical halving tree over the ranks of each host, then over hosts
+ *
+ * Best    halving: operations that do not commute; chain: large n, few ranks; double_tree: large
+ *         n, many ranks; hierarchical: several ranks a host
+ * Source  Sanders, Speck and Traeff, Two-tree algorithms for full bandwidth broadcast, reduction
+ *         and scan, Parallel Computing 35(12), 2009; chain and halving tree are folklore
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "collectives/phases.h"
+
+/* `trees` trees, each of which carries one block. */
+static void build(const struct shl_shape *shape, struct shl_builder *builder,
+                  const struct shl_tree *trees, uint32_t count)
+{
+    bool root = shape->rank == shape->root;
+    shl_build_scratch(builder, count * shape->chunks);
+    for (uint32_t at = 0; at < count; at++) {
+        struct shl_tree_phase phase = {.rank = shape->rank,
+                                       .tree = &trees[at],
+                                       .first = at * shape->chunks,
+                                       .count = shape->chunks,
+                                       .grain = 1,
+                                       .from = SHL_INPUT,
+                                       .into = root ? SHL_OUTPUT : SHL_SCRATCH,
+                                       .flags = SHL_STEP_FINAL};
+        shl_phase_tree_reduce(builder, &phase);
+    }
+    shl_phase_tokens(builder, shape);
+}
+
+enum shoal_status shl_build_reduce_halving(const struct shl_shape *shape,
+                                           struct shl_builder *builder)
+{
+    struct shl_team team = shl_team_all(shape, 0);
+    struct shl_tree tree = {.parent = UINT32_MAX};
+    shl_tree_halving(&team, shape->root, &tree);
+    build(shape, builder, &tree, 1);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_build_reduce_chain(const struct shl_shape *shape, struct shl_builder *builder)
+{
+    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_tree tree = {.parent = UINT32_MAX};
+    shl_tree_chain(&team, &tree);
+    build(shape, builder, &tree, 1);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_build_reduce_double_tree(const struct shl_shape *shape,
+                                               struct shl_builder *builder)
+{
+    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_tree trees[2] = {{.parent = UINT32_MAX}, {.parent = UINT32_MAX}};
+    shl_build_blocks(builder, 2);
+    shl_tree_double(&team, 0, &trees[0]);
+    shl_tree_double(&team, 1, &trees[1]);
+    build(shape, builder, trees, 2);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_build_reduce_hierarchical(const struct shl_shape *shape,
+                                                struct shl_builder *builder)
+{
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
+    struct shl_tree tree = {.parent = UINT32_MAX};
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    shl_tree_hosts(shape->hosts, index, shape->rank, shape->root, &tree);
+    build(shape, builder, &tree, 1);
+    shl_host_index_free(made);
+    return SHOAL_OK;
+}
