@@ -33,7 +33,7 @@ enum shoal_status shl_config_keep(struct shl_config_loader *loader, const char *
     return SHOAL_OK;
 }
 
-static void drop_texts(struct shl_config_loader *loader)
+void shl_config_drop(struct shl_config_loader *loader)
 {
     while (loader->texts) {
         struct shl_config_text *next = loader->texts->next;
@@ -204,7 +204,7 @@ enum shoal_status shl_config_load(const struct shl_config_options *options,
     enum shoal_status status = read_sources(&loader, options ? options : &none);
     if (status == SHOAL_OK)
         status = finish(&loader, config);
-    drop_texts(&loader);
+    shl_config_drop(&loader);
     return status;
 }
 

@@ -74,6 +74,9 @@ enum shoal_status shl_config_assign(struct shl_config_loader *loader, enum shl_c
 enum shoal_status shl_config_keep(struct shl_config_loader *loader, const char *text, size_t bytes,
                                   const char **kept);
 
+/* shl_config_drop - end of loading: forget what was kept. */
+void shl_config_drop(struct shl_config_loader *loader);
+
 /* The sources. */
 enum shoal_status shl_config_read_file(struct shl_config_loader *loader, const char *path);
 enum shoal_status shl_config_read_yaml(struct shl_config_loader *loader, const char *path,

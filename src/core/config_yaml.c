@@ -22,6 +22,7 @@ struct reader {
     struct shl_config_loader *loader;
     const char *path;
     yaml_parser_t parser;
+    size_t key_line; /* of the key whose value comes next */
     bool seen[SHL_CONFIG_KEY_COUNT];
 };
 
@@ -105,6 +106,7 @@ static enum shoal_status find_key(struct reader *reader, const yaml_event_t *eve
         return shl_fail(SHOAL_ERR_CONFIG, "%s: a file cannot name another; remove %.80s", where,
                         name);
     reader->seen[*number] = true;
+    reader->key_line = event->start_mark.line;
     return SHOAL_OK;
 }
 
@@ -113,7 +115,8 @@ static enum shoal_status assign(struct reader *reader, enum shl_config_number nu
 {
     char where[WHERE_BYTES];
     SHL_TRY(check_scalar(reader, event));
-    describe(reader, event->start_mark.line, where);
+    /* The key's line: that of an empty value may be the next one. */
+    describe(reader, reader->key_line, where);
     if (is_null(event))
         return shl_fail(SHOAL_ERR_CONFIG, "%s: %s has no value; give one, or \"\" for none", where,
                         shl_config_keys[number].name);
@@ -121,7 +124,7 @@ static enum shoal_status assign(struct reader *reader, enum shl_config_number nu
     SHL_TRY(shl_config_keep(reader->loader, (const char *)event->data.scalar.value,
                             event->data.scalar.length, &text));
     const struct shl_config_origin origin = {.source = SHL_CONFIG_FILE,
-                                             .line = (uint32_t)event->start_mark.line + 1};
+                                             .line = (uint32_t)reader->key_line + 1};
     return shl_config_assign(reader->loader, number, text, origin, where);
 }
 

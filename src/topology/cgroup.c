@@ -99,7 +99,7 @@ static double read_quota_v2(const char *directory)
     char path[2 * PATH_BYTES], line[128];
     unsigned long long quota, period;
     snprintf(path, sizeof(path), "%s/cpu.max", directory);
-    if (shl_file_read_line(path, line, sizeof(line)) < 0 ||
+    if (shl_file_read_line(path, line, sizeof(line)) < 0 || *line == '-' ||
         sscanf(line, "%llu %llu", &quota, &period) != 2 || !period)
         return 0;
     return (double)quota / (double)period;
