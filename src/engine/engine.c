@@ -50,6 +50,7 @@ enum shoal_status shl_engine_create(const struct shl_engine_options *options,
     engine->rank = options->rank;
     engine->size = options->size;
     engine->oversubscribed = options->local_ranks > options->cores;
+    engine->threadless = options->threadless;
     engine->epoll = engine->doorbell = engine->service_bell = -1;
     pthread_mutex_init(&engine->token, NULL);
     pthread_mutex_init(&engine->mail_lock, NULL);
@@ -150,7 +151,7 @@ enum shoal_status shl_engine_start(struct shl_engine *engine)
                             "no transport reaches rank %u; see the log for the reasons, or allow "
                             "more with SHOAL_TRANSPORT",
                             peer);
-    return shl_service_start(engine);
+    return engine->threadless ? SHOAL_OK : shl_service_start(engine);
 }
 
 static void free_mail(struct shl_list *list)

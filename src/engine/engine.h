@@ -81,7 +81,8 @@ struct shl_engine {
     struct shl_engine_bus bus;
     uint32_t rank, size;
     uint64_t epoch;
-    bool oversubscribed;
+    bool oversubscribed; /* more local ranks than cores: yield while spinning */
+    bool threadless;
 
     pthread_mutex_t token;
     atomic_uint token_wanted; /* threads that wait for the token */

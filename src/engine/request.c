@@ -105,11 +105,11 @@ static void activate(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
     struct shl_engine *engine = comm->engine;
+    request->state = comm->group ? SHL_REQUEST_GATHER : SHL_REQUEST_SCHEDULE;
     if (comm->size == 1) {
         complete_alone(request);
         return;
     }
-    request->state = comm->group ? SHL_REQUEST_GATHER : SHL_REQUEST_SCHEDULE;
     if (SHL_UNLIKELY(!shl_list_empty(&comm->incidents)) && shl_incident_meets(request))
         return;
     for (uint32_t i = 0; i < engine->transport_count; i++)
