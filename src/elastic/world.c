@@ -15,6 +15,7 @@
 #include "core/sys.h"
 #include "elastic/secret.h"
 #include "topology/topology.h"
+#include "transport/hook/hook.h"
 
 #include <string.h>
 
@@ -107,6 +108,15 @@ static enum shoal_status open_control(struct shl_world *world, const struct shl_
     return shl_control_create(&options, &world->control);
 }
 
+/* With test faults around it, when there are any. */
+static enum shoal_status open_transport(struct shl_world *world,
+                                        const struct shl_transport_ops *plain)
+{
+    const struct shl_transport_ops *ops;
+    SHL_TRY(shl_hook_fault_wrap_text(plain, world->options.config->test_fault, &ops));
+    return shl_engine_open(world->engine, ops);
+}
+
 static enum shoal_status open_engine(struct shl_world *world)
 {
     const struct shl_config *config = world->options.config;
@@ -121,7 +131,7 @@ static enum shoal_status open_engine(struct shl_world *world)
     SHL_TRY(shl_engine_create(&options, &world->engine));
     for (size_t i = 0; i < TRANSPORTS && world->options.size > 1; i++)
         if (config->transport & 1u << i)
-            SHL_TRY(shl_engine_open(world->engine, all_transports[i]));
+            SHL_TRY(open_transport(world, all_transports[i]));
     return SHOAL_OK;
 }
 

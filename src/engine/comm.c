@@ -6,6 +6,7 @@
 #include "engine/comm.h"
 
 #include "core/sys.h"
+#include "transport/hook/hook.h"
 
 #include <string.h>
 
@@ -114,7 +115,8 @@ bool shl_comm_can_group(const struct shoal_comm *comm)
 enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset)
 {
     uint32_t other = comm->members[comm->rank == 0 ? 1 : 0];
-    comm->group_transport = shl_engine_transport(comm->engine, other);
+    comm->group_transport = shl_hook_inner(shl_engine_ops(comm->engine, other),
+                                           shl_engine_transport(comm->engine, other));
     SHL_TRY(shl_group_reserve(comm->group_transport, &comm->slots_offset));
     comm->slots_reserved = true;
     *slots_offset = comm->slots_offset;
