@@ -25,7 +25,6 @@
 #define SHL_CONTROL_CONTROL_H
 
 #include "core/bytes.h"
-#include "core/bytes.h"
 #include "core/config.h"
 #include "core/status.h"
 
