@@ -273,6 +273,12 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
         take_down(world);
         return status;
     }
+    status = shl_world_measure(*comm);
+    if (status != SHOAL_OK) {
+        atomic_fetch_sub(&world->references, 1);
+        shl_world_leave(*comm);
+        return status;
+    }
     atomic_fetch_sub(&world->references, 1); /* The communicator's remains. */
     return SHOAL_OK;
 }

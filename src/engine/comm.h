@@ -64,6 +64,12 @@ struct shoal_request {
     char *text; /* verdict, SHL_ENGINE_TEXT bytes; allocated with the request */
 };
 
+/* Where a step's spans lie, in bytes from the start of their buffers. */
+struct shl_bound {
+    uint64_t dst, src, src2;
+    uint64_t bytes; /* of each */
+};
+
 /* A schedule bound to a call shape, and instances of its execution. */
 struct shl_plan {
     enum shoal_collective collective;
@@ -73,7 +79,8 @@ struct shl_plan {
     uint64_t used; /* for eviction */
     struct shl_choice choice;
     struct shl_schedule *schedule;
-    struct shl_layout layout;
+    struct shl_bound *bound; /* by step */
+    uint64_t scratch_bytes;
     struct shl_list idle; /* struct shl_exec.link */
     uint32_t busy;        /* instances in use */
     uint64_t bytes_sent, bytes_reduced;

@@ -16,6 +16,7 @@ struct shl_run { /* one step of one execution */
     struct shl_xfer xfer;
     struct shl_exec *exec;
     const struct shl_step *step;
+    const struct shl_bound *bound;
 };
 
 struct shl_exec {
@@ -51,13 +52,6 @@ void shl_exec_free(struct shl_exec *exec)
     shl_mem->free(exec);
 }
 
-/* Late units may be short, so the first one is the largest. */
-static uint64_t scratch_bytes(const struct shl_plan *plan)
-{
-    return shl_layout_offset(&plan->layout, SHL_SCRATCH, plan->schedule->scratch_units) *
-           plan->elem_bytes;
-}
-
 static enum shoal_status make(struct shl_plan *plan, struct shl_exec **out)
 {
     uint32_t steps = plan->schedule->step_count;
@@ -68,7 +62,7 @@ static enum shoal_status make(struct shl_plan *plan, struct shl_exec **out)
     exec->ready = shl_mem->alloc((steps + 1) * sizeof(*exec->ready));
     exec->unmet = shl_mem->alloc((steps + 1) * sizeof(*exec->unmet));
     exec->runs = shl_mem->alloc((steps + 1) * sizeof(*exec->runs));
-    uint64_t bytes = scratch_bytes(plan);
+    uint64_t bytes = plan->scratch_bytes;
     if (bytes > 0)
         exec->scratch = shl_mem->alloc_aligned(4096, bytes);
     if (!exec->ready || !exec->unmet || !exec->runs || (bytes > 0 && !exec->scratch)) {
@@ -103,14 +97,10 @@ static enum shoal_status bind_buffers(struct shl_exec *exec)
     return SHOAL_OK;
 }
 
-static uint8_t *span_data(const struct shl_exec *exec, const struct shl_span *span, uint64_t *bytes)
+static uint8_t *at(const struct shl_exec *exec, const struct shl_span *span, uint64_t offset)
 {
-    const struct shl_plan *plan = exec->plan;
-    uint64_t first = shl_layout_offset(&plan->layout, span->buffer, span->first);
-    uint64_t end = shl_layout_offset(&plan->layout, span->buffer, span->first + span->count);
-    *bytes = (end - first) * plan->elem_bytes;
     uint8_t *base = exec->buffers[span->buffer];
-    return base ? base + first * plan->elem_bytes : NULL;
+    return base ? base + offset : NULL;
 }
 
 static void scale_final(const struct shl_exec *exec, void *data, size_t count)
@@ -138,9 +128,8 @@ static void combine(const struct shl_exec *exec, const struct shl_step *step, ui
 static void sink_reduce(struct shl_xfer *xfer, uint64_t offset, const void *piece, size_t bytes)
 {
     const struct shl_run *run = xfer->owner;
-    uint64_t span_bytes;
-    uint8_t *out = span_data(run->exec, &run->step->dst, &span_bytes);
-    const uint8_t *mine = span_data(run->exec, &run->step->src, &span_bytes);
+    uint8_t *out = at(run->exec, &run->step->dst, run->bound->dst);
+    const uint8_t *mine = at(run->exec, &run->step->src, run->bound->src);
     combine(run->exec, run->step, out + offset, mine + offset, piece, bytes);
 }
 
@@ -182,7 +171,9 @@ static enum shoal_status start_message(struct shl_exec *exec, struct shl_run *ru
     xfer->peer = peer;
     xfer->tag = (struct shl_tag){.seq = request->seq, .comm = comm->id, .msg = step->msg};
     xfer->signature = request->signature;
-    xfer->data = span_data(exec, sends ? &step->src : &step->dst, &xfer->bytes);
+    xfer->data =
+        sends ? at(exec, &step->src, run->bound->src) : at(exec, &step->dst, run->bound->dst);
+    xfer->bytes = run->bound->bytes;
     xfer->elem_bytes = exec->plan->elem_bytes;
     xfer->sink = step->kind == SHL_STEP_RECV_REDUCE && xfer->bytes > 0 ? sink_reduce : NULL;
     xfer->done = xfer_done;
@@ -198,13 +189,13 @@ static enum shoal_status start_step(struct shl_exec *exec, uint32_t index)
 {
     struct shl_run *run = &exec->runs[index];
     const struct shl_step *step = run->step;
-    uint64_t bytes;
+    const uint64_t bytes = run->bound->bytes;
     if (step->kind != SHL_STEP_REDUCE && step->kind != SHL_STEP_COPY)
         return start_message(exec, run);
-    uint8_t *dst = span_data(exec, &step->dst, &bytes);
-    const uint8_t *src = span_data(exec, &step->src, &bytes);
+    uint8_t *dst = at(exec, &step->dst, run->bound->dst);
+    const uint8_t *src = at(exec, &step->src, run->bound->src);
     if (step->kind == SHL_STEP_REDUCE && bytes > 0) {
-        combine(exec, step, dst, src, span_data(exec, &step->src2, &bytes), bytes);
+        combine(exec, step, dst, src, at(exec, &step->src2, run->bound->src2), bytes);
     } else if (bytes > 0 && dst != src) {
         memcpy(dst, src, bytes);
     }
@@ -260,6 +251,7 @@ enum shoal_status shl_exec_start(struct shoal_request *request)
     for (uint32_t i = schedule->step_count; i-- > 0;) {
         exec->runs[i].exec = exec;
         exec->runs[i].step = &schedule->steps[i];
+        exec->runs[i].bound = &plan->bound[i];
         exec->unmet[i] = schedule->steps[i].dep_count;
         if (exec->unmet[i] == 0)
             exec->ready[exec->ready_count++] = i;

@@ -16,18 +16,49 @@ static bool call_commutes(const struct shoal_comm *comm, const struct shoal_call
     return shl_comm_user_op(comm, call->op)->commutes;
 }
 
-static void count_bytes(struct shl_plan *plan)
+static uint64_t offset(const struct shl_layout *layout, const struct shl_span *span,
+                       uint32_t elem_bytes)
 {
-    for (uint32_t i = 0; i < plan->schedule->step_count; i++) {
-        const struct shl_step *step = &plan->schedule->steps[i];
-        const struct shl_span *span = step->kind == SHL_STEP_SEND ? &step->src : &step->dst;
-        uint64_t first = shl_layout_offset(&plan->layout, span->buffer, span->first);
-        uint64_t end = shl_layout_offset(&plan->layout, span->buffer, span->first + span->count);
-        if (step->kind == SHL_STEP_SEND)
-            plan->bytes_sent += (end - first) * plan->elem_bytes;
+    return shl_layout_offset(layout, (enum shl_buffer)span->buffer, span->first) * elem_bytes;
+}
+
+/* Resolve units to bytes once, not every time the plan runs. */
+static enum shoal_status bind(struct shl_plan *plan)
+{
+    const struct shl_schedule *schedule = plan->schedule;
+    struct shl_layout layout = shl_layout_make(schedule, plan->count, plan->elem_bytes);
+    plan->bound = shl_mem->alloc((schedule->step_count + 1) * sizeof(*plan->bound));
+    if (!plan->bound)
+        return shl_fail_errno("cannot allocate a plan of %u steps", schedule->step_count);
+    plan->scratch_bytes =
+        shl_layout_offset(&layout, SHL_SCRATCH, schedule->scratch_units) * plan->elem_bytes;
+    for (uint32_t i = 0; i < schedule->step_count; i++) {
+        const struct shl_step *step = &schedule->steps[i];
+        bool sends = step->kind == SHL_STEP_SEND;
+        const struct shl_span *span = sends ? &step->src : &step->dst;
+        struct shl_bound *bound = &plan->bound[i];
+        bound->dst = offset(&layout, &step->dst, plan->elem_bytes);
+        bound->src = offset(&layout, &step->src, plan->elem_bytes);
+        bound->src2 = offset(&layout, &step->src2, plan->elem_bytes);
+        bound->bytes = shl_layout_length(&layout, span) * plan->elem_bytes;
+        if (sends)
+            plan->bytes_sent += bound->bytes;
         if (step->kind == SHL_STEP_RECV_REDUCE || step->kind == SHL_STEP_REDUCE)
-            plan->bytes_reduced += (end - first) * plan->elem_bytes;
+            plan->bytes_reduced += bound->bytes;
     }
+    return SHOAL_OK;
+}
+
+void shl_plan_free(struct shl_plan *plan)
+{
+    struct shl_list *node;
+    SHL_ASSERT(plan->busy == 0);
+    while ((node = shl_list_pop(&plan->idle)))
+        shl_exec_free(shl_exec_from_link(node));
+    if (plan->schedule)
+        shl_schedule_free(plan->schedule);
+    shl_mem->free(plan->bound);
+    shl_mem->free(plan);
 }
 
 static enum shoal_status make(struct shoal_comm *comm, const struct shoal_call *call, bool commutes,
@@ -59,24 +90,14 @@ static enum shoal_status make(struct shoal_comm *comm, const struct shoal_call *
                               .hosts = &comm->hosts};
     if (status == SHOAL_OK)
         status = shl_schedule_build(plan->choice.algorithm, &shape, &plan->schedule);
+    if (status == SHOAL_OK)
+        status = bind(plan);
     if (status != SHOAL_OK) {
-        shl_mem->free(plan);
+        shl_plan_free(plan);
         return status;
     }
-    plan->layout = shl_layout_make(plan->schedule, call->count, plan->elem_bytes);
-    count_bytes(plan);
     *out = plan;
     return SHOAL_OK;
-}
-
-void shl_plan_free(struct shl_plan *plan)
-{
-    struct shl_list *node;
-    SHL_ASSERT(plan->busy == 0);
-    while ((node = shl_list_pop(&plan->idle)))
-        shl_exec_free(shl_exec_from_link(node));
-    shl_schedule_free(plan->schedule);
-    shl_mem->free(plan);
 }
 
 static bool matches(const struct shl_plan *plan, const struct shoal_call *call, bool commutes)
