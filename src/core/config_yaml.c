@@ -211,11 +211,10 @@ enum shoal_status shl_config_read_yaml(struct shl_config_loader *loader, const c
     return status;
 }
 
-/* What correcting the path or the file cures, unlike a lack of descriptors. */
-static bool is_users_mistake(int error)
+/* Anything else is cured by correcting the path or the file. */
+static bool is_lack_of_resources(int error)
 {
-    return error == ENOENT || error == ENOTDIR || error == EACCES || error == EISDIR ||
-           error == EFBIG || error == EAGAIN || error == ELOOP || error == ENAMETOOLONG;
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EIO;
 }
 
 enum shoal_status shl_config_read_file(struct shl_config_loader *loader, const char *path)
@@ -225,7 +224,7 @@ enum shoal_status shl_config_read_file(struct shl_config_loader *loader, const c
     if (!content)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory to read configuration file %s", path);
     enum shoal_status status = shl_file_read(path, content, FILE_MAX_BYTES, &bytes);
-    if (status == SHOAL_ERR_SYSTEM && is_users_mistake(errno))
+    if (status == SHOAL_ERR_SYSTEM && !is_lack_of_resources(errno))
         status = shl_fail(SHOAL_ERR_CONFIG, "configuration file: %s; correct SHOAL_CONFIG_FILE",
                           shl_error_text());
     if (status == SHOAL_OK)
