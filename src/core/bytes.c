@@ -7,14 +7,17 @@
 
 #include <string.h>
 
+/* Where a cursor over nothing points: NULL must not be counted from, not even by zero. */
+static uint8_t nothing;
+
 struct shl_bytes shl_bytes_writer(void *data, size_t size)
 {
-    return (struct shl_bytes){.data = data, .size = size};
+    return (struct shl_bytes){.data = data ? data : &nothing, .size = size};
 }
 
 struct shl_bytes shl_bytes_reader(const void *data, size_t size)
 {
-    return (struct shl_bytes){.data = (uint8_t *)(uintptr_t)data, .size = size};
+    return shl_bytes_writer((void *)(uintptr_t)data, size); /* readers never write */
 }
 
 /* The one place where the bound is checked; NULL also for a cursor that has failed before. */
