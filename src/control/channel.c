@@ -146,6 +146,12 @@ static void dial(struct shl_channel *channel)
     shl_dialler_start(dialler);
 }
 
+/* Which side of a channel connects: the lower rank, except to knock. */
+static bool dials(uint32_t rank, uint32_t peer, enum shl_channel_kind kind)
+{
+    return (rank < peer) == (kind != SHL_CHANNEL_TCP_KNOCK);
+}
+
 void shl_channel_open(struct shl_control *control, struct shl_channel *channel)
 {
     char cause[160];
@@ -171,16 +177,17 @@ void shl_channel_open(struct shl_control *control, struct shl_channel *channel)
         return;
     }
     shl_loop_timer_set(&control->loop, &channel->timer, channel->deadline_ns);
-    if (control->options.rank < channel->peer)
+    if (dials(control->options.rank, channel->peer, channel->kind))
         dial(channel);
 }
 
 enum shl_welcome shl_channel_admit(struct shl_control *control, const struct shl_hello *hello,
                                    bool local)
 {
-    bool fits =
-        hello->kind == SHL_CHANNEL_FD_PASS ? local : hello->kind == SHL_CHANNEL_TCP_DATA && !local;
-    if (!fits || hello->rank >= control->options.rank || control->parked_count >= PARKED_MAX)
+    bool tcp = hello->kind == SHL_CHANNEL_TCP_DATA || hello->kind == SHL_CHANNEL_TCP_KNOCK;
+    bool fits = hello->kind == SHL_CHANNEL_FD_PASS ? local : tcp && !local;
+    if (!fits || !dials(hello->rank, control->options.rank, hello->kind) ||
+        control->parked_count >= PARKED_MAX)
         return SHL_WELCOME_WRONG;
     return control->lost[hello->rank] ? SHL_WELCOME_EVICTED : SHL_WELCOME_OK;
 }
@@ -244,7 +251,8 @@ enum shoal_status shl_control_dial(struct shl_control *control, uint32_t peer,
     if (peer >= control->options.size || peer == control->options.rank)
         return shl_fail(SHOAL_ERR_INVALID, "no channel from rank %u to rank %u of %u",
                         control->options.rank, peer, control->options.size);
-    if (kind != SHL_CHANNEL_TCP_DATA && kind != SHL_CHANNEL_FD_PASS)
+    if (kind != SHL_CHANNEL_TCP_DATA && kind != SHL_CHANNEL_FD_PASS &&
+        kind != SHL_CHANNEL_TCP_KNOCK)
         return shl_fail(SHOAL_ERR_INVALID, "channel kind %d cannot be asked for", (int)kind);
     struct shl_channel *channel = shl_mem->alloc(sizeof(*channel));
     if (!channel)

@@ -17,7 +17,8 @@
  * by a refused reconnect): then at once.
  *
  * Channels. Transports ask for connections to a peer by kind and index; the lower rank dials, the
- * higher accepts, and both get the connected, authenticated, non-blocking file descriptor.
+ * higher accepts (TCP_KNOCK: the other way around), and both get the connected, authenticated,
+ * non-blocking file descriptor.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,7 +39,8 @@ enum shl_channel_kind {
     SHL_CHANNEL_RENDEZVOUS = 1,
     SHL_CHANNEL_SESSION = 2,
     SHL_CHANNEL_TCP_DATA = 3, /* index: flow */
-    SHL_CHANNEL_FD_PASS = 4   /* over a Unix socket; index: the transport's */
+    SHL_CHANNEL_FD_PASS = 4,  /* over a Unix socket; index: the transport's */
+    SHL_CHANNEL_TCP_KNOCK = 5 /* the higher rank dials: asks the lower one for TCP_DATA */
 };
 
 #define SHL_CONTROL_ADDRESSES 8
