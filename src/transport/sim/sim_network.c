@@ -179,6 +179,11 @@ uint64_t shl_sim_network_now_ns(const struct shl_sim_network *network)
     return network->now_ns;
 }
 
+uint64_t shl_sim_network_next_ns(const struct shl_sim_network *network)
+{
+    return network->event_count > 0 ? network->events[0].due_ns : UINT64_MAX;
+}
+
 void shl_sim_network_advance_to(struct shl_sim_network *network, uint64_t time_ns)
 {
     while (network->event_count > 0 && network->events[0].due_ns <= time_ns) {

@@ -74,6 +74,9 @@ void shl_sim_network_destroy(struct shl_sim_network *network);
 
 uint64_t shl_sim_network_now_ns(const struct shl_sim_network *network);
 
+/* shl_sim_network_next_ns - the time of the next event; UINT64_MAX: there is none. */
+uint64_t shl_sim_network_next_ns(const struct shl_sim_network *network);
+
 /* shl_sim_network_advance - move to the time of the next event and let everything due then arrive.
  * false: there is none, and the clock stands still. */
 bool shl_sim_network_advance(struct shl_sim_network *network);

@@ -60,8 +60,10 @@ static void equal_delays_keep_order(void **state)
 {
     (void)state;
     struct pair pair = make_pair(&calm);
+    assert_int_equal(shl_sim_network_next_ns(pair.network), UINT64_MAX);
     for (uint64_t i = 0; i < 100; i++)
         send_number(&pair, i);
+    assert_int_equal(shl_sim_network_next_ns(pair.network), 10 * MICRO);
     assert_false(shl_sim_port_ready(pair.b));
     assert_true(shl_sim_network_advance(pair.network));
     assert_int_equal(shl_sim_network_now_ns(pair.network), 10 * MICRO);
