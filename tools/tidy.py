@@ -64,7 +64,6 @@ TABLES = (
     ),
 )
 
-STATIC_FUNCTION = re.compile(r"^static\b[^;={]*?\b(\w+)\(", re.MULTILINE)
 STRING_OR_COMMENT = re.compile(
     r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
 )
@@ -121,16 +120,13 @@ def check_py_functions(text):
 
 
 def check_tables(path, text):
-    """A bare call of a tabled function; a member (table->free) or a static of this file is none."""
+    """A bare call of a tabled function; members (table->free) and declarations are not calls."""
     code = code_only(text)
-    own = set(STATIC_FUNCTION.findall(code))
     for names, owners, table in TABLES:
         if path in owners:
             continue
         pattern = re.compile(r"(?<![\w.>])(?<!->)(" + names.replace(" ", "|") + r")\s*\(")
         for match in pattern.finditer(code):
-            if match.group(1) in own:
-                continue
             yield code.count("\n", 0, match.start()) + 1, f"calls {match.group(1)}; use {table}"
 
 

@@ -1,0 +1,284 @@
+/*
+ * Clusters of virtual ranks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "sim/cluster.h"
+
+#include "core/sys.h"
+
+#define EPOCH 1
+#define OP_TIMEOUT_MS 2000
+#define BLOB_BYTES 64
+#define SILENT_STEP_NS (5 * MILLI)
+
+/* In front of each mail on the network. */
+struct mail_header {
+    uint32_t origin, number;
+    uint32_t type, bytes;
+};
+
+void cluster_fail(const struct cluster *cluster, const char *what, const char *file, int line)
+{
+    print_error("seed %llu, %u ranks, %llu us: %s\n", (unsigned long long)cluster->seed,
+                cluster->size, (unsigned long long)(cluster_now_ns(cluster) / MICRO), what);
+    _fail(file, line);
+}
+
+uint64_t cluster_now_ns(const struct cluster *cluster)
+{
+    return shl_sim_network_now_ns(cluster->network);
+}
+
+uint64_t cluster_random(struct cluster *cluster, uint64_t bound)
+{
+    cluster->random_state = cluster->random_state * 6364136223846793005u + 1442695040888963407u;
+    return (cluster->random_state >> 33) % bound;
+}
+
+/* ---- mail ----------------------------------------------------------------------------------- */
+
+static enum shoal_status flood(void *arg, uint16_t type, const void *payload, size_t bytes)
+{
+    struct member *from = arg;
+    struct cluster *cluster = from->cluster;
+    struct mail_header header = {from->rank, from->mails++, type, (uint32_t)bytes};
+    CHECK(cluster, header.number < CLUSTER_MAIL_MAX);
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        if (i != from->rank)
+            SHL_TRY(shl_sim_port_send(from->port, i, shl_sim_port_id(cluster->members[i].port),
+                                      &header, sizeof(header), payload, bytes));
+    }
+    shl_engine_mail(from->engine, from->rank, type, payload, bytes);
+    return SHOAL_OK;
+}
+
+/* True the first time that a mail comes. */
+static bool hear(struct member *member, const struct mail_header *header)
+{
+    uint8_t *byte = &member->heard[header->origin][header->number / 8];
+    uint8_t bit = (uint8_t)(1u << header->number % 8);
+    bool first = !(*byte & bit);
+    *byte |= bit;
+    return first;
+}
+
+static unsigned read_mail(struct member *member)
+{
+    unsigned count = 0;
+    struct shl_sim_packet *packet;
+    while ((packet = shl_sim_port_receive(member->port)) != NULL) {
+        struct mail_header header;
+        count++;
+        if (packet->kind == SHL_SIM_DATA) { /* a reset is told by the transport */
+            memcpy(&header, packet->data, sizeof(header));
+            if (hear(member, &header))
+                shl_engine_mail(member->engine, header.origin, (uint16_t)header.type,
+                                packet->data + sizeof(header), header.bytes);
+        }
+        shl_sim_packet_release(member->cluster->network, packet);
+    }
+    return count;
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+static void load_config(struct cluster *cluster, const struct cluster_options *options)
+{
+    char setting[256];
+    const char *settings[] = {setting};
+    char *no_environment[] = {NULL};
+    snprintf(setting, sizeof(setting), "SHOAL_ALGORITHM=%s",
+             options->algorithm == NULL ? "" : options->algorithm);
+    struct shl_config_options from = {
+        .settings = settings, .setting_count = 1, .environment = no_environment};
+    assert_int_equal(shl_config_load(&from, &cluster->config), SHOAL_OK);
+}
+
+static void make_network(struct cluster *cluster, const struct cluster_options *options)
+{
+    struct shl_sim_options network = {
+        .seed = options->seed,
+        .nodes = options->size,
+        .link = {.delay_min_ns = 5 * MICRO, .delay_max_ns = 8 * MICRO},
+        .retransmit_ns = 2 * MILLI,
+        .bytes_per_second = options->bytes_per_second,
+    };
+    if (options->bad_network) {
+        network.link.delay_max_ns = 300 * MICRO;
+        network.link.loss_ppm = 20000;
+        network.link.duplicate_ppm = 20000;
+    }
+    assert_int_equal(shl_sim_network_create(&network, &cluster->network), SHOAL_OK);
+    shl_sim_transport_place(cluster->network, SHL_SIM_NODE_OF_RANK);
+    shl_sim_clock_install(cluster->network);
+}
+
+static void open_member(struct cluster *cluster, uint32_t rank)
+{
+    struct member *member = &cluster->members[rank];
+    member->cluster = cluster;
+    member->rank = rank;
+    struct shl_engine_options options = {
+        .config = &cluster->config,
+        .bus = {member, flood},
+        .rank = rank,
+        .size = cluster->size,
+        .local_ranks = 1,
+        .cores = 1,
+        .threadless = true,
+    };
+    assert_int_equal(shl_sim_port_open(cluster->network, rank, &member->port), SHOAL_OK);
+    assert_int_equal(shl_engine_create(&options, &member->engine), SHOAL_OK);
+    if (cluster->size > 1)
+        assert_int_equal(shl_engine_open(member->engine, &shl_transport_sim), SHOAL_OK);
+}
+
+static void attach_members(struct cluster *cluster)
+{
+    uint8_t blobs[CLUSTER_RANKS_MAX][BLOB_BYTES];
+    const void *blob_of[CLUSTER_RANKS_MAX];
+    size_t bytes[CLUSTER_RANKS_MAX];
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        struct shl_engine_transport *slot = &cluster->members[i].engine->transports[0];
+        blob_of[i] = blobs[i];
+        bytes[i] = slot->ops->describe(slot->t, blobs[i], BLOB_BYTES);
+    }
+    for (uint32_t i = 0; i < cluster->size; i++)
+        assert_int_equal(shl_engine_attach(cluster->members[i].engine, EPOCH, cluster->seed, 0,
+                                           blob_of, bytes, UINT64_MAX),
+                         SHOAL_OK);
+}
+
+static void form(struct cluster *cluster, const uint32_t *host_of)
+{
+    uint32_t members[CLUSTER_RANKS_MAX];
+    for (uint32_t i = 0; i < cluster->size; i++)
+        members[i] = i;
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        struct member *member = &cluster->members[i];
+        struct shl_comm_options options = {.id = 1,
+                                           .members = members,
+                                           .size = cluster->size,
+                                           .rank = i,
+                                           .op_timeout_ms = OP_TIMEOUT_MS};
+        shl_token_take(member->engine);
+        assert_int_equal(shl_comm_create(member->engine, &options, &member->comm), SHOAL_OK);
+        if (host_of != NULL)
+            shl_comm_set_hosts(member->comm, host_of);
+        shl_token_give(member->engine);
+    }
+}
+
+struct cluster *cluster_open(const struct cluster_options *options)
+{
+    assert_in_range(options->size, 1, CLUSTER_RANKS_MAX);
+    struct cluster *cluster = calloc(1, sizeof(*cluster));
+    assert_non_null(cluster);
+    cluster->seed = cluster->random_state = options->seed;
+    cluster->size = options->size;
+    load_config(cluster, options);
+    make_network(cluster, options);
+    for (uint32_t i = 0; i < cluster->size; i++)
+        open_member(cluster, i);
+    if (cluster->size > 1)
+        attach_members(cluster);
+    for (uint32_t i = 0; i < cluster->size; i++)
+        assert_int_equal(shl_engine_start(cluster->members[i].engine), SHOAL_OK);
+    form(cluster, options->host_of);
+    return cluster;
+}
+
+void cluster_close(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        struct member *member = &cluster->members[i];
+        shl_token_take(member->engine);
+        shl_comm_free(member->comm);
+        shl_token_give(member->engine);
+        shl_engine_destroy(member->engine);
+        shl_sim_port_close(member->port);
+    }
+    shl_sim_clock_remove();
+    shl_sim_transport_place(NULL, SHL_SIM_NODE_OF_RANK);
+    shl_sim_network_destroy(cluster->network);
+    shl_config_free(&cluster->config);
+    free(cluster);
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static unsigned poll_member(struct member *member)
+{
+    if (member->crashed)
+        return 0;
+    unsigned happened = read_mail(member);
+    shl_token_take(member->engine);
+    happened += shl_engine_poll(member->engine);
+    shl_token_give(member->engine);
+    return happened;
+}
+
+/* What control finds out by silence. */
+static void notice_partitions(struct cluster *cluster)
+{
+    uint64_t dead_ns = cluster->config.dead_after_ms * MILLI;
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        struct member *member = &cluster->members[i];
+        for (uint32_t peer = 0; peer < cluster->size && !member->crashed; peer++) {
+            uint64_t cut_ns = cluster->cut_ns[i][peer];
+            if (cut_ns == 0 || member->told_lost[peer] ||
+                cluster_now_ns(cluster) < cut_ns + dead_ns)
+                continue;
+            member->told_lost[peer] = true;
+            shl_engine_lost(member->engine, peer, SHOAL_ERR_PEER, "silent for too long");
+        }
+    }
+}
+
+static void check_deadlines(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        struct member *member = &cluster->members[i];
+        if (member->crashed)
+            continue;
+        shl_token_take(member->engine);
+        shl_incident_check_deadlines(member->engine, cluster_now_ns(cluster));
+        shl_token_give(member->engine);
+    }
+}
+
+void cluster_turn(struct cluster *cluster, uint64_t limit_ns)
+{
+    unsigned happened = 0;
+    for (uint32_t i = 0; i < cluster->size; i++)
+        happened += poll_member(&cluster->members[i]);
+    if (happened > 0)
+        return;
+    /* Through silence time goes in steps, so that deadlines are noticed when they pass. */
+    uint64_t next_ns = shl_sim_network_next_ns(cluster->network);
+    uint64_t step_ns = cluster_now_ns(cluster) + SILENT_STEP_NS;
+    if (next_ns > step_ns)
+        next_ns = step_ns;
+    shl_sim_network_advance_to(cluster->network, next_ns < limit_ns ? next_ns : limit_ns);
+    notice_partitions(cluster);
+    check_deadlines(cluster);
+}
+
+void cluster_crash(struct cluster *cluster, uint32_t rank)
+{
+    cluster->members[rank].crashed = true;
+    shl_sim_network_crash(cluster->network, rank);
+}
+
+void cluster_partition(struct cluster *cluster, uint64_t side)
+{
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        for (uint32_t j = 0; j < cluster->size; j++) {
+            if ((side >> i & 1) == (side >> j & 1))
+                continue;
+            shl_sim_network_cut(cluster->network, i, j, true);
+            cluster->cut_ns[i][j] = cluster_now_ns(cluster) + 1;
+        }
+    }
+}
