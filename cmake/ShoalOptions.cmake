@@ -30,7 +30,3 @@ if(SHOAL_COVERAGE)
   target_compile_options(shoal_options INTERFACE --coverage -fprofile-update=atomic)
   target_link_options(shoal_options INTERFACE --coverage)
 endif()
-
-# While parts of the library are still being written it has undefined symbols; ON from the moment
-# that it links completely, and then this line goes.
-set(SHOAL_LINK_COMPLETE OFF)

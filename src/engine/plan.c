@@ -23,7 +23,7 @@ static uint64_t offset(const struct shl_layout *layout, const struct shl_span *s
 }
 
 /* Resolve units to bytes once, not every time the plan runs. */
-static enum shoal_status bind(struct shl_plan *plan)
+static enum shoal_status resolve(struct shl_plan *plan)
 {
     const struct shl_schedule *schedule = plan->schedule;
     struct shl_layout layout = shl_layout_make(schedule, plan->count, plan->elem_bytes);
@@ -91,7 +91,7 @@ static enum shoal_status make(struct shoal_comm *comm, const struct shoal_call *
     if (status == SHOAL_OK)
         status = shl_schedule_build(plan->choice.algorithm, &shape, &plan->schedule);
     if (status == SHOAL_OK)
-        status = bind(plan);
+        status = resolve(plan);
     if (status != SHOAL_OK) {
         shl_plan_free(plan);
         return status;
