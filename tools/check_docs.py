@@ -81,6 +81,17 @@ def check_commands(root, text):
                 yield from check_command(root, line)
 
 
+def check_examples(root, text):
+    """Programs shown in a page are files of examples/, which are compiled and run as tests."""
+    suffixes = {"c": "*.c", "python": "*.py"}
+    for language, block in FENCE.findall(text):
+        if language not in suffixes:
+            continue
+        files = (root / "examples").glob(suffixes[language])
+        if not any(block in file.read_text(encoding="utf-8") for file in files):
+            yield f"the {language} program that begins `{block.splitlines()[0]}` is no example"
+
+
 def check_statuses(root):
     """docs/errors.md has a section row for each code, with its number, and invents none."""
     codes = dict(STATUS.findall((root / "include/shoal/status.h").read_text(encoding="utf-8")))
@@ -116,6 +127,7 @@ def check(root):
         problems += [f"{name}: {what}" for what in check_links(root, page, text)]
         problems += [f"{name}: {what}" for what in check_named_paths(root, text)]
         problems += [f"{name}: {what}" for what in check_commands(root, text)]
+        problems += [f"{name}: {what}" for what in check_examples(root, text)]
     return problems
 
 

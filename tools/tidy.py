@@ -64,6 +64,7 @@ TABLES = (
     ),
 )
 
+STATIC_FUNCTION = re.compile(r"^static\b[^;={]*?\b(\w+)\(", re.MULTILINE)
 STRING_OR_COMMENT = re.compile(
     r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
 )
@@ -120,13 +121,16 @@ def check_py_functions(text):
 
 
 def check_tables(path, text):
-    """A bare call of a tabled function; members (table->free) and declarations are not calls."""
+    """A bare call of a tabled function; a member (table->free) or a static of this file is none."""
     code = code_only(text)
+    own = set(STATIC_FUNCTION.findall(code))
     for names, owners, table in TABLES:
         if path in owners:
             continue
         pattern = re.compile(r"(?<![\w.>])(?<!->)(" + names.replace(" ", "|") + r")\s*\(")
         for match in pattern.finditer(code):
+            if match.group(1) in own:
+                continue
             yield code.count("\n", 0, match.start()) + 1, f"calls {match.group(1)}; use {table}"
 
 

@@ -70,7 +70,14 @@ class CheckDocsTest(TreeTest):
         self.assert_one_problem("tools/gone.sh does not exist")
         self.write("README.md", "```sh\ncmake --preset nightly\n```\n")
         self.assert_one_problem("no preset nightly")
-        self.write("README.md", "```c\ntools/gone.sh\n```\n")
+        self.write("README.md", "```\ntools/gone.sh\n```\n")
+        self.assertEqual(check_docs.check(self.root), [])
+
+    def test_programs_are_examples(self):
+        self.write("README.md", "```c\nint a;\nint b;\n```\n")
+        self.write("examples/a.c", "/* A comment. */\nint a;\n")
+        self.assert_one_problem("the c program that begins `int a;`")
+        self.write("examples/a.c", "/* A comment. */\nint a;\nint b;\n")
         self.assertEqual(check_docs.check(self.root), [])
 
     def test_status_without_a_row(self):

@@ -99,6 +99,11 @@ class TablesTest(unittest.TestCase):
         ):
             self.assertEqual(problems(self.in_function(call)), [], call)
 
+    def test_a_static_of_the_same_name_is_no_call(self):
+        text = HEADER + "static int bind(int a)\n{\n    return a;\n}\n\nint b(void)\n{\n"
+        self.assertEqual(problems(text + "    return bind(1);\n}\n"), [])
+        self.assertEqual(len(problems(text + "    return listen(1);\n}\n")), 1)
+
     def test_the_tables_themselves_and_other_folders_may_call(self):
         text = self.in_function("p = malloc(4);")
         self.assertEqual(problems(text, "src/core/sys.c"), [])
