@@ -113,7 +113,7 @@ static int mem_truncate(int fd, off_t bytes)
 static ssize_t mem_vm_readv(pid_t pid, const struct iovec *local, unsigned long locals,
                             const struct iovec *remote, unsigned long remotes, unsigned long flags)
 {
-    if (shl_fault_hit(SHL_FAULT_MEM, "mem.vm_readv", EPERM))
+    if (shl_fault_hit(SHL_FAULT_VM, "mem.vm_readv", EPERM))
         return -1;
     return shl_mem_kernel.vm_readv(pid, local, locals, remote, remotes, flags);
 }
@@ -121,7 +121,7 @@ static ssize_t mem_vm_readv(pid_t pid, const struct iovec *local, unsigned long 
 static ssize_t mem_vm_writev(pid_t pid, const struct iovec *local, unsigned long locals,
                              const struct iovec *remote, unsigned long remotes, unsigned long flags)
 {
-    if (shl_fault_hit(SHL_FAULT_MEM, "mem.vm_writev", EPERM))
+    if (shl_fault_hit(SHL_FAULT_VM, "mem.vm_writev", EPERM))
         return -1;
     return shl_mem_kernel.vm_writev(pid, local, locals, remote, remotes, flags);
 }

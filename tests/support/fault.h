@@ -19,11 +19,12 @@
 #include <stdint.h>
 
 enum shl_fault_kinds {
-    SHL_FAULT_MEM = 1,    /* shl_mem */
+    SHL_FAULT_MEM = 1,    /* shl_mem but for SHL_FAULT_VM */
     SHL_FAULT_FD = 2,     /* shl_fd */
     SHL_FAULT_RANDOM = 4, /* shl_random */
     SHL_FAULT_SOCK = 8,   /* shl_sock */
-    SHL_FAULT_ALL = 15,
+    SHL_FAULT_VM = 32,    /* shl_mem->vm_readv and vm_writev: they move data */
+    SHL_FAULT_ALL = 47,
     SHL_FAULT_STICKY = 16 /* the k-th call and all later ones, as when memory has run out */
 };
 

@@ -9,6 +9,7 @@
  *   shm_ring.c    records: small messages, offers, demands
  *   shm_send.c    sends: eager, offered, streamed
  *   shm_demand.c  sends that found no room
+ *   shm_announce.c  large receives, so that ranks which wait for each other learn why
  *   shm_recv.c    receives, and messages that came before them
  *   shm_pull.c    large messages: read in place, copied by the kernel, or through cells
  *   shm_cancel.c  cancel, review
@@ -72,6 +73,15 @@ struct shl_shm_incoming {
     uint32_t generation;
 };
 
+/* An announcement, sent or received. */
+struct shl_shm_heard {
+    struct shl_tag tag;
+    struct shl_signature signature;
+    bool used;
+};
+
+#define SHL_SHM_HEARD 8u
+
 enum shl_shm_demand_state { SHL_SHM_DEMAND_IDLE, SHL_SHM_DEMAND_ASKED, SHL_SHM_DEMAND_FOUND };
 
 struct shl_shm_demand {
@@ -109,6 +119,8 @@ struct shl_shm_peer {
     uint64_t offers_busy; /* bit mask of `out` */
     struct shl_shm_outgoing out[SHL_SHM_OFFERS];
     struct shl_shm_demand demand;
+    unsigned heard_count, heard_next;
+    struct shl_shm_heard heard[SHL_SHM_HEARD]; /* receives of the peer whose send is not posted */
 
     /* We receive. */
     struct shl_list posted;  /* no message yet */
@@ -119,6 +131,8 @@ struct shl_shm_peer {
     uint64_t offers_known; /* bit mask: offers of the peer that we have not finally answered */
     struct shl_shm_incoming in[SHL_SHM_OFFERS];
     bool demanded;
+    bool tell_due;             /* an announcement found no room */
+    struct shl_shm_heard told; /* the last announcement */
     uint64_t kept_mask;
     struct shl_shm_kept kept[SHL_SHM_CREDITS];
     uint8_t *kept_payload; /* SHL_SHM_CREDITS * SHL_SHM_EAGER_BYTES, touched when used */
@@ -141,6 +155,7 @@ struct shl_transport {
     bool all_pull;       /* process_vm_readv works between all local ranks, all know it */
     bool armed, delivering, loss_due;
     unsigned depth;             /* of calls into the transport */
+    uint32_t *ranks;            /* world ranks of the local ones, ascending */
     uint32_t *index_of;         /* world rank to local index, SHL_SHM_NOBODY: not local */
     uint32_t locals, me;        /* local ranks; my index */
     struct shl_shm_peer *peers; /* by local index; mine is unused */
@@ -151,6 +166,7 @@ struct shl_transport {
     int area_fd;
     uint8_t set_state[SHL_SHM_SETS]; /* of our sets of slots: SHL_SHM_SET_* */
     uint64_t set_generation;
+    struct shl_list groups;
     struct shl_list retired; /* destroyed groups whose last words somebody may still have to read */
     uint8_t *bounce;
     struct shl_list finished; /* done() is owed */
@@ -211,6 +227,18 @@ unsigned shl_shm_send_progress(struct shl_transport *t, struct shl_shm_peer *pee
 bool shl_shm_send_has_work(const struct shl_shm_peer *peer);
 bool shl_shm_send_waits(const struct shl_shm_peer *peer); /* for anything from the receiver */
 
+/* shm_announce.c */
+void shl_shm_announce(struct shl_transport *t, struct shl_shm_peer *peer,
+                      const struct shl_xfer *xfer);
+void shl_shm_announce_due(struct shl_transport *t, struct shl_shm_peer *peer);
+/* true: nothing fitting is posted, and the engine must hear of it. */
+bool shl_shm_announce_heard(struct shl_transport *t, struct shl_shm_peer *peer,
+                            const struct shl_tag *tag, const struct shl_signature *signature);
+/* Does a send fit what was announced for it? false: `other` is the announcement. */
+bool shl_shm_announce_fits(struct shl_shm_peer *peer, const struct shl_xfer *xfer,
+                           struct shl_shm_heard *other);
+void shl_shm_announce_forget(struct shl_shm_peer *peer, uint32_t comm, uint64_t seq);
+
 /* shm_demand.c */
 unsigned shl_shm_demand_progress(struct shl_transport *t, struct shl_shm_peer *peer);
 bool shl_shm_demand_has_work(const struct shl_shm_peer *peer);
@@ -232,6 +260,7 @@ enum shoal_status shl_shm_pull_bytes(const struct shl_shm_peer *peer, uint64_t a
 void shl_shm_place(struct shl_transport *t, struct shl_xfer *xfer, const void *piece, size_t bytes);
 
 /* shm_group.c */
+bool shl_shm_groups_have_news(const struct shl_transport *t);
 void shl_shm_groups_close(struct shl_transport *t);
 
 /* shm_cancel.c */

@@ -45,13 +45,8 @@ static bool may_be_local(const struct shl_transport *t, const void *blob, size_t
     return !in.failed && strcmp(host_id, t->host_id) == 0;
 }
 
-/* Fills index_of and locals. The caller frees the list of ranks. */
-static enum shoal_status find_locals(struct shl_transport *t, const void *const *blobs,
-                                     const size_t *blob_bytes, uint32_t **ranks)
+static void find_locals(struct shl_transport *t, const void *const *blobs, const size_t *blob_bytes)
 {
-    uint32_t *found = shl_mem->alloc(t->env->size * sizeof(*found));
-    if (!found)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for a list of %u ranks", t->env->size);
     uint32_t count = 0;
     for (uint32_t rank = 0; rank < t->env->size && count < SHL_SHM_PARTY_MAX; rank++) {
         if (rank != t->env->rank && !may_be_local(t, blobs[rank], blob_bytes[rank]))
@@ -59,11 +54,9 @@ static enum shoal_status find_locals(struct shl_transport *t, const void *const 
         if (rank == t->env->rank)
             t->me = count;
         t->index_of[rank] = count;
-        found[count++] = rank;
+        t->ranks[count++] = rank;
     }
     t->locals = count;
-    *ranks = found;
-    return SHOAL_OK;
 }
 
 /* ---- our own area ----------------------------------------------------------------------- */
@@ -87,15 +80,15 @@ static size_t kept_payloads_bytes(const struct shl_transport *t)
     return (size_t)t->locals * SHL_SHM_CREDITS * SHL_SHM_EAGER_BYTES;
 }
 
-static enum shoal_status prepare(struct shl_transport *t, const uint32_t *ranks)
+static enum shoal_status prepare(struct shl_transport *t)
 {
     t->peers = shl_mem->alloc(t->locals * sizeof(*t->peers));
     t->dirty = shl_mem->alloc(t->locals * sizeof(*t->dirty));
     t->bounce = shl_mem->alloc_aligned(SHL_SHM_PAGE, SHL_SHM_BOUNCE_BYTES);
+    for (uint32_t i = 0; t->peers && i < t->locals; i++)
+        t->peers[i].heap_fd = t->peers[i].bell_fd = -1;
     if (!t->peers || !t->dirty || !t->bounce)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u local ranks", t->locals);
-    for (uint32_t i = 0; i < t->locals; i++)
-        t->peers[i].heap_fd = t->peers[i].bell_fd = -1;
     /* Mapped, not allocated: most of it is never touched. */
     void *kept = shl_mem->map(NULL, kept_payloads_bytes(t), PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -104,7 +97,7 @@ static enum shoal_status prepare(struct shl_transport *t, const uint32_t *ranks)
     t->kept_payloads = kept;
     SHL_TRY(shl_shm_make_area(t));
     for (uint32_t i = 0; i < t->locals; i++)
-        init_peer(t, i, ranks[i]);
+        init_peer(t, i, t->ranks[i]);
     return SHOAL_OK;
 }
 
@@ -237,17 +230,16 @@ enum shoal_status shl_shm_attach(struct shl_transport *t, const void *const *blo
     memset(reaches, 0, t->env->size * sizeof(*reaches));
     if (t->index_of[t->env->rank] != SHL_SHM_NOBODY)
         return shl_fail(SHOAL_ERR_BUSY, "the shared-memory transport is attached already");
-    uint32_t *ranks = NULL;
-    SHL_TRY(find_locals(t, blobs, blob_bytes, &ranks));
+    find_locals(t, blobs, blob_bytes);
     if (t->locals == 1)
-        goto free_ranks;
-    bool prepared = prepare(t, ranks) == SHOAL_OK;
+        return SHOAL_OK;
+    bool prepared = prepare(t) == SHOAL_OK;
     if (!prepared)
         without("its own area could not be made");
     else if (t->copy != SHL_SHM_COPY_STAGED)
         shl_shm_allow_pulls();
     struct shl_shm_party *party = NULL;
-    if (shl_shm_party_create(t->env, ranks, t->locals, t->me, &party) != SHOAL_OK ||
+    if (shl_shm_party_create(t->env, t->ranks, t->locals, t->me, deadline_ns, &party) != SHOAL_OK ||
         meet_and_agree(t, party, prepared, deadline_ns, reaches) != SHOAL_OK) {
         without("the exchange of descriptors failed");
         prepared = false;
@@ -255,8 +247,6 @@ enum shoal_status shl_shm_attach(struct shl_transport *t, const void *const *blo
     shl_shm_party_destroy(party);
     if (!prepared)
         shl_shm_detach(t);
-free_ranks:
-    shl_mem->free(ranks);
     return SHOAL_OK;
 }
 

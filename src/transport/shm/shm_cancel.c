@@ -75,6 +75,7 @@ static void cancel_peer(struct shl_transport *t, struct shl_shm_peer *peer,
     unlink_all(t, peer, &peer->pulling, op, release_incoming);
     unlink_all(t, peer, &peer->staged, op, release_incoming);
     unlink_all(t, peer, &peer->stranded, op, NULL);
+    shl_shm_announce_forget(peer, op->comm, op->seq);
     for (uint64_t left = peer->kept_mask; left; left &= left - 1) {
         unsigned slot = (unsigned)__builtin_ctzll(left);
         if (matches(&peer->kept[slot].tag, op))
@@ -103,6 +104,11 @@ void shl_shm_review(struct shl_transport *t, uint32_t comm, uint64_t seq)
             const struct shl_shm_kept *kept = &peer->kept[__builtin_ctzll(left)];
             if (matches(&kept->tag, &started))
                 t->env->seen(t->env->arg, peer->rank, &kept->tag, &kept->signature);
+        }
+        for (unsigned k = 0; k < SHL_SHM_HEARD; k++) {
+            const struct shl_shm_heard *heard = &peer->heard[k];
+            if (heard->used && matches(&heard->tag, &started))
+                t->env->seen(t->env->arg, peer->rank, &heard->tag, &heard->signature);
         }
     }
 }

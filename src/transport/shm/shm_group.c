@@ -35,8 +35,14 @@ struct member {
     uint64_t finished;         /* as last seen */
 };
 
+/* What the last unsuccessful look for one operation waited for; NULL: nothing. */
+struct awaited {
+    const _Atomic uint64_t *flag;
+    uint64_t value;
+};
+
 struct shl_group {
-    struct shl_list link; /* in shl_transport.retired */
+    struct shl_list link; /* in shl_transport.groups, or .retired */
     struct shl_transport *t;
     struct shl_shm_set *mine;
     uint32_t count, me;
@@ -44,6 +50,7 @@ struct shl_group {
     uint64_t finished;            /* mine: operations below this one */
     uint64_t all_finished;        /* of the others, as last computed */
     uint64_t used[SHL_GROUP_OPS]; /* 1 + the last sequence that I posted into these slots */
+    struct awaited awaited[SHL_GROUP_OPS];
     struct member members[];
 };
 
@@ -95,6 +102,23 @@ static void bury_read(struct shl_transport *t)
         if (all_have_read(group))
             bury(group);
     }
+}
+
+/* Has anything come that the last look at a group missed? */
+bool shl_shm_groups_have_news(const struct shl_transport *t)
+{
+    struct shl_list *node, *next;
+    SHL_LIST_FOR_EACH(node, next, &t->groups)
+    {
+        const struct shl_group *group = SHL_CONTAINER_OF(node, struct shl_group, link);
+        for (unsigned i = 0; i < SHL_GROUP_OPS; i++) {
+            const struct awaited *awaited = &group->awaited[i];
+            if (awaited->flag &&
+                atomic_load_explicit(awaited->flag, memory_order_acquire) == awaited->value)
+                return true;
+        }
+    }
+    return false;
 }
 
 void shl_shm_groups_close(struct shl_transport *t)
@@ -158,7 +182,6 @@ enum shoal_status shl_group_create(struct shl_transport *shm, const uint32_t *me
     struct shl_group *group = shl_mem->alloc(sizeof(*group) + count * sizeof(group->members[0]));
     if (!group)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for a group of %u ranks", count);
-    shl_list_init(&group->link);
     group->t = shm;
     group->count = count;
     group->me = me;
@@ -175,6 +198,7 @@ enum shoal_status shl_group_create(struct shl_transport *shm, const uint32_t *me
             return status;
         }
     }
+    shl_list_append(&shm->groups, &group->link);
     *out = group;
     return SHOAL_OK;
 }
@@ -188,6 +212,7 @@ void shl_group_destroy(struct shl_group *group)
     if (!group)
         return;
     group->t->set_state[group->my_set] |= SHL_SHM_SET_LINGERS;
+    shl_list_remove(&group->link);
     shl_list_append(&group->t->retired, &group->link);
     bury_read(group->t);
 }
@@ -268,6 +293,10 @@ void shl_group_finish(struct shl_group *group, uint64_t seq)
 {
     if (seq + 1 <= group->finished)
         return;
+    for (unsigned i = 0; i < SHL_GROUP_OPS; i++) {
+        if (group->awaited[i].value <= flag_of(seq, SHL_GROUP_PHASES - 1))
+            group->awaited[i].flag = NULL; /* of an operation that was given up */
+    }
     group->finished = seq + 1;
     /* Nobody reads this line as long as the members keep pace. */
     atomic_store_explicit(&group->mine->finished, seq + 1, memory_order_release);
@@ -279,15 +308,21 @@ bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase, u
 {
     unsigned slot = slot_of(seq, phase);
     uint64_t flag = flag_of(seq, phase);
+    struct awaited *awaited = &group->awaited[seq % SHL_GROUP_OPS];
     for (; *cursor < group->count; ++*cursor) {
         struct member *member = &group->members[*cursor];
         const struct shl_shm_slot *head = &member->set->slots[slot];
         if (*cursor == group->me)
             continue;
-        if (atomic_load_explicit(&head->flag, memory_order_acquire) != flag)
+        if (atomic_load_explicit(&head->flag, memory_order_acquire) != flag) {
+            /* Whoever goes to sleep now looks here again after saying so. */
+            awaited->flag = &head->flag;
+            awaited->value = flag;
             return false;
+        }
         note_finished(member, atomic_load_explicit(&head->progress, memory_order_relaxed) >> 16);
     }
+    awaited->flag = NULL;
     return true;
 }
 
@@ -325,11 +360,15 @@ void shl_group_describe(struct shl_group *group, const void *buffer, uint64_t by
 
 void *shl_group_map(struct shl_group *group, uint32_t member, const struct shl_group_buffer *buffer)
 {
-    if (buffer->heap_offset == UINT64_MAX)
+    struct shl_group_buffer copy;
+    memcpy(&copy, buffer, sizeof(copy));
+    /* It may lie in the member's shared memory: judge and use this one copy. */
+    __asm__ volatile("" ::: "memory");
+    if (copy.heap_offset == UINT64_MAX)
         return NULL;
     if (member == group->me)
-        return (void *)(uintptr_t)buffer->address;
-    return shl_shm_map_heap(group->members[member].peer, buffer->heap_offset, buffer->bytes);
+        return (void *)(uintptr_t)copy.address;
+    return shl_shm_map_heap(group->members[member].peer, copy.heap_offset, copy.bytes);
 }
 
 bool shl_group_can_pull(const struct shl_group *group)

@@ -63,10 +63,11 @@ struct shl_shm_record {
 #define SHL_SHM_RECORD_HEAD_BYTES 48u
 
 enum shl_shm_kind {
-    SHL_SHM_PAD = 1,    /* skip to the start of the ring */
-    SHL_SHM_DATA = 2,   /* a whole message */
-    SHL_SHM_OFFER = 3,  /* payload: struct shl_shm_offer */
-    SHL_SHM_DEMAND = 4, /* is this tag posted? payload: uint32_t generation */
+    SHL_SHM_PAD = 1,      /* skip to the start of the ring */
+    SHL_SHM_DATA = 2,     /* a whole message */
+    SHL_SHM_OFFER = 3,    /* payload: struct shl_shm_offer */
+    SHL_SHM_DEMAND = 4,   /* is this tag posted? payload: uint32_t generation */
+    SHL_SHM_ANNOUNCE = 5, /* a large receive of this tag is posted */
 };
 
 /* A large message: where its bytes are in the sender. */

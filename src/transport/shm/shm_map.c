@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* Only files of the kernel's shared memory have seals. */
@@ -73,6 +74,12 @@ void shl_shm_unmap(struct shl_transport *t, struct shl_shm_peer *peer)
 static enum shoal_status fill_area(struct shl_transport *t)
 {
     uint64_t bytes = shl_shm_area_bytes(t->locals);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes > limit.rlim_cur) /* would raise SIGXFSZ */
+        return shl_fail(SHOAL_ERR_SYSTEM,
+                        "the limit of file sizes allows no %llu bytes of shared memory; raise "
+                        "ulimit -f",
+                        (unsigned long long)bytes);
     if (shl_mem->truncate(t->area_fd, (off_t)bytes) != 0)
         return shl_fail_errno("ftruncate of a memfd to %llu bytes; raise ulimit -f",
                               (unsigned long long)bytes);

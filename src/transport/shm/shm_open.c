@@ -87,7 +87,7 @@ static bool is_live(const struct shl_shm_peer *peer)
 
 static bool has_work(const struct shl_transport *t)
 {
-    if (!shl_list_empty(&t->finished))
+    if (!shl_list_empty(&t->finished) || shl_shm_groups_have_news(t))
         return true;
     for (uint32_t i = 0; i < t->locals; i++) {
         const struct shl_shm_peer *peer = &t->peers[i];
@@ -119,18 +119,18 @@ static void wake_up(struct shl_transport *t)
     t->armed = false;
 }
 
+/* Several threads may sleep at once: only arm(false) ends it, also when there was work. */
 static bool shm_arm(struct shl_transport *t, bool sleeping)
 {
     if (!t->area)
         return true;
     if (sleeping) {
         t->armed = true;
-        if (fall_asleep(t))
-            return true;
+        return fall_asleep(t);
     }
     if (t->armed)
         wake_up(t);
-    return !sleeping;
+    return true;
 }
 
 static int shm_wait_fd(struct shl_transport *t)
@@ -279,7 +279,8 @@ static void shm_explain(struct shl_transport *t, uint32_t rank, char *text, size
 static enum shoal_status open_parts(struct shl_transport *t, const struct shl_transport_env *env)
 {
     t->index_of = shl_mem->alloc(env->size * sizeof(*t->index_of));
-    if (!t->index_of)
+    t->ranks = shl_mem->alloc(env->size * sizeof(*t->ranks));
+    if (!t->index_of || !t->ranks)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for a map of %u ranks", env->size);
     for (uint32_t i = 0; i < env->size; i++)
         t->index_of[i] = SHL_SHM_NOBODY;
@@ -303,6 +304,7 @@ static void shm_close(struct shl_transport *t)
     if (t->bell_fd >= 0)
         shl_fd->close(t->bell_fd);
     shl_mem->free(t->index_of);
+    shl_mem->free(t->ranks);
     shl_mem->free(t);
 }
 
@@ -317,6 +319,7 @@ static enum shoal_status shm_open(const struct shl_transport_env *env, struct sh
     t->nt_bytes = env->config->nt_bytes ? env->config->nt_bytes : 4 * shl_shm_cache_bytes();
     t->cma_until = 16 * shl_shm_cache_bytes();
     shl_list_init(&t->finished);
+    shl_list_init(&t->groups);
     shl_list_init(&t->retired);
     enum shoal_status status = open_parts(t, env);
     if (status != SHOAL_OK) {

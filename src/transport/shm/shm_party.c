@@ -24,23 +24,48 @@
 
 /* ---- life cycle ------------------------------------------------------------------------- */
 
-enum shoal_status shl_shm_party_create(const struct shl_transport_env *env, const uint32_t *ranks,
-                                       uint32_t count, uint32_t me, struct shl_shm_party **out)
+static void decline_one(const struct shl_transport_env *env, uint32_t rank, uint64_t deadline_ns)
 {
-    struct shl_shm_party *party = shl_mem->alloc(sizeof(*party));
-    if (!party)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory to meet %u local ranks", count);
+    void *link;
+    int channel;
+    if (shl_shm_links->request(env, rank, deadline_ns, &link) == SHOAL_OK &&
+        shl_shm_links->await(link, &channel) == SHOAL_OK)
+        shl_fd->close(channel);
+}
+
+/* Takes no part: a channel that closes tells the others not to wait. */
+static void decline(const struct shl_transport_env *env, const uint32_t *ranks, uint32_t count,
+                    uint32_t me, uint64_t deadline_ns)
+{
+    for (uint32_t i = 1; i < count && me == 0; i++)
+        decline_one(env, ranks[i], deadline_ns);
+    if (me != 0)
+        decline_one(env, ranks[0], deadline_ns);
+}
+
+static bool alloc_tables(struct shl_shm_party *party, uint32_t count, uint32_t me)
+{
     party->members = shl_mem->alloc(count * sizeof(*party->members));
     party->reach = shl_mem->alloc(me ? 1 : (size_t)count * SHL_SHM_MAP_BYTES(count));
+    return party->members && party->reach;
+}
+
+enum shoal_status shl_shm_party_create(const struct shl_transport_env *env, const uint32_t *ranks,
+                                       uint32_t count, uint32_t me, uint64_t deadline_ns,
+                                       struct shl_shm_party **out)
+{
+    struct shl_shm_party *party = shl_mem->alloc(sizeof(*party));
+    if (!party || !alloc_tables(party, count, me)) {
+        if (party)
+            party->hub_channel = -1;
+        shl_shm_party_destroy(party);
+        decline(env, ranks, count, me, deadline_ns);
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory to meet %u local ranks", count);
+    }
     party->env = env;
     party->count = count;
     party->me = me;
     party->hub_channel = -1;
-    if (!party->members || !party->reach) {
-        party->count = 0;
-        shl_shm_party_destroy(party);
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory to meet %u local ranks", count);
-    }
     for (uint32_t i = 0; i < count; i++) {
         party->members[i].rank = ranks[i];
         party->members[i].channel = -1;
@@ -92,6 +117,15 @@ static void get_card(struct shl_bytes *in, struct shl_shm_card *card)
     card->nonce = shl_bytes_get_u64(in);
     card->probe_address = shl_bytes_get_u64(in);
     card->probe_word = shl_bytes_get_u64(in);
+}
+
+/* A message without descriptors. */
+static enum shoal_status recv_plain(int channel, void *message, size_t capacity, size_t *bytes,
+                                    uint64_t deadline_ns)
+{
+    int none[1];
+    uint32_t count;
+    return shl_control_recv_fds(channel, none, 0, &count, message, capacity, bytes, deadline_ns);
 }
 
 static void close_fds(const int *fds, uint32_t count)
@@ -167,7 +201,7 @@ static enum shoal_status send_batches(const struct shl_shm_party *party, uint32_
         SHL_TRY(shl_control_send_fds(channel, fds, fd_count, message, out.at, deadline_ns));
         uint8_t ack = 0;
         size_t bytes;
-        SHL_TRY(shl_control_recv_fds(channel, NULL, 0, &fd_count, &ack, 1, &bytes, deadline_ns));
+        SHL_TRY(recv_plain(channel, &ack, 1, &bytes, deadline_ns));
         if (bytes != 1 || ack != ACK)
             return shl_fail(SHOAL_ERR_PEER, "rank %u did not acknowledge descriptors",
                             party->members[to].rank);
@@ -294,9 +328,8 @@ static enum shoal_status recv_report(struct shl_shm_party *party, uint32_t from,
 {
     uint8_t message[MESSAGE_BYTES];
     size_t bytes, map_bytes = SHL_SHM_MAP_BYTES(party->count);
-    uint32_t fd_count;
-    SHL_TRY(shl_control_recv_fds(party->members[from].channel, NULL, 0, &fd_count, message,
-                                 sizeof(message), &bytes, deadline_ns));
+    SHL_TRY(
+        recv_plain(party->members[from].channel, message, sizeof(message), &bytes, deadline_ns));
     if (bytes != 2 * map_bytes)
         return shl_fail(SHOAL_ERR_PEER, "rank %u sent a malformed report",
                         party->members[from].rank);
@@ -362,12 +395,10 @@ static enum shoal_status member_agree(struct shl_shm_party *party, const uint8_t
 {
     uint8_t message[MESSAGE_BYTES];
     size_t bytes, map_bytes = SHL_SHM_MAP_BYTES(party->count);
-    uint32_t fd_count;
     memcpy(message, reach, map_bytes);
     memcpy(message + map_bytes, pull, map_bytes);
     SHL_TRY(shl_control_send_fds(party->hub_channel, NULL, 0, message, 2 * map_bytes, deadline_ns));
-    SHL_TRY(shl_control_recv_fds(party->hub_channel, NULL, 0, &fd_count, message, sizeof(message),
-                                 &bytes, deadline_ns));
+    SHL_TRY(recv_plain(party->hub_channel, message, sizeof(message), &bytes, deadline_ns));
     if (bytes != 1 + map_bytes)
         return shl_fail(SHOAL_ERR_PEER, "rank %u sent a malformed verdict", party->members[0].rank);
     *all_pull = message[0] != 0;

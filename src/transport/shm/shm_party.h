@@ -55,9 +55,11 @@ static inline void shl_shm_bit_set(uint8_t *map, uint32_t index)
     map[index / 8] |= (uint8_t)(1u << (index % 8));
 }
 
-/* shl_shm_party_create - `ranks` ascending; `me` an index. */
+/* shl_shm_party_create - `ranks` ascending; `me` an index. When it fails, the ranks that wait for
+ * this one are told at once. */
 enum shoal_status shl_shm_party_create(const struct shl_transport_env *env, const uint32_t *ranks,
-                                       uint32_t count, uint32_t me, struct shl_shm_party **party);
+                                       uint32_t count, uint32_t me, uint64_t deadline_ns,
+                                       struct shl_shm_party **party);
 void shl_shm_party_destroy(struct shl_shm_party *party); /* closes descriptors not taken */
 
 /*

@@ -138,6 +138,7 @@ enum shoal_status shl_shm_recv(struct shl_transport *t, struct shl_xfer *xfer)
             t->env->seen(t->env->arg, peer->rank, &kept->tag, &kept->signature);
         return SHOAL_OK;
     }
+    shl_shm_announce(t, peer, xfer);
     if (peer->demanded) {
         uint64_t posts = atomic_load_explicit(&peer->mine->posts, memory_order_relaxed);
         atomic_store_explicit(&peer->mine->posts, posts + 1, memory_order_release);
@@ -238,6 +239,8 @@ static unsigned next_record(struct shl_transport *t, struct shl_shm_peer *peer)
     bool tell = false;
     if (head.kind == SHL_SHM_DEMAND)
         on_demand(t, peer, &head, payload);
+    else if (head.kind == SHL_SHM_ANNOUNCE)
+        tell = shl_shm_announce_heard(t, peer, &head.tag, &head.signature);
     else if (head.kind != SHL_SHM_PAD)
         tell = on_message(t, peer, &head, payload);
     shl_shm_ring_advance(t, peer, &head);
@@ -251,6 +254,8 @@ unsigned shl_shm_recv_progress(struct shl_transport *t, struct shl_shm_peer *pee
     unsigned events = 0;
     while (events < RECORDS_PER_POLL && !peer->dead && next_record(t, peer))
         events++;
+    if (SHL_UNLIKELY(peer->tell_due) && !peer->dead)
+        shl_shm_announce_due(t, peer);
     if (!peer->dead)
         events += shl_shm_pull_progress(t, peer);
     return events;

@@ -107,6 +107,8 @@ static bool head_is_sound(const struct shl_shm_record *head, uint64_t at)
     case SHL_SHM_OFFER:
         return head->bytes == sizeof(struct shl_shm_offer) && head->offer < SHL_SHM_OFFERS &&
                (head->offer == SHL_SHM_OFFER_ON_DEMAND) == (head->on_demand != 0);
+    case SHL_SHM_ANNOUNCE:
+        return head->bytes == 0;
     case SHL_SHM_DEMAND:
         return head->bytes == sizeof(uint32_t);
     default:

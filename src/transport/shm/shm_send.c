@@ -115,8 +115,12 @@ enum shoal_status shl_shm_send(struct shl_transport *t, struct shl_xfer *xfer)
     memset(xfer->scratch, 0, sizeof(xfer->scratch));
     bool first = shl_list_empty(&peer->pending);
     shl_list_append(&peer->pending, &xfer->link);
+    struct shl_shm_heard other;
+    bool fits = SHL_LIKELY(!peer->heard_count) || shl_shm_announce_fits(peer, xfer, &other);
     if (first)
         shl_shm_send_start(t, peer, xfer, false);
+    if (!fits)
+        t->env->seen(t->env->arg, peer->rank, &other.tag, &other.signature);
     return SHOAL_OK;
 }
 
