@@ -17,7 +17,7 @@ prefix=$work/prefix
 expect() { # program
     local printed
     printed=$(LD_LIBRARY_PATH=$prefix/$libdir "$1")
-    [ "$printed" = "shoal $version" ] || { echo "$1 printed '$printed'" >&2; exit 1; }
+    [ "$printed" = "shoal $version 3" ] || { echo "$1 printed '$printed'" >&2; exit 1; }
 }
 
 "$cmake" -S "$here/project" -B "$work/by-cmake" -G "$generator" \
