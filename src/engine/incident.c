@@ -313,7 +313,7 @@ static void lose_member(struct shoal_comm *comm, uint32_t rank)
     if (comm->broken == SHOAL_OK) {
         comm->broken = SHOAL_ERR_PEER;
         snprintf(comm->broken_text, sizeof(comm->broken_text),
-                 "rank %u lost: %s; destroy the communicator", rank, cause);
+                 "rank %u lost (%s); destroy the communicator", rank, cause);
     }
     SHL_LIST_FOR_EACH(node, next, &comm->incidents)
     {

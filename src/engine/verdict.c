@@ -148,7 +148,7 @@ enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statemen
     struct text text = {text_out, text_bytes};
     uint32_t raiser = 0;
     if (add_ranks(&text, statements, count, LOST, NULL) > 0) {
-        add(&text, " lost: %s", reason);
+        add(&text, " lost (%s); destroy the communicator", reason);
         return SHOAL_ERR_PEER;
     }
     if (disagree(statements, count)) {
