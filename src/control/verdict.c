@@ -55,14 +55,14 @@ static enum shoal_status known_status(uint32_t wire)
 bool shl_verdict_apply(struct shl_control *control, const struct shl_packet *packet)
 {
     struct shl_bytes in = shl_bytes_reader(packet->payload, packet->bytes);
-    char cause[CAUSE_BYTES], text[CAUSE_BYTES + 64];
+    char cause[CAUSE_BYTES], seen[CAUSE_BYTES + 32], text[CAUSE_BYTES + 64];
     uint32_t rank = shl_bytes_get_u32(&in);
     enum shoal_status status = known_status(shl_bytes_get_u32(&in));
     shl_bytes_get_string(&in, cause, sizeof(cause));
     if (in.failed || rank >= control->options.size)
         return false;
-    snprintf(text, sizeof(text), "rank %u is lost, seen by rank %u: %s", rank, packet->origin,
-             cause);
+    snprintf(seen, sizeof(seen), "seen by rank %u: %s", packet->origin, cause);
+    snprintf(text, sizeof(text), "rank %u is lost, %s", rank, seen);
     if (rank == control->options.rank) {
         shl_verdict_evicted(control, text);
         return true;
@@ -76,7 +76,7 @@ bool shl_verdict_apply(struct shl_control *control, const struct shl_packet *pac
     shl_channel_fail(control, rank, text);
     shl_control_report(control, status, text);
     if (!control->evicted)
-        control->options.on_lost(control->options.arg, rank, status, text);
+        control->options.on_lost(control->options.arg, rank, status, seen);
     return true;
 }
 
