@@ -66,6 +66,9 @@ struct shoal_call {
     size_t count; /* as in the blocking call: count, recv_count or send_count */
     const void *send;
     void *recv;
+    uint32_t timeout_ms; /* deadline from the start on: whoever waits for the operation then gives
+                            it up on every rank with SHOAL_ERR_TIMEOUT, as a blocking call does.
+                            0: none; UINT32_MAX: the communicator's default */
 };
 
 /*
@@ -78,12 +81,23 @@ struct shoal_call {
 SHOAL_API enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *call,
                                         struct shoal_request **request);
 
+/*
+ * shoal_start_wait - begin an operation and drive it for at most wait_ms, in one call.
+ *
+ * For callers that must look up now and then, such as interpreters, which handle signals between
+ * calls. When the operation is over by then its outcome is returned, and *request is NULL. Else
+ * SHOAL_IN_PROGRESS is returned, and *request is as shoal_start would have left it.
+ */
+SHOAL_API enum shoal_status shoal_start_wait(struct shoal_comm *comm, const struct shoal_call *call,
+                                             uint32_t wait_ms, struct shoal_request **request);
+
 /* shoal_request_test - drive progress once; SHOAL_IN_PROGRESS, or the operation's outcome. */
 SHOAL_API enum shoal_status shoal_request_test(struct shoal_request *request);
 
 /*
  * shoal_request_wait - drive progress until done or for timeout_ms (UINT32_MAX: no limit of the
  * caller's). SHOAL_IN_PROGRESS when the time passed: the request goes on and keeps the buffers.
+ * SHOAL_ERR_TIMEOUT when the operation's own deadline (shoal_call) passed.
  */
 SHOAL_API enum shoal_status shoal_request_wait(struct shoal_request *request, uint32_t timeout_ms);
 

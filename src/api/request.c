@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/check.h"
+#include "core/sys.h"
 
 #include <string.h>
 
@@ -24,12 +25,26 @@ static enum shoal_status read_call(const struct shoal_comm *comm, const struct s
     SHL_TRY(shl_copy_options(call, sizeof(*call), from));
     SHL_TRY(shl_check_call(comm, call));
     if (call->collective == SHOAL_BARRIER)
-        *call = (struct shoal_call){.collective = SHOAL_BARRIER};
+        *call = (struct shoal_call){.collective = SHOAL_BARRIER, .timeout_ms = call->timeout_ms};
     if (call->collective == SHOAL_BROADCAST || call->collective == SHOAL_ALLGATHER)
         call->op = 0;
     if (call->collective != SHOAL_BROADCAST && call->collective != SHOAL_REDUCE)
         call->root = 0;
     return SHOAL_OK;
+}
+
+static enum shoal_status outcome(const struct shoal_request *request)
+{
+    if (request->status < 0)
+        return shl_fail(request->status, "%s", request->text);
+    return request->status;
+}
+
+static uint64_t timeout_of(const struct shoal_comm *comm, const struct shoal_call *call)
+{
+    if (call->timeout_ms == 0)
+        return UINT64_MAX;
+    return (call->timeout_ms == UINT32_MAX ? comm->op_timeout_ms : call->timeout_ms) * 1000000;
 }
 
 enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *from,
@@ -42,17 +57,43 @@ enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *
         return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
     shl_token_take(comm->engine);
     enum shoal_status status = shl_request_start(comm, &call, request);
-    if (status == SHOAL_OK && (*request)->status == SHOAL_IN_PROGRESS)
+    if (status == SHOAL_OK && (*request)->status == SHOAL_IN_PROGRESS) {
+        (*request)->timeout_ns = timeout_of(comm, &call);
+        if (call.timeout_ms > 0)
+            (*request)->deadline_ns = shl_now_ns() + (*request)->timeout_ns;
         shl_engine_kick_service(comm->engine);
+    }
     shl_token_give(comm->engine);
     return status;
 }
 
-static enum shoal_status outcome(const struct shoal_request *request)
+enum shoal_status shoal_start_wait(struct shoal_comm *comm, const struct shoal_call *from,
+                                   uint32_t wait_ms, struct shoal_request **out)
 {
-    if (request->status < 0)
-        return shl_fail(request->status, "%s", request->text);
-    return request->status;
+    struct shoal_call call;
+    struct shoal_request *request;
+    SHL_TRY(shl_check_comm(comm));
+    SHL_TRY(read_call(comm, from, &call));
+    if (!out)
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
+    uint64_t wait_ns = wait_ms == UINT32_MAX ? UINT64_MAX : wait_ms * 1000000ull;
+    shl_token_take(comm->engine);
+    enum shoal_status status = shl_request_start(comm, &call, &request);
+    if (status != SHOAL_OK)
+        goto give_token;
+    request->timeout_ns = timeout_of(comm, &call);
+    shl_request_wait(request, wait_ns);
+    status = outcome(request);
+    if (status == SHOAL_IN_PROGRESS) {
+        *out = request;
+        shl_engine_kick_service(comm->engine);
+    } else {
+        *out = NULL;
+        shl_request_free(request);
+    }
+give_token:
+    shl_token_give(comm->engine);
+    return status;
 }
 
 enum shoal_status shoal_request_test(struct shoal_request *request)
@@ -73,7 +114,7 @@ enum shoal_status shoal_request_wait(struct shoal_request *request, uint32_t tim
     struct shl_engine *engine = request->comm->engine;
     uint64_t timeout_ns = timeout_ms == UINT32_MAX ? UINT64_MAX : timeout_ms * 1000000ull;
     shl_token_take(engine);
-    shl_request_drive(request, timeout_ns);
+    shl_request_wait(request, timeout_ns);
     enum shoal_status status = outcome(request);
     if (status == SHOAL_IN_PROGRESS)
         shl_engine_kick_service(engine);

@@ -51,8 +51,10 @@ struct shoal_request {
     struct shoal_call call;
     struct shl_signature signature;
     uint64_t seq;
-    uint64_t start_ns; /* 0: nobody has looked at the clock for it yet */
-    uint64_t why_ns;   /* when to ask why, next */
+    uint64_t start_ns;    /* 0: nobody has looked at the clock for it yet */
+    uint64_t timeout_ns;  /* of the operation; UINT64_MAX: none */
+    uint64_t deadline_ns; /* 0: nobody has looked at the clock for it yet */
+    uint64_t why_ns;      /* when to ask why, next */
     unsigned why_count;
     enum shl_request_state state;
     enum shoal_status status;
@@ -180,6 +182,10 @@ void shl_signature_text(const struct shl_signature *signature, uint64_t seq, cha
 
 /* token: drive until complete; SHOAL_IN_PROGRESS when the time passed first. */
 enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t timeout_ns);
+
+/* token: drive for `wait_ns`, or until the operation's own deadline, when it is given up on all
+ * ranks. */
+enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_ns);
 
 /* Start, drive, and give up on all ranks when the time passes. Takes the token itself. */
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,

@@ -150,7 +150,8 @@ enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_
     request->call = *call;
     request->signature = sign(call);
     request->seq = comm->next_seq++;
-    request->start_ns = request->why_ns = 0;
+    request->start_ns = request->why_ns = request->deadline_ns = 0;
+    request->timeout_ns = UINT64_MAX;
     request->why_count = 0;
     request->state = SHL_REQUEST_QUEUED;
     request->status = SHOAL_IN_PROGRESS;

@@ -139,6 +139,25 @@ static enum shoal_status give_up(struct shoal_request *request, uint64_t timeout
     return shl_request_drive(request, UINT64_MAX);
 }
 
+enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_ns)
+{
+    uint64_t left_ns = request->timeout_ns;
+    if (request->deadline_ns != 0) {
+        uint64_t now_ns = shl_now_ns();
+        left_ns = now_ns < request->deadline_ns ? request->deadline_ns - now_ns : 0;
+    }
+    if (left_ns <= wait_ns && left_ns != UINT64_MAX) {
+        if (shl_request_drive(request, left_ns) == SHOAL_IN_PROGRESS)
+            give_up(request, request->timeout_ns);
+        return request->status;
+    }
+    /* An operation that finishes at once never looks at the clock. */
+    if (shl_request_drive(request, wait_ns) == SHOAL_IN_PROGRESS && request->deadline_ns == 0 &&
+        left_ns != UINT64_MAX)
+        request->deadline_ns = shl_now_ns() + (left_ns - wait_ns);
+    return request->status;
+}
+
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
                                   uint64_t timeout_ns)
 {
@@ -147,9 +166,8 @@ enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_ca
     shl_token_take(engine);
     enum shoal_status status = shl_request_start(comm, call, &request);
     if (SHL_LIKELY(status == SHOAL_OK)) {
-        status = shl_request_drive(request, timeout_ns);
-        if (SHL_UNLIKELY(status == SHOAL_IN_PROGRESS))
-            status = give_up(request, timeout_ns);
+        request->timeout_ns = timeout_ns;
+        status = shl_request_wait(request, UINT64_MAX);
         if (SHL_UNLIKELY(status < 0))
             shl_fail(status, "%s", request->text);
         shl_request_free(request);
