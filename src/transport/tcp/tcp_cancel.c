@@ -60,7 +60,7 @@ static void cancel_buckets(struct shl_tcp_link *link, const struct scope *scope)
         SHL_LIST_FOR_EACH(node, after, &link->recvs[i])
         {
             struct shl_xfer *xfer = SHL_CONTAINER_OF(node, struct shl_xfer, link);
-            link->large_posted -= covers(scope, &xfer->tag) && shl_tcp_recv_state(xfer)->announce;
+            link->large_posted -= covers(scope, &xfer->tag) && shl_tcp_recv_state(xfer)->large;
         }
         cancel_list(link, scope, &link->waiting[i]);
         cancel_list(link, scope, &link->recvs[i]);
@@ -105,12 +105,42 @@ static void forget_kept(struct shl_tcp_link *link, const struct scope *scope)
     }
 }
 
+/* A push that is in no frame yet gives its credit back: the peer will not hear of it. */
+static void cancel_pushes(struct shl_tcp_link *link, const struct scope *scope)
+{
+    struct shl_list *node, *after;
+    SHL_LIST_FOR_EACH(node, after, &link->pushes)
+    {
+        struct shl_xfer *xfer = SHL_CONTAINER_OF(node, struct shl_xfer, link);
+        link->slots_used = (uint16_t)(link->slots_used - covers(scope, &xfer->tag));
+    }
+    cancel_list(link, scope, &link->pushes);
+}
+
+static void cancel_slots(struct shl_tcp_link *link, const struct scope *scope)
+{
+    for (uint32_t i = 0; i < link->flow_count; i++) {
+        struct shl_tcp_chunk *chunk = &link->flows[i].chunk;
+        if (!chunk->slot || !covers(scope, &chunk->slot->tag))
+            continue;
+        chunk->discard = true;
+        chunk->slot = NULL;
+    }
+    for (int i = 0; i < SHL_TCP_KEPT_SLOTS; i++) {
+        struct shl_tcp_kept *slot = &link->kept_slots[i];
+        if (slot->filling && covers(scope, &slot->tag))
+            shl_tcp_slot_drop(link, slot);
+    }
+}
+
 static void cancel_link(struct shl_tcp_link *link, const struct scope *scope)
 {
     cancel_buckets(link, scope);
+    cancel_pushes(link, scope);
     cancel_list(link, scope, &link->streams);
     cancel_list(link, scope, &link->sending);
     cancel_frames(link, scope);
+    cancel_slots(link, scope);
     forget_kept(link, scope);
 }
 

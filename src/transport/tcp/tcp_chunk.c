@@ -44,6 +44,34 @@ static bool out_of_range(struct shl_tcp_link *link, const struct shl_xfer *xfer,
     return true;
 }
 
+/* Nothing is posted for a message that came unannounced: it lands in a slot. */
+static bool place_in_slot(struct shl_tcp_flow *flow, const struct shl_tcp_header *header)
+{
+    struct shl_tcp_link *link = flow->link;
+    struct shl_tcp_chunk *chunk = &flow->chunk;
+    const struct shl_transport_env *env = link->t->env;
+    chunk->slot = shl_tcp_slot_find(link, header->sequence);
+    if (!chunk->slot && !env->wanted(env->arg, &header->tag))
+        return true; /* discarded */
+    if (!chunk->slot && shl_tcp_kept_find(link, &header->tag)) {
+        shl_tcp_link_fail(link, SHOAL_ERR_PEER,
+                          "rank %u sent message %u of operation %" PRIu64 " twice", link->peer,
+                          header->tag.msg, header->tag.seq);
+        return false;
+    }
+    if (!chunk->slot)
+        chunk->slot = shl_tcp_slot_take(link, header);
+    if (!chunk->slot || chunk->slot->bytes != header->length) {
+        shl_tcp_link_fail(link, SHOAL_ERR_PEER,
+                          "rank %u sent CHUNK frame %u beyond its credit of %u messages",
+                          link->peer, header->sequence, SHL_TCP_KEPT_SLOTS);
+        return false;
+    }
+    chunk->discard = false;
+    chunk->skip = link->partial[header->sequence % SHL_TCP_WINDOW];
+    return true;
+}
+
 /* Find the place of a chunk; false: the link failed. */
 static bool place(struct shl_tcp_flow *flow, const struct shl_tcp_header *header)
 {
@@ -52,6 +80,9 @@ static bool place(struct shl_tcp_flow *flow, const struct shl_tcp_header *header
     const struct shl_transport_env *env = link->t->env;
     struct shl_xfer *xfer = shl_tcp_find(link->recvs, &header->tag);
     chunk->discard = true;
+    chunk->push = header->flags & SHL_TCP_PUSH;
+    if (chunk->push && (!xfer || shl_tcp_slot_find(link, header->sequence)))
+        return place_in_slot(flow, header);
     if (!xfer) {
         if (!env->wanted(env->arg, &header->tag))
             return true; /* it was aborted here meanwhile */
@@ -64,6 +95,10 @@ static bool place(struct shl_tcp_flow *flow, const struct shl_tcp_header *header
     }
     if (!shl_signature_equal(&xfer->signature, &header->signature)) {
         env->seen(env->arg, link->peer, &header->tag, &header->signature);
+        return flow->fd >= 0;
+    }
+    if (chunk->push && header->length != xfer->bytes) {
+        shl_tcp_length_differs(link, xfer, header->length);
         return flow->fd >= 0;
     }
     chunk->elem_bytes = xfer->elem_bytes ? xfer->elem_bytes : 1;
@@ -87,6 +122,11 @@ bool shl_tcp_chunk_begin(struct shl_tcp_flow *flow, const struct shl_tcp_header 
     if (flow->fd < 0)
         return false;
     if (header->flags & SHL_TCP_VOID) {
+        struct shl_tcp_kept *slot = shl_tcp_slot_find(link, header->sequence);
+        if (slot)
+            shl_tcp_slot_drop(link, slot);
+        if (fresh && header->flags & SHL_TCP_PUSH)
+            shl_tcp_slot_return(link);
         if (fresh)
             shl_tcp_arrived(link, header->sequence);
         link->ack_due = true;
@@ -117,6 +157,10 @@ size_t shl_tcp_chunk_target(struct shl_tcp_flow *flow, void **target)
         rest = chunk->skip - chunk->at;
         return rest < room ? rest : room;
     }
+    if (chunk->slot) {
+        *target = chunk->slot->slot + chunk->at;
+        return rest;
+    }
     if (!chunk->xfer->sink) {
         *target = (uint8_t *)chunk->xfer->data + chunk->offset + chunk->at;
         return rest;
@@ -132,7 +176,7 @@ void shl_tcp_chunk_landed(struct shl_tcp_flow *flow, size_t bytes)
     struct shl_tcp_chunk *chunk = &flow->chunk;
     const uint8_t *bounce = flow->link->t->bounce;
     struct shl_xfer *xfer = chunk->xfer;
-    if (!chunk->discard && chunk->at >= chunk->skip && xfer->sink) {
+    if (xfer && chunk->at >= chunk->skip && xfer->sink) {
         size_t have = chunk->carry_bytes + bytes, whole = have - have % chunk->elem_bytes;
         if (whole)
             xfer->sink(xfer, chunk->offset + chunk->at - chunk->carry_bytes, bounce, whole);
@@ -156,26 +200,52 @@ void shl_tcp_chunk_feed(struct shl_tcp_flow *flow, const uint8_t *data, size_t b
     }
 }
 
+/* A message that nobody had posted for when it began has come whole. */
+static void slot_filled(struct shl_tcp_link *link, struct shl_tcp_kept *slot)
+{
+    const struct shl_transport_env *env = link->t->env;
+    struct shl_tag tag = slot->tag;
+    struct shl_signature signature = slot->signature;
+    struct shl_xfer *xfer = shl_tcp_find(link->recvs, &tag);
+    shl_tcp_slot_keep(link, slot);
+    if (xfer && shl_signature_equal(&signature, &xfer->signature)) {
+        shl_tcp_kept_deliver(link, slot, xfer);
+        return;
+    }
+    if (xfer)
+        shl_tcp_kept_free(link, slot);
+    env->seen(env->arg, link->peer, &tag, &signature);
+}
+
 void shl_tcp_chunk_finish(struct shl_tcp_flow *flow, bool valid)
 {
     struct shl_tcp_link *link = flow->link;
     struct shl_tcp_chunk *chunk = &flow->chunk;
-    struct shl_xfer *xfer = chunk->discard ? NULL : chunk->xfer;
-    bool ended = false;
+    struct shl_xfer *xfer = chunk->xfer;
+    struct shl_tcp_kept *slot = chunk->slot;
+    bool ended = slot && valid;
     chunk->active = false;
     chunk->xfer = NULL;
+    chunk->slot = NULL;
     if (xfer && valid) {
         xfer->moved_bytes += chunk->length;
         ended = xfer->moved_bytes == xfer->bytes;
     }
+    if (slot && !valid)
+        shl_tcp_slot_drop(link, slot);
+    if (chunk->push && !chunk->duplicate && !(slot && valid))
+        shl_tcp_slot_return(link);
     if (!chunk->duplicate)
         shl_tcp_arrived(link, chunk->sequence);
     else
         link->ack_due = true;
-    if (!ended)
-        return;
-    shl_tcp_message_ended(link);
-    shl_tcp_recv_complete(link, xfer, SHOAL_OK);
+    /* A discarded push is whole, too: its sender waits as well. */
+    if (ended || chunk->push)
+        shl_tcp_message_ended(link);
+    if (slot && valid)
+        slot_filled(link, slot);
+    else if (ended)
+        shl_tcp_recv_complete(link, xfer, SHOAL_OK);
 }
 
 void shl_tcp_chunk_suspend(struct shl_tcp_flow *flow)

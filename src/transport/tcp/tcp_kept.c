@@ -1,10 +1,10 @@
 /*
  * What a link keeps until something is posted: small messages, announcements and questions.
  *
- * Messages lie in chains of fixed blocks. There are exactly as many blocks as the sender has credit
- * for, so one is always free. Announcements and questions take entries of a fixed table; when it is
- * full the newest is dropped, and flags on the link make the other way around it: questions ask
- * for announcements again, or every receive is announced.
+ * Small messages lie in chains of fixed blocks, medium ones in slots. There are exactly as many of
+ * both as the sender has credit for, so one is always free. Announcements and questions take
+ * entries of a fixed table; when it is full the newest is dropped, and flags on the link make the
+ * other way around it: questions ask for announcements again, or every receive is announced.
  *
  * Invariant: kept blocks plus returned credit equal the credit the peer has used.
  *
@@ -61,6 +61,10 @@ struct shl_tcp_kept *shl_tcp_kept_find(struct shl_tcp_link *link, const struct s
 void shl_tcp_kept_copy(const struct shl_tcp_kept *kept, uint8_t *target)
 {
     uint32_t rest = kept->bytes;
+    if (kept->slot) {
+        memcpy(target, kept->slot, rest);
+        return;
+    }
     for (const struct shl_tcp_kept *block = kept; rest; block = block->next) {
         uint32_t step = rest < SHL_TCP_KEPT_BLOCK_BYTES ? rest : SHL_TCP_KEPT_BLOCK_BYTES;
         memcpy(target, block->data, step);
@@ -74,6 +78,12 @@ void shl_tcp_kept_free(struct shl_tcp_link *link, struct shl_tcp_kept *kept)
     uint32_t blocks = 0;
     shl_list_remove(&kept->link);
     link->kept_count--;
+    if (kept->slot) {
+        kept->next = link->slot_free;
+        link->slot_free = kept;
+        shl_tcp_slot_return(link);
+        return;
+    }
     while (kept) {
         struct shl_tcp_kept *next = kept->next;
         kept->next = link->kept_free;
@@ -81,7 +91,47 @@ void shl_tcp_kept_free(struct shl_tcp_link *link, struct shl_tcp_kept *kept)
         kept = next;
         blocks++;
     }
-    shl_tcp_credit_return(link, blocks);
+    shl_tcp_blocks_return(link, blocks);
+}
+
+/* ---- slots -------------------------------------------------------------------------------- */
+
+struct shl_tcp_kept *shl_tcp_slot_find(struct shl_tcp_link *link, uint32_t sequence)
+{
+    for (int i = 0; i < SHL_TCP_KEPT_SLOTS; i++)
+        if (link->kept_slots[i].filling && link->kept_slots[i].sequence == sequence)
+            return &link->kept_slots[i];
+    return NULL;
+}
+
+struct shl_tcp_kept *shl_tcp_slot_take(struct shl_tcp_link *link,
+                                       const struct shl_tcp_header *header)
+{
+    struct shl_tcp_kept *slot = link->slot_free;
+    if (!slot)
+        return NULL;
+    link->slot_free = slot->next;
+    slot->filling = true;
+    slot->sequence = header->sequence;
+    slot->tag = header->tag;
+    slot->signature = header->signature;
+    slot->bytes = header->length;
+    return slot;
+}
+
+void shl_tcp_slot_keep(struct shl_tcp_link *link, struct shl_tcp_kept *slot)
+{
+    slot->filling = false;
+    shl_list_append(&link->kept[shl_tcp_bucket(&slot->tag)], &slot->link);
+    link->kept_count++;
+}
+
+/* Its credit is returned when its frame has ended. */
+void shl_tcp_slot_drop(struct shl_tcp_link *link, struct shl_tcp_kept *slot)
+{
+    slot->filling = false;
+    slot->next = link->slot_free;
+    link->slot_free = slot;
 }
 
 /* ---- announcements and questions ---------------------------------------------------------- */

@@ -37,6 +37,7 @@ static void init_lists(struct shl_tcp_link *link)
 {
     shl_list_init(&link->node);
     shl_list_init(&link->ready);
+    shl_list_init(&link->pushes);
     shl_list_init(&link->streams);
     shl_list_init(&link->sending);
     shl_list_init(&link->notice_free);
@@ -54,6 +55,8 @@ static void free_storage(struct shl_tcp_link *link)
     shl_mem->free(link->ring);
     shl_mem->free(link->partial);
     shl_mem->free(link->kept_blocks);
+    shl_mem->free(link->kept_slots);
+    shl_mem->free(link->slot_memory);
     shl_mem->free(link->notice_entries);
     shl_mem->free(link->staging);
     shl_mem->free(link->flows);
@@ -66,11 +69,13 @@ static bool alloc_storage(struct shl_tcp_link *link)
     link->ring = shl_mem->alloc(SHL_TCP_RING_BYTES);
     link->partial = shl_mem->alloc(SHL_TCP_WINDOW * sizeof(*link->partial));
     link->kept_blocks = shl_mem->alloc(SHL_TCP_KEPT_BLOCKS * sizeof(*link->kept_blocks));
+    link->kept_slots = shl_mem->alloc(SHL_TCP_KEPT_SLOTS * sizeof(*link->kept_slots));
+    link->slot_memory = shl_mem->alloc(SHL_TCP_KEPT_SLOTS * SHL_TCP_PUSH_BYTES);
     link->notice_entries = shl_mem->alloc(SHL_TCP_NOTICES_MAX * sizeof(*link->notice_entries));
     link->staging = shl_mem->alloc((size_t)link->flow_count * SHL_TCP_STAGING_BYTES);
     link->flows = shl_mem->alloc(link->flow_count * sizeof(*link->flows));
-    return link->frames && link->ring && link->partial && link->kept_blocks &&
-           link->notice_entries && link->staging && link->flows;
+    return link->frames && link->ring && link->partial && link->kept_blocks && link->kept_slots &&
+           link->slot_memory && link->notice_entries && link->staging && link->flows;
 }
 
 static enum shoal_status create(struct shl_transport *t, uint32_t peer, struct shl_tcp_link **out)
@@ -81,7 +86,8 @@ static enum shoal_status create(struct shl_transport *t, uint32_t peer, struct s
     link->t = t;
     link->peer = peer;
     link->flow_count = t->peers[peer].flow_count;
-    link->credit_limit = link->credit_told = SHL_TCP_KEPT_BLOCKS;
+    link->blocks_limit = link->blocks_told = SHL_TCP_KEPT_BLOCKS;
+    link->slots_limit = link->slots_told = SHL_TCP_KEPT_SLOTS;
     init_lists(link);
     if (!alloc_storage(link)) {
         free_storage(link);
@@ -90,6 +96,12 @@ static enum shoal_status create(struct shl_transport *t, uint32_t peer, struct s
     }
     for (uint32_t i = 0; i < SHL_TCP_WINDOW; i++)
         shl_list_init(&link->frames[i].link);
+    for (uint32_t i = 0; i < SHL_TCP_KEPT_SLOTS; i++) {
+        link->kept_slots[i].slot = link->slot_memory + (size_t)i * SHL_TCP_PUSH_BYTES;
+        link->kept_slots[i].next = link->slot_free;
+        link->slot_free = &link->kept_slots[i];
+        shl_list_init(&link->kept_slots[i].link);
+    }
     for (uint32_t i = 0; i < link->flow_count; i++) {
         struct shl_tcp_flow *flow = &link->flows[i];
         flow->link = link;

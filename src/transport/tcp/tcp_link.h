@@ -27,8 +27,9 @@
 #define SHL_TCP_WINDOW 512            /* frames not yet acknowledged; a power of two */
 #define SHL_TCP_BUCKETS 32            /* of tags; a power of two */
 #define SHL_TCP_RING_BYTES 393216     /* small messages not yet acknowledged */
-#define SHL_TCP_KEPT_BLOCK_BYTES 1024 /* unit of kept messages and of credit */
+#define SHL_TCP_KEPT_BLOCK_BYTES 1024 /* unit of kept EAGER messages and of their credit */
 #define SHL_TCP_KEPT_BLOCKS 256
+#define SHL_TCP_KEPT_SLOTS 8    /* kept PUSH messages; their credit counts messages */
 #define SHL_TCP_NOTICES_MAX 512 /* announcements and questions that wait for a post */
 #define SHL_TCP_BATCH 16        /* frames without payload sent in one call */
 #define SHL_TCP_BOUNCE_BYTES 131072
@@ -79,6 +80,8 @@ struct shl_tcp_chunk {
     uint32_t length;
     uint32_t at;   /* payload bytes received */
     uint32_t skip; /* of these were placed by an earlier flow */
+    bool push;
+    struct shl_tcp_kept *slot; /* PUSH that nobody has posted for: lands here */
     uint32_t elem_bytes;
     uint32_t carry_bytes; /* of an element that is not complete yet; sink only */
     uint8_t carry[SHL_TCP_ELEM_BYTES_MAX];
@@ -97,13 +100,16 @@ struct shl_tcp_flow {
     struct shl_tcp_tx tx;
 };
 
-/* A small message nobody has posted a receive for, in a chain of blocks. */
+/* A message nobody has posted a receive for: in a chain of blocks, or in the memory of a slot. */
 struct shl_tcp_kept {
     struct shl_list link;
     struct shl_tcp_kept *next;
     struct shl_tag tag;
     struct shl_signature signature;
     uint32_t bytes;
+    uint32_t sequence; /* of the PUSH that fills this slot */
+    bool filling;
+    uint8_t *slot; /* SHL_TCP_PUSH_BYTES; NULL: this is a block */
     uint8_t data[SHL_TCP_KEPT_BLOCK_BYTES];
 };
 
@@ -137,27 +143,31 @@ struct shl_tcp_link {
     /* Sending. */
     uint32_t tx_first, tx_next; /* numbers: oldest unacknowledged, next to give */
     struct shl_list ready;      /* frames to send, by number */
+    struct shl_list pushes;     /* sends that go out whole and unannounced, not in a frame yet */
     struct shl_list streams;    /* announced sends with bytes that are in no frame yet */
     struct shl_list sending;    /* sends all in frames, not yet complete */
     uint64_t ring_head, ring_tail;
-    uint32_t credit_used, credit_limit; /* blocks, in total */
+    uint16_t blocks_used, blocks_limit; /* in total, as the wire counts them: modulo 65536 */
+    uint16_t slots_used, slots_limit;
 
     /* Receiving. */
     uint32_t rx_next, rx_top; /* numbers: oldest missing, one after the highest seen */
     uint64_t rx_seen[SHL_TCP_WINDOW / 64];
-    uint32_t credit_taken;    /* blocks the peer has used */
-    uint32_t credit_returned; /* of which no longer hold memory */
+    uint16_t blocks_taken;    /* that the peer has used */
+    uint16_t blocks_returned; /* of which no longer hold memory */
+    uint16_t slots_returned;
     bool ack_due;
     bool ack_goal_set;
-    uint32_t ack_goal;              /* a message ended: acknowledge up to this number at once */
-    uint32_t ack_told, credit_told; /* in the last header sent */
+    uint32_t ack_goal; /* a message ended: acknowledge up to this number at once */
+    uint32_t ack_told; /* in the last header sent, like the next two */
+    uint16_t blocks_told, slots_told;
     bool bye;
     uint32_t bye_sequence;
 
     /* Posted and kept, by tag. */
     uint32_t posted;       /* transfers */
     uint32_t large_posted; /* receives that come as chunks */
-    uint32_t starved;      /* small sends that wait for credit or room */
+    uint32_t starved;      /* sends of at most SHL_TCP_PUSH_BYTES that wait for credit or room */
     bool deferred;         /* an announcement or a question found no room in the window */
     bool announces_lost, asks_lost;
     struct shl_list recvs[SHL_TCP_BUCKETS];
@@ -167,6 +177,7 @@ struct shl_tcp_link {
     uint32_t kept_count, notice_count;
     uint32_t kept_fresh, notice_fresh; /* blocks never used yet: their pages stay untouched */
     struct shl_tcp_kept *kept_free;
+    struct shl_tcp_kept *slot_free;
     struct shl_list notice_free;
 
     /* Counters. */
@@ -177,6 +188,8 @@ struct shl_tcp_link {
     uint8_t *ring;
     uint32_t *partial; /* [sequence % SHL_TCP_WINDOW]: bytes of a broken chunk already in place */
     struct shl_tcp_kept *kept_blocks;
+    struct shl_tcp_kept *kept_slots;
+    uint8_t *slot_memory;
     struct shl_tcp_notice *notice_entries;
     uint8_t *staging;
     struct shl_tcp_flow *flows;
@@ -209,11 +222,13 @@ struct shl_tcp_send_state {
     uint64_t next;  /* bytes already in frames */
     uint64_t acked; /* bytes acknowledged */
     uint32_t elem_bytes;
-    bool small;
+    bool small; /* may go without an announcement, if there is credit */
+    bool push;
     bool asked;
 };
 struct shl_tcp_recv_state {
-    bool announce; /* comes as chunks: must be announced */
+    bool large;    /* counted in large_posted: comes as chunks */
+    bool announce; /* must be announced */
     bool announced;
 };
 _Static_assert(sizeof(struct shl_tcp_send_state) <= sizeof(((struct shl_xfer *)0)->scratch),
@@ -291,8 +306,8 @@ struct shl_tcp_frame *shl_tcp_frame_new(struct shl_tcp_link *link, enum shl_tcp_
                                         const struct shl_xfer *xfer);
 bool shl_tcp_ring_fits(const struct shl_tcp_link *link, uint32_t length);
 void shl_tcp_ring_take(struct shl_tcp_link *link, struct shl_tcp_frame *frame);
-/* The peer acknowledged; completes sends. false: the link failed. */
-bool shl_tcp_acked(struct shl_tcp_link *link, uint32_t ack, uint32_t credit);
+/* The peer acknowledged and gave credit; completes sends. false: the link failed. */
+bool shl_tcp_acked(struct shl_tcp_link *link, const struct shl_tcp_header *header);
 /* The memory behind a frame's payload goes away: a flow in the middle of it goes on with zeros. */
 void shl_tcp_orphan(struct shl_tcp_link *link, struct shl_tcp_frame *frame);
 /* A frame of this number arrived and is done with. */
@@ -302,8 +317,9 @@ void shl_tcp_message_ended(struct shl_tcp_link *link);
 enum shl_tcp_sequence_kind { SHL_TCP_FRESH, SHL_TCP_DUPLICATE, SHL_TCP_ALIEN };
 enum shl_tcp_sequence_kind shl_tcp_sequence_kind(const struct shl_tcp_link *link,
                                                  uint32_t sequence);
-/* Blocks of credit no longer hold memory here. */
-void shl_tcp_credit_return(struct shl_tcp_link *link, uint32_t blocks);
+/* What a frame took of its credit no longer holds memory here. */
+void shl_tcp_blocks_return(struct shl_tcp_link *link, uint32_t blocks);
+void shl_tcp_slot_return(struct shl_tcp_link *link);
 /* Put every unacknowledged frame of a flow back into `ready`. */
 void shl_tcp_requeue(struct shl_tcp_link *link, uint32_t flow);
 bool shl_tcp_send_complete(struct shl_tcp_link *link, struct shl_xfer *xfer,
@@ -348,6 +364,8 @@ enum shoal_status shl_tcp_recv(struct shl_transport *t, struct shl_xfer *xfer);
 struct shl_xfer *shl_tcp_find(struct shl_list *buckets, const struct shl_tag *tag);
 void shl_tcp_recv_complete(struct shl_tcp_link *link, struct shl_xfer *xfer,
                            enum shoal_status status);
+/* Fail a posted receive: its message has another length under the same signature. */
+void shl_tcp_length_differs(struct shl_tcp_link *link, struct shl_xfer *xfer, uint64_t bytes);
 void shl_tcp_eager_arrived(struct shl_tcp_link *link, const struct shl_tcp_header *header,
                            const uint8_t *payload);
 void shl_tcp_announce_arrived(struct shl_tcp_link *link, const struct shl_tcp_header *header);
@@ -356,6 +374,18 @@ void shl_tcp_ask_arrived(struct shl_tcp_link *link, const struct shl_tcp_header 
 void shl_tcp_kept_add(struct shl_tcp_link *link, const struct shl_tcp_header *header,
                       const uint8_t *payload);
 struct shl_tcp_kept *shl_tcp_kept_find(struct shl_tcp_link *link, const struct shl_tag *tag);
+/* The slot that this PUSH was filling when its flow broke; NULL: none. */
+struct shl_tcp_kept *shl_tcp_slot_find(struct shl_tcp_link *link, uint32_t sequence);
+/* A slot to fill; NULL: the peer has no credit for one. */
+struct shl_tcp_kept *shl_tcp_slot_take(struct shl_tcp_link *link,
+                                       const struct shl_tcp_header *header);
+/* It is full: a kept message from now on. */
+void shl_tcp_slot_keep(struct shl_tcp_link *link, struct shl_tcp_kept *slot);
+/* It is not going to be full. */
+void shl_tcp_slot_drop(struct shl_tcp_link *link, struct shl_tcp_kept *slot);
+/* Hand a kept message to a posted receive of the same signature, which completes. */
+void shl_tcp_kept_deliver(struct shl_tcp_link *link, struct shl_tcp_kept *kept,
+                          struct shl_xfer *xfer);
 /* Copy a kept message out; `target` holds kept->bytes. */
 void shl_tcp_kept_copy(const struct shl_tcp_kept *kept, uint8_t *target);
 void shl_tcp_kept_free(struct shl_tcp_link *link, struct shl_tcp_kept *kept);

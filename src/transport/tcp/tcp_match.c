@@ -27,8 +27,7 @@ void shl_tcp_recv_complete(struct shl_tcp_link *link, struct shl_xfer *xfer,
 {
     shl_list_remove(&xfer->link);
     link->posted--;
-    if (shl_tcp_recv_state(xfer)->announce)
-        link->large_posted--;
+    link->large_posted -= shl_tcp_recv_state(xfer)->large;
     xfer->status = status;
     xfer->done(xfer);
 }
@@ -42,23 +41,37 @@ static enum shoal_status length_differs(const struct shl_tcp_link *link,
                     link->peer, bytes, xfer->bytes, xfer->tag.msg, xfer->tag.seq);
 }
 
+void shl_tcp_length_differs(struct shl_tcp_link *link, struct shl_xfer *xfer, uint64_t bytes)
+{
+    shl_tcp_recv_complete(link, xfer, length_differs(link, xfer, bytes));
+}
+
 /* ---- receives are posted ------------------------------------------------------------------ */
 
-static void take_kept(struct shl_tcp_link *link, struct shl_xfer *xfer, struct shl_tcp_kept *kept)
+/* Place a kept message, and forget it. */
+static enum shoal_status take_kept(struct shl_tcp_link *link, struct shl_xfer *xfer,
+                                   struct shl_tcp_kept *kept)
 {
     enum shoal_status status = SHOAL_OK;
     if (kept->bytes != xfer->bytes) {
         status = length_differs(link, xfer, kept->bytes);
+    } else if (kept->bytes && xfer->sink) {
+        uint8_t *piece = kept->slot ? kept->slot : link->t->bounce;
+        if (!kept->slot)
+            shl_tcp_kept_copy(kept, piece);
+        xfer->sink(xfer, 0, piece, kept->bytes);
     } else if (kept->bytes) {
-        uint8_t *target = xfer->sink ? link->t->bounce : xfer->data;
-        shl_tcp_kept_copy(kept, target);
-        if (xfer->sink)
-            xfer->sink(xfer, 0, target, kept->bytes);
+        shl_tcp_kept_copy(kept, xfer->data);
     }
     shl_tcp_kept_free(link, kept);
     xfer->moved_bytes = status < 0 ? 0 : xfer->bytes;
-    xfer->status = status;
-    xfer->done(xfer);
+    return status;
+}
+
+void shl_tcp_kept_deliver(struct shl_tcp_link *link, struct shl_tcp_kept *kept,
+                          struct shl_xfer *xfer)
+{
+    shl_tcp_recv_complete(link, xfer, take_kept(link, xfer, kept));
 }
 
 /* Does this receive need an announcement? A large one always; a small one when its sender asked,
@@ -69,7 +82,7 @@ static bool must_announce(struct shl_tcp_link *link, const struct shl_xfer *xfer
         link->notice_count ? shl_tcp_notice_find(link, &xfer->tag, SHL_TCP_ASK) : NULL;
     if (ask)
         shl_tcp_notice_free(link, ask);
-    *flags = xfer->bytes > SHL_TCP_EAGER_BYTES ? 0 : SHL_TCP_ANSWER;
+    *flags = xfer->bytes > SHL_TCP_PUSH_BYTES ? 0 : SHL_TCP_ANSWER;
     return !*flags || ask || link->asks_lost;
 }
 
@@ -91,11 +104,16 @@ enum shoal_status shl_tcp_recv(struct shl_transport *t, struct shl_xfer *xfer)
     xfer->moved_bytes = 0;
     xfer->status = SHOAL_IN_PROGRESS;
     if (kept && shl_signature_equal(&kept->signature, &xfer->signature)) {
-        take_kept(link, xfer, kept);
+        xfer->status = take_kept(link, xfer, kept);
+        xfer->done(xfer);
         return SHOAL_OK;
     }
     shl_list_append(&link->recvs[shl_tcp_bucket(&xfer->tag)], &xfer->link);
     link->posted++;
+    if (xfer->bytes > SHL_TCP_EAGER_BYTES) {
+        shl_tcp_recv_state(xfer)->large = true;
+        link->large_posted++;
+    }
     if (must_announce(link, xfer, &flags))
         shl_tcp_announce(link, xfer, flags);
     if (kept) {
@@ -136,8 +154,9 @@ void shl_tcp_eager_arrived(struct shl_tcp_link *link, const struct shl_tcp_heade
 {
     const struct shl_transport_env *env = link->t->env;
     uint32_t blocks = shl_tcp_blocks(header->length);
-    link->credit_taken += blocks;
-    if (SHL_UNLIKELY(link->credit_taken - link->credit_returned > SHL_TCP_KEPT_BLOCKS)) {
+    link->blocks_taken = (uint16_t)(link->blocks_taken + blocks);
+    if (SHL_UNLIKELY((uint16_t)(link->blocks_taken - link->blocks_returned) >
+                     SHL_TCP_KEPT_BLOCKS)) {
         shl_tcp_link_fail(link, SHOAL_ERR_PEER,
                           "rank %u sent EAGER frame %u beyond its credit of %u blocks", link->peer,
                           header->sequence, SHL_TCP_KEPT_BLOCKS);
@@ -147,13 +166,13 @@ void shl_tcp_eager_arrived(struct shl_tcp_link *link, const struct shl_tcp_heade
         header->flags & SHL_TCP_VOID ? NULL : shl_tcp_find(link->recvs, &header->tag);
     bool alike = xfer && shl_signature_equal(&xfer->signature, &header->signature);
     if (SHL_LIKELY(alike)) {
-        shl_tcp_credit_return(link, blocks);
+        shl_tcp_blocks_return(link, blocks);
         deliver(link, xfer, header, payload);
         return;
     }
     bool keep = !xfer && !(header->flags & SHL_TCP_VOID) && env->wanted(env->arg, &header->tag);
     if (!keep) {
-        shl_tcp_credit_return(link, blocks);
+        shl_tcp_blocks_return(link, blocks);
     } else if (shl_tcp_kept_find(link, &header->tag)) {
         shl_tcp_link_fail(link, SHOAL_ERR_PEER,
                           "rank %u sent message %u of operation %" PRIu64 " twice", link->peer,
@@ -212,7 +231,7 @@ void shl_tcp_ask_arrived(struct shl_tcp_link *link, const struct shl_tcp_header 
         return;
     }
     if (header->offset != xfer->bytes) {
-        shl_tcp_recv_complete(link, xfer, length_differs(link, xfer, header->offset));
+        shl_tcp_length_differs(link, xfer, header->offset);
         return;
     }
     if (!shl_tcp_recv_state(xfer)->announce || header->flags & SHL_TCP_AGAIN)

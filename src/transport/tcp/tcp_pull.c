@@ -28,7 +28,8 @@ void shl_tcp_header_fill(struct shl_tcp_link *link, const struct shl_tcp_frame *
         .type = frame ? frame->type : SHL_TCP_ACK,
         .epoch = (uint32_t)link->t->env->epoch,
         .ack = link->rx_next,
-        .credit = link->credit_returned + SHL_TCP_KEPT_BLOCKS,
+        .blocks = (uint16_t)(link->blocks_returned + SHL_TCP_KEPT_BLOCKS),
+        .slots = (uint16_t)(link->slots_returned + SHL_TCP_KEPT_SLOTS),
     };
     if (frame) {
         header.flags = frame->flags;
@@ -41,7 +42,8 @@ void shl_tcp_header_fill(struct shl_tcp_link *link, const struct shl_tcp_frame *
     }
     shl_tcp_header_encode(&header, bytes);
     link->ack_told = header.ack;
-    link->credit_told = header.credit;
+    link->blocks_told = header.blocks;
+    link->slots_told = header.slots;
     link->ack_due = false;
 }
 
@@ -62,14 +64,16 @@ static uint32_t chunk_length(const struct shl_tcp_link *link, struct shl_xfer *x
 
 static struct shl_tcp_frame *next_chunk(struct shl_tcp_link *link)
 {
-    if (shl_list_empty(&link->streams) || !shl_tcp_window_open(link))
+    struct shl_list *list = shl_list_empty(&link->pushes) ? &link->streams : &link->pushes;
+    if (shl_list_empty(list) || !shl_tcp_window_open(link))
         return NULL;
-    struct shl_xfer *xfer = SHL_CONTAINER_OF(link->streams.next, struct shl_xfer, link);
+    struct shl_xfer *xfer = SHL_CONTAINER_OF(list->next, struct shl_xfer, link);
     struct shl_tcp_send_state *state = shl_tcp_send_state(xfer);
     struct shl_tcp_frame *frame = shl_tcp_frame_new(link, SHL_TCP_CHUNK, xfer);
     frame->xfer = xfer;
     frame->offset = state->next;
-    frame->length = chunk_length(link, xfer);
+    frame->flags = state->push ? SHL_TCP_PUSH : 0;
+    frame->length = state->push ? (uint32_t)xfer->bytes : chunk_length(link, xfer);
     state->next += frame->length;
     if (state->next == xfer->bytes) {
         shl_list_remove(&xfer->link);
@@ -132,7 +136,8 @@ bool shl_tcp_tx_wanted(const struct shl_tcp_flow *flow)
     const struct shl_tcp_link *link = flow->link;
     return flow->fd >= 0 && !flow->tx_errno &&
            (flow->tx.busy || !shl_list_empty(&link->ready) || link->ack_due ||
-            (!shl_list_empty(&link->streams) && shl_tcp_window_open(link)));
+            ((!shl_list_empty(&link->pushes) || !shl_list_empty(&link->streams)) &&
+             shl_tcp_window_open(link)));
 }
 
 static int gather(struct shl_tcp_flow *flow, struct iovec *parts)

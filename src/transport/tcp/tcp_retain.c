@@ -15,9 +15,8 @@
  */
 #include "transport/tcp/tcp_link.h"
 
-/* Acknowledge at the latest when the peer has used up this share of what it may send. */
+/* Acknowledge at the latest when the peer has used up a quarter of what it may send. */
 #define ACK_AFTER_FRAMES (SHL_TCP_WINDOW / 4)
-#define ACK_AFTER_BLOCKS (SHL_TCP_KEPT_BLOCKS / 4)
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
@@ -116,9 +115,25 @@ static void retire(struct shl_tcp_link *link, struct shl_tcp_frame *frame)
     shl_tcp_send_complete(link, xfer, SHOAL_OK);
 }
 
-bool shl_tcp_acked(struct shl_tcp_link *link, uint32_t ack, uint32_t credit)
+/* Like an acknowledgement, a grant may be old, but not more than the peer can have. */
+static bool take_credit(struct shl_tcp_link *link, const char *what, uint16_t credit, uint16_t used,
+                        uint16_t most, uint16_t *limit, bool *moved)
 {
-    uint32_t outstanding = link->tx_next - link->tx_first;
+    if ((int16_t)(credit - *limit) <= 0)
+        return true;
+    if ((uint16_t)(credit - used) > most) {
+        shl_tcp_link_fail(link, SHOAL_ERR_PEER, "rank %u gave credit for %u %s of %u", link->peer,
+                          (uint16_t)(credit - used), what, most);
+        return false;
+    }
+    *limit = credit;
+    *moved = true;
+    return true;
+}
+
+bool shl_tcp_acked(struct shl_tcp_link *link, const struct shl_tcp_header *header)
+{
+    uint32_t outstanding = link->tx_next - link->tx_first, ack = header->ack;
     int32_t advance = (int32_t)(ack - link->tx_first);
     bool moved = false;
     /* Flows overtake each other, so an old acknowledgement is normal; one of the future is not. */
@@ -128,15 +143,11 @@ bool shl_tcp_acked(struct shl_tcp_link *link, uint32_t ack, uint32_t credit)
                           link->peer, ack, link->tx_first, link->tx_next);
         return false;
     }
-    if ((int32_t)(credit - link->credit_limit) > 0) {
-        if (credit - link->credit_used > SHL_TCP_KEPT_BLOCKS) {
-            shl_tcp_link_fail(link, SHOAL_ERR_PEER, "rank %u gave credit for %u blocks of %u",
-                              link->peer, credit - link->credit_used, SHL_TCP_KEPT_BLOCKS);
-            return false;
-        }
-        link->credit_limit = credit;
-        moved = true;
-    }
+    if (!take_credit(link, "blocks", header->blocks, link->blocks_used, SHL_TCP_KEPT_BLOCKS,
+                     &link->blocks_limit, &moved) ||
+        !take_credit(link, "slots", header->slots, link->slots_used, SHL_TCP_KEPT_SLOTS,
+                     &link->slots_limit, &moved))
+        return false;
     while (advance-- > 0) {
         struct shl_tcp_frame *frame = &link->frames[link->tx_first++ % SHL_TCP_WINDOW];
         retire(link, frame);
@@ -202,9 +213,18 @@ void shl_tcp_message_ended(struct shl_tcp_link *link)
     link->ack_due = true;
 }
 
-void shl_tcp_credit_return(struct shl_tcp_link *link, uint32_t blocks)
+void shl_tcp_blocks_return(struct shl_tcp_link *link, uint32_t blocks)
 {
-    link->credit_returned += blocks;
-    if (link->credit_returned + SHL_TCP_KEPT_BLOCKS - link->credit_told >= ACK_AFTER_BLOCKS)
+    link->blocks_returned = (uint16_t)(link->blocks_returned + blocks);
+    uint16_t untold = (uint16_t)(link->blocks_returned + SHL_TCP_KEPT_BLOCKS - link->blocks_told);
+    if (untold >= SHL_TCP_KEPT_BLOCKS / 4)
+        link->ack_due = true;
+}
+
+void shl_tcp_slot_return(struct shl_tcp_link *link)
+{
+    link->slots_returned++;
+    uint16_t untold = (uint16_t)(link->slots_returned + SHL_TCP_KEPT_SLOTS - link->slots_told);
+    if (untold >= SHL_TCP_KEPT_SLOTS / 4)
         link->ack_due = true;
 }

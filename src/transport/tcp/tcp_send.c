@@ -5,6 +5,8 @@
  * the kernel has all of it. It must not be complete earlier: whoever has nothing left to wait for
  * stops polling, and a frame still queued here would stay. Without credit or room it waits, and
  * asks the receiver to announce it, which makes it travel like a large one.
+ * Medium: sent whole, at once, straight from the user's memory; the receiver has a slot for each
+ * that comes before its receive is posted. Complete when acknowledged. Without credit as above.
  * Large: waits for the announcement of the posted receive, then is cut into chunks by the flows
  * (tcp_pull.c), straight from the user's memory; complete when acknowledged. If the announcement is
  * not there yet the sender asks, so that the receiver sees the signature and can find a mismatch.
@@ -23,10 +25,8 @@
 void shl_tcp_announce(struct shl_tcp_link *link, struct shl_xfer *xfer, uint8_t flags)
 {
     struct shl_tcp_recv_state *state = shl_tcp_recv_state(xfer);
-    if (!state->announce) {
-        state->announce = true;
-        link->large_posted++;
-    }
+    link->large_posted += !state->large;
+    state->large = state->announce = true;
     state->announced = shl_tcp_window_open(link);
     if (!state->announced) {
         link->deferred = true;
@@ -57,7 +57,7 @@ void shl_tcp_ask(struct shl_tcp_link *link, struct shl_xfer *xfer)
 
 static bool small_fits(const struct shl_tcp_link *link, uint32_t bytes)
 {
-    uint32_t credit = link->credit_limit - link->credit_used;
+    uint16_t credit = (uint16_t)(link->blocks_limit - link->blocks_used);
     return shl_tcp_blocks(bytes) <= credit && shl_tcp_window_open(link) &&
            shl_tcp_ring_fits(link, bytes);
 }
@@ -69,7 +69,7 @@ static struct shl_tcp_frame *small_frame(struct shl_tcp_link *link, struct shl_x
     frame->length = (uint32_t)xfer->bytes;
     frame->xfer = xfer;
     shl_tcp_ring_take(link, frame);
-    link->credit_used += shl_tcp_blocks(frame->length);
+    link->blocks_used = (uint16_t)(link->blocks_used + shl_tcp_blocks(frame->length));
     if (frame->length)
         memcpy(link->ring + frame->ring_at + SHL_TCP_HEADER_BYTES, xfer->data, frame->length);
     return frame;
@@ -133,6 +133,21 @@ static void send_small(struct shl_tcp_link *link, struct shl_xfer *xfer)
     link->posted++;
 }
 
+/* ---- medium messages ---------------------------------------------------------------------- */
+
+/* Whole and unannounced, but from the user's memory: complete when acknowledged. */
+static bool push_fits(const struct shl_tcp_link *link)
+{
+    return link->slots_used != link->slots_limit;
+}
+
+static void push(struct shl_tcp_link *link, struct shl_xfer *xfer)
+{
+    shl_tcp_send_state(xfer)->push = true;
+    link->slots_used++;
+    shl_list_append(&link->pushes, &xfer->link);
+}
+
 /* ---- posting ------------------------------------------------------------------------------ */
 
 static void wait_for_announcement(struct shl_tcp_link *link, struct shl_xfer *xfer)
@@ -183,14 +198,17 @@ enum shoal_status shl_tcp_send(struct shl_transport *t, struct shl_xfer *xfer)
     struct shl_tcp_send_state *state = shl_tcp_send_state(xfer);
     memset(xfer->scratch, 0, sizeof(xfer->scratch));
     state->elem_bytes = 1;
-    state->small = xfer->bytes <= SHL_TCP_EAGER_BYTES;
+    state->small = xfer->bytes <= SHL_TCP_PUSH_BYTES;
     xfer->moved_bytes = 0;
     xfer->status = SHOAL_IN_PROGRESS;
     if (!state->small)
         send_large(link, xfer);
-    else if (SHL_LIKELY(small_fits(link, (uint32_t)xfer->bytes)))
+    else if (xfer->bytes <= SHL_TCP_EAGER_BYTES && small_fits(link, (uint32_t)xfer->bytes))
         send_small(link, xfer);
-    else
+    else if (xfer->bytes > SHL_TCP_EAGER_BYTES && push_fits(link)) {
+        push(link, xfer);
+        link->posted++;
+    } else
         wait_for_announcement(link, xfer);
     return SHOAL_OK;
 }
@@ -205,11 +223,16 @@ static void resume_sends(struct shl_tcp_link *link)
         {
             struct shl_xfer *xfer = SHL_CONTAINER_OF(node, struct shl_xfer, link);
             struct shl_tcp_send_state *state = shl_tcp_send_state(xfer);
-            if (state->small && small_fits(link, (uint32_t)xfer->bytes)) {
+            bool copied = xfer->bytes <= SHL_TCP_EAGER_BYTES;
+            if (state->small && copied && small_fits(link, (uint32_t)xfer->bytes)) {
                 shl_list_remove(node);
                 link->starved--;
                 shl_list_append(&link->ready, &small_frame(link, xfer)->link);
                 shl_list_append(&link->sending, &xfer->link);
+            } else if (state->small && !copied && push_fits(link)) {
+                shl_list_remove(node);
+                link->starved--;
+                push(link, xfer);
             } else if (!state->asked) {
                 shl_tcp_ask(link, xfer);
             }
@@ -234,8 +257,7 @@ void shl_tcp_resume(struct shl_tcp_link *link)
             /* Announced late, so the sender may have asked and waits: worth keeping only if it is
              * a large one, which is what the sender looks for. */
             if (state->announce && !state->announced)
-                shl_tcp_announce(link, xfer,
-                                 xfer->bytes > SHL_TCP_EAGER_BYTES ? 0 : SHL_TCP_ANSWER);
+                shl_tcp_announce(link, xfer, xfer->bytes > SHL_TCP_PUSH_BYTES ? 0 : SHL_TCP_ANSWER);
         }
     }
 }

@@ -162,7 +162,7 @@ static void tcp_explain(struct shl_transport *t, uint32_t peer, char *text, size
 
 const struct shl_transport_ops shl_transport_tcp = {
     .name = "tcp",
-    .eager_bytes = SHL_TCP_EAGER_BYTES,
+    .eager_bytes = SHL_TCP_PUSH_BYTES,
     .open = tcp_open,
     .close = tcp_close,
     .describe = shl_tcp_describe,

@@ -22,7 +22,8 @@ enum offsets {
     AT_EPOCH = 8,
     AT_SEQUENCE = 12,
     AT_ACK = 16,
-    AT_CREDIT = 20,
+    AT_BLOCKS = 20,
+    AT_SLOTS = 22,
     AT_TAG_SEQ = 24,
     AT_TAG_COMM = 32,
     AT_TAG_MSG = 36,
@@ -30,6 +31,12 @@ enum offsets {
     AT_CALL = 48,
     AT_OFFSET = 56
 };
+
+static void put_u16(uint8_t *bytes, uint16_t value)
+{
+    value = htole16(value);
+    memcpy(bytes, &value, sizeof(value));
+}
 
 static void put_u32(uint8_t *bytes, uint32_t value)
 {
@@ -41,6 +48,13 @@ static void put_u64(uint8_t *bytes, uint64_t value)
 {
     value = htole64(value);
     memcpy(bytes, &value, sizeof(value));
+}
+
+static uint16_t get_u16(const uint8_t *bytes)
+{
+    uint16_t value;
+    memcpy(&value, bytes, sizeof(value));
+    return le16toh(value);
 }
 
 static uint32_t get_u32(const uint8_t *bytes)
@@ -67,7 +81,8 @@ void shl_tcp_header_encode(const struct shl_tcp_header *header, uint8_t *bytes)
     put_u32(bytes + AT_EPOCH, header->epoch);
     put_u32(bytes + AT_SEQUENCE, header->sequence);
     put_u32(bytes + AT_ACK, header->ack);
-    put_u32(bytes + AT_CREDIT, header->credit);
+    put_u16(bytes + AT_BLOCKS, header->blocks);
+    put_u16(bytes + AT_SLOTS, header->slots);
     put_u64(bytes + AT_TAG_SEQ, header->tag.seq);
     put_u32(bytes + AT_TAG_COMM, header->tag.comm);
     put_u32(bytes + AT_TAG_MSG, header->tag.msg);
@@ -85,7 +100,8 @@ static void load(const uint8_t *bytes, struct shl_tcp_header *header)
     header->epoch = get_u32(bytes + AT_EPOCH);
     header->sequence = get_u32(bytes + AT_SEQUENCE);
     header->ack = get_u32(bytes + AT_ACK);
-    header->credit = get_u32(bytes + AT_CREDIT);
+    header->blocks = get_u16(bytes + AT_BLOCKS);
+    header->slots = get_u16(bytes + AT_SLOTS);
     header->tag.seq = get_u64(bytes + AT_TAG_SEQ);
     header->tag.comm = get_u32(bytes + AT_TAG_COMM);
     header->tag.msg = get_u32(bytes + AT_TAG_MSG);
@@ -105,7 +121,8 @@ static const struct rule {
 } rules[] = {
     [SHL_TCP_EAGER] = {"EAGER", SHL_TCP_VOID, 0, true, false, SHL_TCP_EAGER_BYTES},
     [SHL_TCP_ANNOUNCE] = {"ANNOUNCE", SHL_TCP_ANSWER, SHL_TCP_ELEM_BYTES_MAX, true, true, 0},
-    [SHL_TCP_CHUNK] = {"CHUNK", SHL_TCP_VOID, 0, true, true, SHL_TCP_CHUNK_BYTES_MAX},
+    [SHL_TCP_CHUNK] = {"CHUNK", SHL_TCP_VOID | SHL_TCP_PUSH, 0, true, true,
+                       SHL_TCP_CHUNK_BYTES_MAX},
     [SHL_TCP_ASK] = {"ASK", SHL_TCP_AGAIN, 0, true, true, 0},
     [SHL_TCP_ACK] = {"ACK", 0, 0, false, false, 0},
     [SHL_TCP_BYE] = {"BYE", 0, 0, false, false, 0},
@@ -134,7 +151,9 @@ static const char *check(const uint8_t *bytes, const struct rule *rule,
     if (header->length > rule->length_max ||
         (is_void && header->type == SHL_TCP_CHUNK && header->length))
         return "length";
-    if (!rule->has_offset && header->offset)
+    if (header->flags & SHL_TCP_PUSH && header->length > SHL_TCP_PUSH_BYTES)
+        return "length";
+    if ((!rule->has_offset || header->flags & SHL_TCP_PUSH) && header->offset)
         return "offset";
     if (!rule->names_message && (!shl_tag_equal(&header->tag, &no_tag) ||
                                  !shl_signature_equal(&header->signature, &no_signature)))

@@ -16,14 +16,15 @@
 
 #define SHL_TCP_HEADER_BYTES 64
 #define SHL_TCP_TRAILER_BYTES 8
-#define SHL_TCP_EAGER_BYTES 16384           /* largest message sent without an announcement */
+#define SHL_TCP_EAGER_BYTES 16384           /* largest payload of an EAGER */
+#define SHL_TCP_PUSH_BYTES 65536            /* largest message sent without an announcement */
 #define SHL_TCP_CHUNK_BYTES_MAX 1073741824u /* largest payload of one CHUNK */
 #define SHL_TCP_ELEM_BYTES_MAX 16
 
 enum shl_tcp_frame_type {
-    SHL_TCP_EAGER = 1,    /* a whole small message */
+    SHL_TCP_EAGER = 1,    /* a whole small message, of which the sender has a copy */
     SHL_TCP_ANNOUNCE = 2, /* a receive is posted: send the message of this tag */
-    SHL_TCP_CHUNK = 3,    /* a piece of an announced message */
+    SHL_TCP_CHUNK = 3,    /* a piece of an announced message; PUSH: a whole one, not announced */
     SHL_TCP_ASK = 4,      /* a send is posted that may not start: announce the receive */
     SHL_TCP_ACK = 5,      /* nothing but ack and credit; takes no sequence number */
     SHL_TCP_BYE = 6       /* the sender closes the link; nothing follows */
@@ -33,7 +34,8 @@ enum shl_tcp_frame_flags {
     SHL_TCP_VOID = 1,   /* cancelled: only takes its number. EAGER keeps its payload, which counts
                            against the credit; CHUNK has neither payload nor trailer */
     SHL_TCP_ANSWER = 2, /* ANNOUNCE: only of use to a send already posted; else not to be kept */
-    SHL_TCP_AGAIN = 4   /* ASK: an earlier announcement may have been dropped, repeat it */
+    SHL_TCP_AGAIN = 4,  /* ASK: an earlier announcement may have been dropped, repeat it */
+    SHL_TCP_PUSH = 8    /* CHUNK: was not announced */
 };
 
 struct shl_tcp_header {
@@ -44,7 +46,8 @@ struct shl_tcp_header {
     uint32_t epoch;     /* low half of the world's */
     uint32_t sequence;  /* number of this frame on the link; 0 in ACK */
     uint32_t ack;       /* all the receiver's frames before this one have arrived */
-    uint32_t credit;    /* blocks of kept messages the receiver may have sent in total */
+    uint16_t blocks;    /* blocks that the receiver's EAGER frames may take in total */
+    uint16_t slots;     /* PUSH frames that the receiver may send in total */
     struct shl_tag tag;
     struct shl_signature signature;
     uint64_t offset; /* CHUNK: in the message; ANNOUNCE, ASK: bytes of the message */
