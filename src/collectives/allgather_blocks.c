@@ -12,6 +12,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 /* Sends of the own block start from the input, so they do not wait for the copy. */
@@ -47,4 +48,20 @@ enum shoal_status shl_build_allgather_circulant(const struct shl_shape *shape,
     struct shl_phase phase = begin(shape, builder);
     shl_phase_circulant_allgather(builder, &phase, SHL_NONE);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allgather_direct(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count;
+    return shl_price_all_to_all(price, 1, price->rank_count, part, false);
+}
+
+struct shl_time shl_cost_allgather_ring(const struct shl_price *price)
+{
+    return shl_price_ring(price, price->bytes / price->rank_count, 1, false);
+}
+
+struct shl_time shl_cost_allgather_circulant(const struct shl_price *price)
+{
+    return shl_price_circulant(price, price->bytes / price->rank_count, false);
 }

@@ -9,6 +9,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 enum shoal_status shl_build_allreduce_circulant(const struct shl_shape *shape,
@@ -23,4 +24,11 @@ enum shoal_status shl_build_allreduce_circulant(const struct shl_shape *shape,
     phase.from = SHL_OUTPUT;
     shl_phase_circulant_allgather(builder, &phase, SHL_NONE);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allreduce_circulant(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count;
+    return shl_time_then(shl_price_circulant(price, part, true),
+                         shl_price_circulant(price, part, false));
 }

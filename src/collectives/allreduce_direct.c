@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 enum shoal_status shl_build_allreduce_direct(const struct shl_shape *shape,
@@ -26,4 +27,14 @@ enum shoal_status shl_build_allreduce_direct(const struct shl_shape *shape,
     phase.from = SHL_OUTPUT;
     shl_phase_pairwise_allgather(builder, &phase, shape->rank_count);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allreduce_direct(const struct shl_price *price)
+{
+    uint32_t count = price->rank_count;
+    double part = price->bytes / count;
+    struct shl_time time = shl_price_all_to_all(price, 1, count, part, true);
+    /* The order of ranks is not that of arrival, so the last piece may have to wait for all. */
+    time.path_s += (count - 2.0) * part / price->chunks * price->gamma_s;
+    return shl_time_then(time, shl_price_all_to_all(price, 1, count, part, false));
 }

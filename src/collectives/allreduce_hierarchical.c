@@ -15,6 +15,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static void build(const struct shl_shape *shape, struct shl_builder *builder,
@@ -51,4 +52,23 @@ enum shoal_status shl_build_allreduce_hierarchical(const struct shl_shape *shape
     build(shape, builder, index);
     shl_host_index_free(made);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allreduce_hierarchical(const struct shl_price *price)
+{
+    struct shl_price inside = *price, across = *price;
+    inside.hosts = 1;
+    across.rank_count = across.hosts;
+    across.local_max = 1;
+    across.scattered = false;
+    double slice = price->bytes / price->local_min, part = slice / price->hosts;
+    struct shl_time time = shl_time_then(shl_price_circulant(&across, part, true),
+                                         shl_price_circulant(&across, part, false));
+    time.net_s *= price->local_min; /* as many ranks of a host do so at once */
+    if (price->local_max > 1) {
+        time = shl_time_then(shl_price_all_to_all(&inside, 1, price->local_max, slice, true), time);
+        time =
+            shl_time_then(time, shl_price_all_to_all(&inside, 1, price->local_max, slice, false));
+    }
+    return time;
 }

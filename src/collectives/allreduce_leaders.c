@@ -11,6 +11,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static void build(const struct shl_shape *shape, struct shl_builder *builder,
@@ -22,6 +23,7 @@ static void build(const struct shl_shape *shape, struct shl_builder *builder,
     shl_tree_halving(&local, 0, &tree);
     struct shl_tree_phase phase = {.rank = shape->rank,
                                    .tree = &tree,
+                                   .trees = 1,
                                    .count = shape->chunks,
                                    .grain = shape->chunks,
                                    .from = SHL_INPUT,
@@ -44,4 +46,16 @@ enum shoal_status shl_build_allreduce_leaders(const struct shl_shape *shape,
     build(shape, builder, index);
     shl_host_index_free(made);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allreduce_leaders(const struct shl_price *price)
+{
+    struct shl_price leaders = *price; /* as if there were nobody else */
+    uint32_t levels = shl_log2_ceil(price->local_max);
+    leaders.rank_count = price->hosts;
+    leaders.local_max = leaders.local_min = 1;
+    leaders.scattered = false;
+    struct shl_time time = shl_price_levels(price, 0, levels, price->bytes, true);
+    time = shl_time_then(time, shl_cost_allreduce_recursive_multiplying(&leaders));
+    return shl_time_then(time, shl_price_levels(price, 0, levels, price->bytes, false));
 }

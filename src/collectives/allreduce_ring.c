@@ -11,12 +11,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static void build(const struct shl_shape *shape, struct shl_builder *builder,
                   const struct shl_host_index *index, uint32_t rings)
 {
-    struct shl_phase phase = {.team = shl_team_ring(shape, index),
+    struct shl_phase phase = {.team = shl_team_ring(shape, index, 0),
                               .units = shape->chunks,
                               .grain = 1,
                               .flags = SHL_STEP_FINAL};
@@ -54,4 +55,18 @@ enum shoal_status shl_build_allreduce_two_rings(const struct shl_shape *shape,
     build(shape, builder, index, 2);
     shl_host_index_free(made);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_allreduce_ring(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count;
+    return shl_time_then(shl_price_ring(price, part, 1, true),
+                         shl_price_ring(price, part, 1, false));
+}
+
+struct shl_time shl_cost_allreduce_two_rings(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count / 2;
+    return shl_time_then(shl_price_ring(price, part, 2, true),
+                         shl_price_ring(price, part, 2, false));
 }

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 enum shoal_status shl_build_barrier_dissemination(const struct shl_shape *shape,
@@ -14,4 +15,9 @@ enum shoal_status shl_build_barrier_dissemination(const struct shl_shape *shape,
 {
     shl_phase_tokens(builder, shape);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_barrier_dissemination(const struct shl_price *price)
+{
+    return shl_price_tokens(price);
 }

@@ -13,6 +13,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 enum shoal_status shl_build_broadcast_binomial(const struct shl_shape *shape,
@@ -40,4 +41,12 @@ enum shoal_status shl_build_broadcast_binomial(const struct shl_shape *shape,
         shl_build_copy(builder, shl_span(SHL_OUTPUT, 0, shape->chunks),
                        shl_span(SHL_INPUT, 0, shape->chunks), 0);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_broadcast_binomial(const struct shl_price *price)
+{
+    struct shl_time time = {0}; /* ranks of a host that have the data all send them in a round */
+    for (uint32_t skip = 1; skip < price->rank_count; skip *= 2)
+        time = shl_time_then(time, shl_price_round(price, skip, price->bytes, false));
+    return time;
 }

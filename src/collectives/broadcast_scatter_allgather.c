@@ -12,6 +12,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static void scatter(const struct shl_shape *shape, struct shl_builder *builder,
@@ -44,4 +45,12 @@ enum shoal_status shl_build_broadcast_scatter_allgather(const struct shl_shape *
         shl_build_copy(builder, shl_span(SHL_OUTPUT, 0, all), shl_span(SHL_INPUT, 0, all), 0);
     shl_phase_tokens(builder, shape);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_broadcast_scatter_allgather(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count;
+    struct shl_time data = shl_time_then(shl_price_scatter(price, price->bytes),
+                                         shl_price_circulant(price, part, false));
+    return shl_time_beside(data, shl_price_tokens(price));
 }

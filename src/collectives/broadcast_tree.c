@@ -3,7 +3,8 @@
  *
  * Tokens disseminated at the same time tell every rank that all have started.
  *
- *   chain        p - 1 hops of n / chunks; every rank sends n once, the least possible
+ *   chain        p - 1 hops of n / chunks, host after host; every rank sends n once, the least
+ *                possible
  *   double_tree  each tree takes half of the data; inner ranks of one are leaves of the other, so
  *                every rank sends about n; about 2 log2 p hops
  *   hierarchical halving tree over hosts, then over the ranks of each; n once into each host
@@ -15,6 +16,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 /* `trees` trees, each of which carries one block. */
@@ -22,15 +24,13 @@ static void build(const struct shl_shape *shape, struct shl_builder *builder,
                   const struct shl_tree *trees, uint32_t count)
 {
     bool root = shape->rank == shape->root;
-    for (uint32_t at = 0; at < count; at++) {
-        struct shl_tree_phase phase = {.rank = shape->rank,
-                                       .tree = &trees[at],
-                                       .first = at * shape->chunks,
-                                       .count = shape->chunks,
-                                       .grain = 1,
-                                       .from = SHL_INPUT};
-        shl_phase_tree_broadcast(builder, &phase);
-    }
+    struct shl_tree_phase phase = {.rank = shape->rank,
+                                   .tree = trees,
+                                   .trees = count,
+                                   .count = shape->chunks,
+                                   .grain = 1,
+                                   .from = SHL_INPUT};
+    shl_phase_tree_broadcast(builder, &phase);
     if (root)
         shl_build_copy(builder, shl_span(SHL_OUTPUT, 0, count * shape->chunks),
                        shl_span(SHL_INPUT, 0, count * shape->chunks), 0);
@@ -40,10 +40,14 @@ static void build(const struct shl_shape *shape, struct shl_builder *builder,
 enum shoal_status shl_build_broadcast_chain(const struct shl_shape *shape,
                                             struct shl_builder *builder)
 {
-    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
     struct shl_tree tree = {.parent = UINT32_MAX};
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    struct shl_team team = shl_team_ring(shape, index, shape->root);
     shl_tree_chain(&team, &tree);
     build(shape, builder, &tree, 1);
+    shl_host_index_free(made);
     return SHOAL_OK;
 }
 
@@ -70,4 +74,23 @@ enum shoal_status shl_build_broadcast_hierarchical(const struct shl_shape *shape
     build(shape, builder, &tree, 1);
     shl_host_index_free(made);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_broadcast_chain(const struct shl_price *price)
+{
+    struct shl_time data = shl_price_chain(price, price->bytes, false);
+    return shl_time_beside(data, shl_price_tokens(price));
+}
+
+struct shl_time shl_cost_broadcast_double_tree(const struct shl_price *price)
+{
+    struct shl_time data = shl_price_double_tree(price, price->bytes, false);
+    return shl_time_beside(data, shl_price_tokens(price));
+}
+
+struct shl_time shl_cost_broadcast_hierarchical(const struct shl_price *price)
+{
+    uint32_t net = shl_log2_ceil(price->hosts), local = shl_log2_ceil(price->local_max);
+    struct shl_time data = shl_price_levels(price, net, local, price->bytes, false);
+    return shl_time_beside(data, shl_price_tokens(price));
 }

@@ -18,13 +18,15 @@ enum shoal_status shl_hazards_init(struct shl_hazards *hazards, const uint32_t u
         if (units[i] == 0)
             continue;
         buffer->starts = shl_mem->alloc(((size_t)units[i] / 64 + 1) * sizeof(uint64_t));
-        buffer->writer = shl_mem->alloc((size_t)units[i] * sizeof(uint32_t));
-        buffer->readers = shl_mem->alloc((size_t)units[i] * sizeof(uint32_t));
+        /* Not zeroed: a slot is read only once its unit starts a run. */
+        buffer->writer = shl_mem->resize(NULL, (size_t)units[i] * sizeof(uint32_t));
+        buffer->readers = shl_mem->resize(NULL, (size_t)units[i] * sizeof(uint32_t));
         if (!buffer->starts || !buffer->writer || !buffer->readers) {
             shl_hazards_fini(hazards);
             return shl_fail(SHOAL_ERR_NOMEM, "no memory to track %u units of a schedule", units[i]);
         }
         buffer->starts[0] = 1;
+        buffer->writer[0] = buffer->readers[0] = 0;
     }
     return SHOAL_OK;
 }

@@ -63,11 +63,13 @@ void shl_phase_pairwise_allgather(struct shl_builder *builder, const struct shl_
 void shl_phase_exchange(struct shl_builder *builder, const struct shl_team *team,
                         uint32_t radix_max, enum shl_buffer from, uint32_t units, unsigned flags);
 
-/* Units first..+count go through a tree, `grain` units a message. */
+/* Data go through `trees` trees, piece by piece in turn: tree t takes units t * count .. + count,
+ * in messages of `grain` units. */
+#define SHL_TREES_MAX 2
 struct shl_tree_phase {
     uint32_t rank;
     const struct shl_tree *tree;
-    uint32_t first, count, grain;
+    uint32_t trees, count, grain;
     enum shl_buffer from; /* root of a broadcast; contribution to a reduction */
     enum shl_buffer into; /* partial results of a reduction: OUTPUT or SCRATCH, same units */
     unsigned flags;       /* of a reduction's last step at the root */

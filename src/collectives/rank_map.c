@@ -14,13 +14,21 @@ struct shl_team shl_team_all(const struct shl_shape *shape, uint32_t first)
     return team;
 }
 
-struct shl_team shl_team_ring(const struct shl_shape *shape, const struct shl_host_index *index)
+static uint32_t place_by_host(const struct shl_host_map *hosts, const struct shl_host_index *index,
+                              uint32_t rank)
 {
-    struct shl_team team = shl_team_all(shape, 0);
+    return index->host_first[hosts->host_of[rank]] + index->local_of[rank];
+}
+
+struct shl_team shl_team_ring(const struct shl_shape *shape, const struct shl_host_index *index,
+                              uint32_t first)
+{
+    struct shl_team team = shl_team_all(shape, first);
     if (index) {
+        uint32_t me = place_by_host(shape->hosts, index, shape->rank);
+        team.first = place_by_host(shape->hosts, index, first);
+        team.me = shl_rank_sub(me, team.first, team.count);
         team.ranks = index->by_host;
-        team.me = index->host_first[shape->hosts->host_of[shape->rank]];
-        team.me += index->local_of[shape->rank];
     }
     return team;
 }

@@ -27,9 +27,9 @@ static inline uint32_t shl_log2_ceil(uint32_t value)
 }
 
 /*
- * Ranks that run one phase together, numbered 0..count-1. Without arrays member i is rank
- * (first + i) mod count: all ranks, renumbered so that `first` is member 0. With `ranks` it is
- * ranks[i], and with `starts` too, ranks[starts[i] + first]: the same place in each of many groups.
+ * Ranks that run one phase together, numbered 0..count-1. Member i has the index
+ * (first + i) mod count, so `first` is the index of member 0, or, with `starts`, starts[i] + first:
+ * the same place in each of many groups. The index is the rank, or, with `ranks`, ranks[index] is.
  */
 struct shl_team {
     uint32_t count, me;
@@ -39,9 +39,9 @@ struct shl_team {
 
 static inline uint32_t shl_team_rank(const struct shl_team *team, uint32_t member)
 {
-    if (team->ranks)
-        return team->ranks[team->starts ? team->starts[member] + team->first : member];
-    return shl_rank_add(team->first, member, team->count);
+    uint32_t index = team->starts ? team->starts[member] + team->first
+                                  : shl_rank_add(team->first, member, team->count);
+    return team->ranks ? team->ranks[index] : index;
 }
 
 /* All ranks, with `first` as member 0. */
@@ -73,8 +73,10 @@ static inline uint32_t shl_host_size(const struct shl_host_index *index, uint32_
     return index->host_first[host + 1] - index->host_first[host];
 }
 
-/* All ranks, host after host, so that a ring leaves every host once; without an index by rank. */
-struct shl_team shl_team_ring(const struct shl_shape *shape, const struct shl_host_index *index);
+/* All ranks, host after host, with `first` as member 0, so that a ring leaves every host once, or
+ * that of `first` twice; without an index in order of ranks. */
+struct shl_team shl_team_ring(const struct shl_shape *shape, const struct shl_host_index *index,
+                              uint32_t first);
 /* The ranks of one host; `rank` is one of them and `me`. */
 struct shl_team shl_team_local(const struct shl_host_map *hosts, const struct shl_host_index *index,
                                uint32_t rank);

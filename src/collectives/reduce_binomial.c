@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static struct shl_span partial(bool root, uint32_t at)
@@ -56,4 +57,15 @@ enum shoal_status shl_build_reduce_binomial(const struct shl_shape *shape,
     for (uint32_t skip = 1; skip < team.count; skip *= 2, round++)
         exchange(shape, builder, &team, skip, &summed, heard, round);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_reduce_binomial(const struct shl_price *price)
+{
+    uint32_t net, local;
+    shl_price_split_levels(price, &net, &local);
+    struct shl_time data = shl_price_levels(price, net, local, price->bytes, true);
+    struct shl_time tokens = shl_price_tokens(price); /* the data take the place of some */
+    tokens.net_s -= net * price->net.gap_s;
+    tokens.local_s -= local * price->local.gap_s;
+    return shl_time_beside(data, tokens);
 }

@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 static struct shl_phase whole(const struct shl_shape *shape)
@@ -56,4 +57,24 @@ enum shoal_status shl_build_reduce_scatter_circulant(const struct shl_shape *sha
     shl_build_scratch(builder, (shape->rank_count + 1) / 2 * shape->chunks);
     shl_phase_circulant_reduce_scatter(builder, &phase);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_reduce_scatter_direct(const struct shl_price *price)
+{
+    uint32_t count = price->rank_count;
+    double part = price->bytes / count;
+    struct shl_time time = shl_price_all_to_all(price, 1, count, part, true);
+    /* The order of ranks is not that of arrival, so the last piece may have to wait for all. */
+    time.path_s += (count - 2.0) * part / price->chunks * price->gamma_s;
+    return time;
+}
+
+struct shl_time shl_cost_reduce_scatter_ring(const struct shl_price *price)
+{
+    return shl_price_ring(price, price->bytes / price->rank_count, 1, true);
+}
+
+struct shl_time shl_cost_reduce_scatter_circulant(const struct shl_price *price)
+{
+    return shl_price_circulant(price, price->bytes / price->rank_count, true);
 }

@@ -13,6 +13,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 /* Members low..high-1 halve; the first of the upper half sends its parts to the first of all. */
@@ -52,4 +53,12 @@ enum shoal_status shl_build_reduce_scatter_gather(const struct shl_shape *shape,
     gather(shape, builder, &phase.team, 0, count);
     shl_phase_tokens(builder, shape);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_reduce_scatter_gather(const struct shl_price *price)
+{
+    double part = price->bytes / price->rank_count;
+    struct shl_time data = shl_time_then(shl_price_circulant(price, part, true),
+                                         shl_price_scatter(price, price->bytes));
+    return shl_time_beside(data, shl_price_tokens(price));
 }

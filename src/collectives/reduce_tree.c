@@ -5,7 +5,8 @@
  *
  *   halving      every subtree is a run of neighbouring ranks, whatever the root: rank order;
  *                ceil(log2 p) hops of n
- *   chain        p - 1 hops; every rank sends and receives n once, the least possible
+ *   chain        p - 1 hops, host after host; every rank sends and receives n once, the least
+ *                possible
  *   double_tree  each tree takes half of the data; inner ranks of one are leaves of the other
  *   hierarchical halving tree over the ranks of each host, then over hosts
  *
@@ -16,6 +17,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/phases.h"
 
 /* `trees` trees, each of which carries one block. */
@@ -24,17 +26,15 @@ static void build(const struct shl_shape *shape, struct shl_builder *builder,
 {
     bool root = shape->rank == shape->root;
     shl_build_scratch(builder, count * shape->chunks);
-    for (uint32_t at = 0; at < count; at++) {
-        struct shl_tree_phase phase = {.rank = shape->rank,
-                                       .tree = &trees[at],
-                                       .first = at * shape->chunks,
-                                       .count = shape->chunks,
-                                       .grain = 1,
-                                       .from = SHL_INPUT,
-                                       .into = root ? SHL_OUTPUT : SHL_SCRATCH,
-                                       .flags = SHL_STEP_FINAL};
-        shl_phase_tree_reduce(builder, &phase);
-    }
+    struct shl_tree_phase phase = {.rank = shape->rank,
+                                   .tree = trees,
+                                   .trees = count,
+                                   .count = shape->chunks,
+                                   .grain = 1,
+                                   .from = SHL_INPUT,
+                                   .into = root ? SHL_OUTPUT : SHL_SCRATCH,
+                                   .flags = SHL_STEP_FINAL};
+    shl_phase_tree_reduce(builder, &phase);
     shl_phase_tokens(builder, shape);
 }
 
@@ -50,10 +50,14 @@ enum shoal_status shl_build_reduce_halving(const struct shl_shape *shape,
 
 enum shoal_status shl_build_reduce_chain(const struct shl_shape *shape, struct shl_builder *builder)
 {
-    struct shl_team team = shl_team_all(shape, shape->root);
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
     struct shl_tree tree = {.parent = UINT32_MAX};
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    struct shl_team team = shl_team_ring(shape, index, shape->root);
     shl_tree_chain(&team, &tree);
     build(shape, builder, &tree, 1);
+    shl_host_index_free(made);
     return SHOAL_OK;
 }
 
@@ -80,4 +84,31 @@ enum shoal_status shl_build_reduce_hierarchical(const struct shl_shape *shape,
     build(shape, builder, &tree, 1);
     shl_host_index_free(made);
     return SHOAL_OK;
+}
+
+struct shl_time shl_cost_reduce_halving(const struct shl_price *price)
+{
+    uint32_t net, local;
+    shl_price_split_levels(price, &net, &local);
+    struct shl_time data = shl_price_levels(price, net, local, price->bytes, true);
+    return shl_time_beside(data, shl_price_tokens(price));
+}
+
+struct shl_time shl_cost_reduce_chain(const struct shl_price *price)
+{
+    struct shl_time data = shl_price_chain(price, price->bytes, true);
+    return shl_time_beside(data, shl_price_tokens(price));
+}
+
+struct shl_time shl_cost_reduce_double_tree(const struct shl_price *price)
+{
+    struct shl_time data = shl_price_double_tree(price, price->bytes, true);
+    return shl_time_beside(data, shl_price_tokens(price));
+}
+
+struct shl_time shl_cost_reduce_hierarchical(const struct shl_price *price)
+{
+    uint32_t net = shl_log2_ceil(price->hosts), local = shl_log2_ceil(price->local_max);
+    struct shl_time data = shl_price_levels(price, net, local, price->bytes, true);
+    return shl_time_beside(data, shl_price_tokens(price));
 }

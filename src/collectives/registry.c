@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "collectives/cost.h"
 #include "collectives/schedule_builder.h"
 
 #include <string.h>
@@ -19,6 +20,7 @@ static const struct shl_algorithm algorithms[] = {
     {.name = #algorithm_name,                                                                      \
      .collective = shl_collective_of_##which,                                                      \
      .build = shl_build_##which##_##algorithm_name,                                                \
+     .cost = shl_cost_##which##_##algorithm_name,                                                  \
      __VA_ARGS__},
 #include "collectives/algorithms.def"
 #undef SHL_ALGORITHM
@@ -43,6 +45,15 @@ const struct shl_algorithm *shl_algorithm_find(enum shoal_collective collective,
     return NULL;
 }
 
+bool shl_algorithm_suits(const struct shl_algorithm *algorithm, uint32_t rank_count,
+                         const struct shl_host_map *hosts)
+{
+    bool several = hosts && hosts->host_count > 1 && hosts->host_count < rank_count;
+    return rank_count >= algorithm->ranks_min &&
+           (algorithm->ranks_max == 0 || rank_count <= algorithm->ranks_max) &&
+           (several || !algorithm->needs_hosts);
+}
+
 enum shoal_status shl_algorithm_legal(const struct shl_algorithm *algorithm, uint32_t rank_count,
                                       const struct shl_host_map *hosts)
 {
@@ -57,8 +68,7 @@ enum shoal_status shl_algorithm_legal(const struct shl_algorithm *algorithm, uin
     if (hosts && hosts->rank_count != rank_count)
         return shl_fail(SHOAL_ERR_INVALID, "the host map has %u ranks, the communicator %u",
                         hosts->rank_count, rank_count);
-    if (algorithm->needs_hosts &&
-        (!hosts || hosts->host_count < 2 || hosts->host_count == rank_count))
+    if (!shl_algorithm_suits(algorithm, rank_count, hosts))
         return shl_fail(SHOAL_ERR_INVALID,
                         "%s %s needs several hosts and several ranks on one of them",
                         shoal_collective_string(algorithm->collective), algorithm->name);

@@ -110,6 +110,8 @@ struct shl_shape {
 };
 
 struct shl_builder; /* schedule_builder.h */
+struct shl_price;   /* cost.h */
+struct shl_time;
 
 struct shl_algorithm {
     const char *name; /* "ring" */
@@ -117,15 +119,21 @@ struct shl_algorithm {
     const char *source; /* paper or text it is taken from */
     bool in_rank_order; /* combines strictly in rank order: legal for ops that do not commute */
     bool needs_hosts;   /* makes sense only with more than one host and more than one rank on one */
+    bool pipelined;     /* gains from more than one chunk */
     uint32_t ranks_min, ranks_max; /* legal rank counts; max 0: any */
     /* Never called for one rank: then the result is a copy of the input. */
     enum shoal_status (*build)(const struct shl_shape *shape, struct shl_builder *builder);
+    struct shl_time (*cost)(const struct shl_price *price); /* cost.h; for 2 ranks or more */
 };
 
 /* The registry, from algorithms.def. */
 size_t shl_algorithm_count(void);
 const struct shl_algorithm *shl_algorithm_at(size_t index);
 const struct shl_algorithm *shl_algorithm_find(enum shoal_collective collective, const char *name);
+
+/* shl_algorithm_suits - may the algorithm run on these ranks? */
+bool shl_algorithm_suits(const struct shl_algorithm *algorithm, uint32_t rank_count,
+                         const struct shl_host_map *hosts);
 
 /* shl_algorithm_legal - SHOAL_ERR_INVALID says why an algorithm does not suit these ranks. */
 enum shoal_status shl_algorithm_legal(const struct shl_algorithm *algorithm, uint32_t rank_count,

@@ -1,0 +1,22 @@
+/*
+ * What selection offers beside shl_select (schedule.h): reading SHOAL_ALGORITHM.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_COLLECTIVES_SELECT_H
+#define SHL_COLLECTIVES_SELECT_H
+
+#include "collectives/schedule.h"
+
+#define SHL_NAME_BYTES 64 /* longest name that a misspelt one is compared with */
+
+/*
+ * shl_forced_find - which algorithm a text like "allreduce=ring,broadcast=binomial" forces for a
+ * collective; NULL when none. The last one wins. The whole text is checked.
+ *
+ * Errors  SHOAL_ERR_CONFIG names the bad word and the nearest good one
+ */
+enum shoal_status shl_forced_find(const char *forced, enum shoal_collective collective,
+                                  const struct shl_algorithm **algorithm);
+
+#endif
