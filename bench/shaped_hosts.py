@@ -1,0 +1,103 @@
+"""Hosts on one machine: network namespaces joined by a bridge through links shaped with tbf.
+
+Needs root and iproute2. Everything is made in namespaces of its own and removed at the end.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import os
+import secrets
+import subprocess
+
+UNITS = {"gbit": 10**9, "mbit": 10**6, "kbit": 10**3}
+
+
+def bits_of(rate):
+    for unit, factor in UNITS.items():
+        if rate.endswith(unit):
+            return float(rate[: -len(unit)]) * factor
+    raise SystemExit(f"rate '{rate}' is not like 1gbit or 100mbit")
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+class Hosts:
+    """`with Hosts(4, "1gbit") as hosts: hosts.run_bench(...)`"""
+
+    def __init__(self, count, rate):
+        self.count, self.rate = count, rate
+        self.bits_per_second = bits_of(rate)
+        self.tag = f"shl{os.getpid() % 100000}"
+        self.names = [f"{self.tag}h{i}" for i in range(count)]
+        self.switch = f"{self.tag}sw"
+
+    def __enter__(self):
+        try:
+            self.build()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        self.remove()
+
+    def build(self):
+        ip("netns", "add", self.switch)
+        ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+        ip("-n", self.switch, "link", "set", "br0", "up")
+        for i, name in enumerate(self.names):
+            port = f"p{i}"
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", port, "netns",
+               self.switch)
+            ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
+            ip("-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            self.shape(name, "eth0", "128k")
+            self.shape(self.switch, port, "512k")
+
+    def shape(self, name, device, burst):
+        if self.bits_per_second < 5e8 and burst == "128k":
+            burst = "32k"
+        subprocess.run(["tc", "-n", name, "qdisc", "add", "dev", device, "root", "tbf", "rate",
+                        self.rate, "burst", burst, "latency", "50ms"], check=True)
+
+    def remove(self):
+        for name in self.names + [self.switch]:
+            subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
+
+    def start(self, command, env):
+        """One process a host, with a host name of its own; the first one's output is kept."""
+        processes = []
+        for rank, name in enumerate(self.names):
+            out = subprocess.PIPE if rank == 0 else subprocess.DEVNULL
+            inner = ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c",
+                     f'hostname {name}; exec "$@"', "sh", *command]
+            processes.append(subprocess.Popen(inner, env=dict(env, SHOAL_RANK=str(rank)),
+                                              stdout=out, text=True))
+        return processes
+
+    def run_bench(self, bench, first, last, factor, timeout):
+        """Rows of allreduce_bench --csv as dictionaries."""
+        env = dict(os.environ, SHOAL_SIZE=str(self.count), SHOAL_SECRET=secrets.token_hex(16),
+                   SHOAL_RENDEZVOUS="10.77.0.1:2900", SHOAL_INTERFACE="eth0")
+        command = [bench, "--csv", "--rotate", "0", "-n", "5", "-w", "1", "-b", str(first), "-e",
+                   str(last), "-f", str(factor)]
+        processes = self.start(command, env)
+        try:
+            output = processes[0].communicate(timeout=timeout)[0]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        rows = []
+        for line in output.splitlines():
+            fields = line.split(",")
+            if fields[0].isdigit():
+                rows.append({"bytes": int(fields[0]), "us": float(fields[5]),
+                             "busbw": float(fields[7]), "algorithm": fields[15]})
+        return rows
