@@ -99,12 +99,12 @@ static enum shoal_status connect_ranks(struct world *world)
         blob_of[i] = blobs[i];
         blob_bytes[i] = world->ops->describe(rank->t, blobs[i], sizeof(blobs[i]));
     }
-    if (world->adapter->meet != NULL)
-        SHL_TRY(world->adapter->meet(world));
     for (uint32_t i = 0; i < world->size; i++) {
         world->ranks[i].env.epoch = 1;
         world->ranks[i].env.incarnation = 0x5eed0000 + world->seed;
     }
+    if (world->adapter->meet != NULL)
+        SHL_TRY(world->adapter->meet(world));
     return attach_all(world, blob_of, blob_bytes);
 }
 

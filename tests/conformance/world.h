@@ -60,6 +60,7 @@ struct conformance_adapter {
     const char *name;
     unsigned seeds;     /* how often a test that depends on chance is repeated */
     bool attach_blocks; /* attach waits for peers: one thread a rank */
+    bool no_sweep;      /* of failed allocations: prepare and meet would take most of them */
 
     /* Make what the ranks need: world->ops, and in each rank's env config, control, heap. Epoch
      * and incarnation are set by the suite between open and attach. */
