@@ -1,6 +1,6 @@
 /*
  * Random collectives on many virtual ranks in one thread: right, the same bits everywhere, in any
- * timing.
+ * timing; every algorithm at every rank count.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -136,6 +136,82 @@ static void many_in_flight(void **state)
         overlapped(2 + (uint32_t)seed, seed);
 }
 
+/* ---- every algorithm ------------------------------------------------------------------------ */
+
+/* The forced algorithm was the one that ran. */
+static void check_plans(struct cluster *cluster, const struct shl_algorithm *algorithm)
+{
+    unsigned plans = 0;
+    for (size_t i = 0; i < SHL_COMM_PLANS; i++) {
+        const struct shl_plan *plan = cluster->members[0].comm->plans[i];
+        if (plan == NULL)
+            continue;
+        CHECK(cluster, plan->choice.algorithm == algorithm);
+        plans++;
+    }
+    CHECK(cluster, plans > 0);
+}
+
+static void run_algorithm(const struct shl_algorithm *algorithm, uint32_t size,
+                          const uint32_t *host_of)
+{
+    char forced[96];
+    snprintf(forced, sizeof(forced), "%s=%s", shoal_collective_string(algorithm->collective),
+             algorithm->name);
+    struct cluster_options options = {.size = size,
+                                      .seed = size * 17,
+                                      .algorithm = forced,
+                                      .host_of = host_of,
+                                      .bad_network = size % 2};
+    struct cluster *cluster = cluster_open(&options);
+    script_make_op(cluster);
+    static const size_t counts[] = {0, 1, 17, 1000};
+    for (unsigned i = 0; i < 8; i++) {
+        struct script_op op = {.collective = algorithm->collective,
+                               .dtype = i % 2 ? SHOAL_F32 : SHOAL_I32,
+                               .root = (i * 5) % size,
+                               .count = counts[i / 2],
+                               .in_place = i % 2,
+                               .salt = i};
+        if (algorithm->collective != SHOAL_BROADCAST && algorithm->collective != SHOAL_REDUCE)
+            op.root = 0;
+        if (algorithm->collective == SHOAL_BARRIER)
+            op.count = 0;
+        bool reduces = algorithm->collective == SHOAL_ALLREDUCE ||
+                       algorithm->collective == SHOAL_REDUCE ||
+                       algorithm->collective == SHOAL_REDUCE_SCATTER;
+        if (reduces && algorithm->in_rank_order && i >= 6) {
+            op.op = SCRIPT_AFFINE;
+            op.dtype = SHOAL_U64;
+        }
+        run_same(cluster, &op, 50 * MICRO);
+    }
+    check_plans(cluster, algorithm);
+    cluster_close(cluster);
+}
+
+static void every_algorithm(void **state)
+{
+    (void)state;
+    unsigned runs = 0;
+    for (size_t a = 0; a < shl_algorithm_count(); a++) {
+        const struct shl_algorithm *algorithm = shl_algorithm_at(a);
+        for (uint32_t size = 2; size <= 17; size++) {
+            uint32_t host_of[CLUSTER_RANKS_MAX];
+            random_hosts(size, a * 3 + 1 + size, host_of);
+            struct shl_host_map hosts = {.rank_count = size, .host_of = host_of};
+            for (uint32_t i = 0; i < size; i++)
+                hosts.host_count =
+                    host_of[i] >= hosts.host_count ? host_of[i] + 1 : hosts.host_count;
+            if (shl_algorithm_legal(algorithm, size, &hosts) < 0)
+                continue;
+            run_algorithm(algorithm, size, host_of);
+            runs++;
+        }
+    }
+    assert_true(runs > 100);
+}
+
 static uint64_t trace_of(uint64_t seed)
 {
     struct cluster_options options = {.size = 5, .seed = seed, .bad_network = true};
@@ -161,9 +237,9 @@ static void same_seed_same_trace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_rank_count),     cmocka_unit_test(large_counts),
-        cmocka_unit_test(sixty_four_ranks),     cmocka_unit_test(many_in_flight),
-        cmocka_unit_test(same_seed_same_trace),
+        cmocka_unit_test(every_rank_count), cmocka_unit_test(large_counts),
+        cmocka_unit_test(sixty_four_ranks), cmocka_unit_test(many_in_flight),
+        cmocka_unit_test(every_algorithm),  cmocka_unit_test(same_seed_same_trace),
     };
     return cmocka_run_group_tests_name("collectives_sim", tests, NULL, NULL);
 }
