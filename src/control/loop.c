@@ -10,9 +10,11 @@
 #include "core/sys.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+
+/* So that a wake-up which the kernel did not take costs a second, not a hang. */
+#define SLEEP_MAX_MS 1000
 
 static void on_wake(void *arg, uint32_t events)
 {
@@ -137,7 +139,7 @@ static int wait_ms(uint64_t until_ns)
     if (now >= until_ns)
         return 0;
     uint64_t ms = (until_ns - now + 999999) / 1000000;
-    return ms > INT_MAX ? INT_MAX : (int)ms;
+    return ms > SLEEP_MAX_MS ? SLEEP_MAX_MS : (int)ms;
 }
 
 void shl_loop_turn(struct shl_loop *loop, uint64_t until_ns)
@@ -170,6 +172,6 @@ void shl_loop_wake(struct shl_loop *loop)
 {
     uint64_t one = 1;
     /* EAGAIN means that a wake-up is already pending. */
-    if (shl_fd->write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+    if (shl_fd->write(loop->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
         (void)!shl_fd->write(loop->wake_fd, &one, sizeof(one));
 }

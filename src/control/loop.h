@@ -57,7 +57,7 @@ void shl_timer_init(struct shl_timer *timer, void (*fire)(void *arg), void *arg)
 void shl_loop_timer_set(struct shl_loop *loop, struct shl_timer *timer, uint64_t at_ns);
 void shl_loop_timer_stop(struct shl_loop *loop, struct shl_timer *timer);
 
-/* shl_loop_turn - wait for something, at most until until_ns, and serve it. */
+/* shl_loop_turn - wait for something, at most until until_ns and at most a second, and serve it. */
 void shl_loop_turn(struct shl_loop *loop, uint64_t until_ns);
 /* Make the current or next turn end early. Threads: any. */
 void shl_loop_wake(struct shl_loop *loop);

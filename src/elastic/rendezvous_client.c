@@ -198,14 +198,12 @@ enum shoal_status shl_rendezvous_join(const struct shl_config *config, const cha
     SHL_TRY(shl_mac_job_hash(job, client.hello.job));
     if (shl_random->bytes(join.instance, sizeof(join.instance)))
         return shl_fail_errno("no random bytes for the rendezvous");
-    for (;;) {
+    do {
         enum shoal_status status = attempt(&client, &join, result);
         if (status != SHOAL_IN_PROGRESS)
             return status;
-        if (shl_now_ns() >= deadline_ns)
-            break;
         pause_before_retry(&client);
-    }
+    } while (shl_now_ns() < deadline_ns);
     return shl_fail(SHOAL_ERR_ABSENT,
                     "rank %u found no rendezvous at %s within %.3g s: %s; check that rank 0 or "
                     "`shoal run` serves it and that SHOAL_RENDEZVOUS is right",
