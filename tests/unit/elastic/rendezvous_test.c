@@ -1,0 +1,496 @@
+/*
+ * The rendezvous with real sockets; ranks are threads.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/rendezvous.h"
+
+#include "control/sock.h"
+#include "core/log.h"
+#include "core/sys.h"
+#include "support/fault.h"
+#include "support/leaks.h"
+#include "support/test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define MS 1000000ull
+#define RANKS_MAX 40
+
+static struct shl_config config, other_config;
+static struct shl_key key, other_key;
+
+/* One rank: a thread that joins. */
+struct joiner {
+    pthread_t thread;
+    const char *address;
+    const struct shl_config *config;
+    const struct shl_key *key;
+    uint32_t rank, size;
+    uint64_t patience_ms, delay_ms;
+    enum shoal_status status;
+    char detail[1024];
+    struct shl_rendezvous_result result;
+};
+
+static size_t make_blob(uint32_t rank, uint8_t *blob)
+{
+    size_t bytes = rank * 37 % 500;
+    memset(blob, (int)rank, bytes);
+    return bytes;
+}
+
+static void *join_one(void *arg)
+{
+    struct joiner *joiner = arg;
+    uint8_t blob[512];
+    size_t bytes = make_blob(joiner->rank, blob);
+    shl_time->sleep_ns(joiner->delay_ms * MS);
+    joiner->status = shl_rendezvous_join(joiner->config, joiner->address, "job", joiner->key,
+                                         joiner->rank, joiner->size, blob, bytes,
+                                         shl_now_ns() + joiner->patience_ms * MS, &joiner->result);
+    snprintf(joiner->detail, sizeof(joiner->detail), "%s", shl_error_text());
+    return NULL;
+}
+
+static void prepare(struct joiner *joiners, uint32_t size, const char *address)
+{
+    for (uint32_t rank = 0; rank < size; rank++)
+        joiners[rank] = (struct joiner){.address = address,
+                                        .config = &config,
+                                        .key = &key,
+                                        .rank = rank,
+                                        .size = size,
+                                        .patience_ms = 30000};
+}
+
+static void launch(struct joiner *joiners, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(pthread_create(&joiners[i].thread, NULL, join_one, &joiners[i]), 0);
+}
+
+static void gather(struct joiner *joiners, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        pthread_join(joiners[i].thread, NULL);
+}
+
+static void assert_met(struct joiner *joiners, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        struct shl_rendezvous_result *result = &joiners[i].result;
+        if (joiners[i].status != SHOAL_OK)
+            fail_msg("rank %u: %s", i, joiners[i].detail);
+        assert_int_equal(result->size, size);
+        assert_true(result->incarnation != 0);
+        assert_int_equal(result->incarnation, joiners[0].result.incarnation);
+        assert_int_equal(result->epoch, joiners[0].result.epoch);
+        for (uint32_t rank = 0; rank < size; rank++) {
+            uint8_t blob[512];
+            assert_int_equal(result->blob_bytes[rank], make_blob(rank, blob));
+            assert_memory_equal(result->blobs[rank], blob, result->blob_bytes[rank]);
+        }
+    }
+}
+
+static void release(struct joiner *joiners, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (joiners[i].status == SHOAL_OK)
+            shl_rendezvous_result_free(&joiners[i].result);
+}
+
+static struct shl_rendezvous_server *serve(const char *address)
+{
+    struct shl_rendezvous_server *server;
+    ASSERT_OK(shl_rendezvous_serve(&config, address, "job", &key, &server));
+    return server;
+}
+
+static int set_up(void **state)
+{
+    static const char *const setting = "SHOAL_HEARTBEAT_MS=100";
+    char *const no_environment[] = {NULL};
+    struct shl_config_options sources = {.environment = no_environment};
+    (void)state;
+    shl_log_configure(SHL_LOG_OFF, NULL);
+    ASSERT_OK(shl_config_load(&sources, &config));
+    sources.settings = &setting;
+    sources.setting_count = 1;
+    ASSERT_OK(shl_config_load(&sources, &other_config));
+    ASSERT_OK(shl_key_derive("0123456789abcdef", 16, "job", &key));
+    ASSERT_OK(shl_key_derive("another secret..", 16, "job", &other_key));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    shl_config_free(&config);
+    shl_config_free(&other_config);
+    return 0;
+}
+
+/* ---- meeting ----------------------------------------------------------------------------- */
+
+static void all_learn_everything(void **state)
+{
+    static const uint32_t sizes[] = {1, 2, 5, RANKS_MAX};
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    uint64_t incarnation = 0;
+    (void)state;
+    /* One server, several rounds: a new epoch and a new incarnation each. */
+    for (uint32_t round = 0; round < sizeof(sizes) / sizeof(sizes[0]); round++) {
+        struct joiner joiners[RANKS_MAX];
+        prepare(joiners, sizes[round], shl_rendezvous_address(server));
+        launch(joiners, sizes[round]);
+        gather(joiners, sizes[round]);
+        assert_met(joiners, sizes[round]);
+        assert_int_equal(joiners[0].result.epoch, round + 1);
+        assert_true(joiners[0].result.incarnation != incarnation);
+        incarnation = joiners[0].result.incarnation;
+        release(joiners, sizes[round]);
+    }
+    shl_rendezvous_stop(server);
+}
+
+static void meet_at(const char *address)
+{
+    struct joiner joiners[3];
+    struct shl_rendezvous_server *server = serve(address);
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    launch(joiners, 3);
+    gather(joiners, 3);
+    assert_met(joiners, 3);
+    release(joiners, 3);
+    shl_rendezvous_stop(server);
+}
+
+static void addresses_of_every_kind(void **state)
+{
+    struct shl_sockaddr addr, bound;
+    int fd;
+    char local[64];
+    (void)state;
+    meet_at("localhost:0");
+    meet_at("*:0");
+    meet_at("0.0.0.0:0");
+    snprintf(local, sizeof(local), "@shoal-rendezvous-test-%ld", (long)getpid());
+    meet_at(local);
+    assert_true(shl_sockaddr_parse("::1", 0, &addr));
+    if (shl_sock_listen(&addr, 1, &fd, &bound) == SHOAL_OK) {
+        shl_fd->close(fd);
+        meet_at("[::1]:0");
+    }
+}
+
+/* An address that is free a moment later. */
+static void reserve(char *text, size_t capacity)
+{
+    struct shl_sockaddr addr, bound;
+    int fd;
+    assert_true(shl_sockaddr_parse("127.0.0.1", 0, &addr));
+    ASSERT_OK(shl_sock_listen(&addr, 1, &fd, &bound));
+    shl_fd->close(fd);
+    shl_sockaddr_format(&bound, text, capacity);
+}
+
+static void ranks_may_come_before_the_server(void **state)
+{
+    struct joiner joiners[3];
+    char address[SHL_SOCK_TEXT_BYTES];
+    (void)state;
+    reserve(address, sizeof(address));
+    prepare(joiners, 3, address);
+    launch(joiners, 3);
+    shl_time->sleep_ns(60 * MS);
+    struct shl_rendezvous_server *server = serve(address);
+    gather(joiners, 3);
+    assert_met(joiners, 3);
+    release(joiners, 3);
+    shl_rendezvous_stop(server);
+}
+
+static _Atomic int lookups_that_fail;
+
+static int late_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                            struct addrinfo **found)
+{
+    if (atomic_fetch_sub(&lookups_that_fail, 1) > 0)
+        return EAI_NONAME;
+    return shl_sock_kernel.getaddrinfo("localhost", service, hints, found) || !host;
+}
+
+static bool is_single_threaded(void *arg)
+{
+    (void)arg;
+    return shl_test_threads() == 1;
+}
+
+static void a_name_may_appear_late(void **state)
+{
+    struct shl_sys_sock late = shl_sock_kernel;
+    struct joiner joiner;
+    char address[SHL_SOCK_TEXT_BYTES];
+    (void)state;
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    snprintf(address, sizeof(address), "trainer-0.trainer.svc%s",
+             strchr(shl_rendezvous_address(server), ':'));
+    late.getaddrinfo = late_getaddrinfo;
+    atomic_store(&lookups_that_fail, 3);
+    shl_sock = &late;
+    prepare(&joiner, 1, address);
+    join_one(&joiner);
+    assert_met(&joiner, 1);
+    release(&joiner, 1);
+    atomic_store(&lookups_that_fail, 1000);
+    joiner.patience_ms = 100;
+    join_one(&joiner);
+    assert_int_equal(joiner.status, SHOAL_ERR_ABSENT);
+    assert_non_null(strstr(joiner.detail, "cannot resolve host \"trainer-0.trainer.svc\""));
+    shl_rendezvous_stop(server);
+    assert_true(shl_test_wait_for(is_single_threaded, NULL, 20000));
+    shl_sock = &shl_sock_kernel;
+}
+
+/* ---- not meeting ------------------------------------------------------------------------- */
+
+static void the_absent_are_listed(void **state)
+{
+    static const uint32_t present[] = {0, 1, 3, 4};
+    struct joiner joiners[4];
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    char expected[SHL_SOCK_TEXT_BYTES + 8];
+    (void)state;
+    prepare(joiners, 4, shl_rendezvous_address(server));
+    snprintf(expected, sizeof(expected), " s at %s", joiners[0].address);
+    for (uint32_t i = 0; i < 4; i++) {
+        joiners[i].rank = present[i];
+        joiners[i].size = 8;
+        joiners[i].patience_ms = 400;
+    }
+    uint64_t begun = shl_now_ns();
+    launch(joiners, 4);
+    gather(joiners, 4);
+    assert_true(shl_now_ns() - begun < 20000 * MS);
+    bool complete = false;
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(joiners[i].status, SHOAL_ERR_ABSENT);
+        assert_non_null(strstr(joiners[i].detail, "did not arrive within"));
+        assert_non_null(strstr(joiners[i].detail, expected));
+        /* Whoever waits longest may also name those who gave up before it. */
+        complete |= strstr(joiners[i].detail, "ranks 2, 5-7 of 8 did not arrive") != NULL;
+    }
+    assert_true(complete);
+    /* Their successors can still meet. */
+    prepare(joiners, 2, shl_rendezvous_address(server));
+    launch(joiners, 2);
+    gather(joiners, 2);
+    assert_met(joiners, 2);
+    release(joiners, 2);
+    shl_rendezvous_stop(server);
+}
+
+static void nobody_serves(void **state)
+{
+    struct joiner joiner;
+    char address[SHL_SOCK_TEXT_BYTES];
+    (void)state;
+    reserve(address, sizeof(address));
+    prepare(&joiner, 1, address);
+    joiner.patience_ms = 150;
+    join_one(&joiner);
+    assert_int_equal(joiner.status, SHOAL_ERR_ABSENT);
+    assert_non_null(strstr(joiner.detail, address));
+    assert_non_null(strstr(joiner.detail, "Connection refused"));
+    joiner.address = "no port";
+    join_one(&joiner);
+    assert_int_equal(joiner.status, SHOAL_ERR_INVALID);
+}
+
+/* Two that contradict each other, the others being there already. */
+static void contradict(struct joiner *joiners, uint32_t count, enum shoal_status status,
+                       const char *part)
+{
+    launch(joiners, count);
+    gather(joiners, count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (joiners[i].status != status || !strstr(joiners[i].detail, part))
+            fail_msg("joiner %u: status %d, %s", i, joiners[i].status, joiners[i].detail);
+    }
+}
+
+static void contradictions_fail_all_at_once(void **state)
+{
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    struct joiner joiners[3];
+    (void)state;
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners[2].size = 4;
+    joiners[2].delay_ms = 200;
+    contradict(joiners, 3, SHOAL_ERR_INVALID, "disagree on the size of the job: 3 and 4");
+
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners[2].rank = 1;
+    joiners[2].delay_ms = 200;
+    contradict(joiners, 3, SHOAL_ERR_INVALID,
+               "two processes came to the rendezvous as rank 1 of 3");
+
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners[2].config = &other_config;
+    joiners[2].delay_ms = 200;
+    contradict(joiners, 3, SHOAL_ERR_CONFIG, "among those that must agree");
+
+    /* Who comes after a failure is told of it with the absent. */
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners[0].patience_ms = 100;
+    join_one(&joiners[0]);
+    assert_int_equal(joiners[0].status, SHOAL_ERR_ABSENT);
+    assert_non_null(strstr(joiners[0].detail, "ranks 1-2 of 3"));
+    assert_non_null(strstr(joiners[0].detail, "an earlier attempt failed: rank 2 has other"));
+
+    prepare(joiners, 3, shl_rendezvous_address(server));
+    launch(joiners, 3);
+    gather(joiners, 3);
+    assert_met(joiners, 3);
+    release(joiners, 3);
+    shl_rendezvous_stop(server);
+}
+
+static void a_wrong_secret_is_named_and_disturbs_nobody(void **state)
+{
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    struct joiner joiners[3];
+    (void)state;
+    prepare(joiners, 2, shl_rendezvous_address(server));
+    prepare(joiners + 2, 1, shl_rendezvous_address(server));
+    joiners[2].key = &other_key; /* says that it is rank 0 */
+    joiners[0].delay_ms = 200;
+    launch(joiners, 3);
+    gather(joiners, 3);
+    assert_met(joiners, 2);
+    assert_int_equal(joiners[2].status, SHOAL_ERR_AUTH);
+    assert_non_null(strstr(joiners[2].detail, "secret"));
+    release(joiners, 2);
+    shl_rendezvous_stop(server);
+}
+
+/* ---- strangers --------------------------------------------------------------------------- */
+
+static void strangers_disturb_nobody(void **state)
+{
+    enum { STRANGERS = 100 };
+    struct shl_rendezvous_server *server = serve("127.0.0.1:0");
+    struct joiner joiners[5];
+    struct shl_sockaddr address;
+    char host[64];
+    uint16_t port;
+    int fds[STRANGERS];
+    (void)state;
+    ASSERT_OK(shl_sock_split(shl_rendezvous_address(server), -1, host, sizeof(host), &port));
+    assert_true(shl_sockaddr_parse(host, port, &address));
+    prepare(joiners, 5, shl_rendezvous_address(server));
+    joiners[4].delay_ms = 100;
+    launch(joiners, 5);
+    for (int i = 0; i < STRANGERS; i++) {
+        static const char noise[300] = "SHL1";
+        ASSERT_OK(shl_sock_connect(&address, &fds[i]));
+        ASSERT_OK(shl_sock_wait(fds[i], POLLOUT, UINT64_MAX));
+        /* Nothing, a little, much that is wrong. */
+        (void)!send(fds[i], noise, i % 3 * 150u, MSG_NOSIGNAL);
+    }
+    gather(joiners, 5);
+    assert_met(joiners, 5);
+    release(joiners, 5);
+    for (int i = 0; i < STRANGERS; i++)
+        shl_fd->close(fds[i]);
+    shl_rendezvous_stop(server);
+}
+
+/* ---- serving ----------------------------------------------------------------------------- */
+
+static void without_a_secret_only_loopback_is_served(void **state)
+{
+    struct shl_rendezvous_server *server;
+    struct shl_key none;
+    (void)state;
+    ASSERT_OK(shl_key_derive(NULL, 0, "job", &none));
+    ASSERT_STATUS(SHOAL_ERR_CONFIG, shl_rendezvous_serve(&config, "*:0", "job", &none, &server));
+    ASSERT_DETAIL("SHOAL_SECRET_FILE");
+    ASSERT_OK(shl_rendezvous_serve(&config, "127.0.0.1:0", "job", &none, &server));
+    shl_rendezvous_stop(server);
+    struct shl_config insecure = config;
+    insecure.insecure = true;
+    ASSERT_OK(shl_rendezvous_serve(&insecure, "*:0", "job", &none, &server));
+    shl_rendezvous_stop(server);
+}
+
+static void where_it_cannot_listen_it_says_so(void **state)
+{
+    struct shl_rendezvous_server *first = serve("127.0.0.1:0"), *second;
+    (void)state;
+    ASSERT_STATUS(SHOAL_ERR_SYSTEM, shl_rendezvous_serve(&config, shl_rendezvous_address(first),
+                                                         "job", &key, &second));
+    assert_int_equal(errno, EADDRINUSE);
+    /* TEST-NET-1: nobody's. */
+    ASSERT_STATUS(SHOAL_ERR_SYSTEM,
+                  shl_rendezvous_serve(&config, "192.0.2.1:1234", "job", &key, &second));
+    assert_int_equal(errno, EADDRNOTAVAIL);
+    ASSERT_STATUS(SHOAL_ERR_INVALID,
+                  shl_rendezvous_serve(&config, "nonsense", "job", &key, &second));
+    shl_rendezvous_stop(first);
+    shl_rendezvous_stop(NULL);
+}
+
+/* ---- failures of the kernel -------------------------------------------------------------- */
+
+static enum shoal_status meet_once(void *arg)
+{
+    struct shl_rendezvous_server *server;
+    struct joiner joiners[2];
+    (void)arg;
+    SHL_TRY(shl_rendezvous_serve(&config, "127.0.0.1:0", "job", &key, &server));
+    prepare(joiners, 2, shl_rendezvous_address(server));
+    joiners[0].patience_ms = joiners[1].patience_ms = 500;
+    launch(joiners, 2);
+    gather(joiners, 2);
+    enum shoal_status status = SHOAL_OK;
+    for (uint32_t i = 0; i < 2; i++)
+        if (joiners[i].status < 0)
+            status = shl_fail(joiners[i].status, "%s", joiners[i].detail);
+    if (status == SHOAL_OK)
+        assert_met(joiners, 2);
+    release(joiners, 2);
+    shl_rendezvous_stop(server);
+    return status;
+}
+
+static void whatever_fails_once_nothing_leaks_or_hangs(void **state)
+{
+    (void)state;
+    assert_true(shl_fault_sweep(SHL_FAULT_ALL, meet_once, NULL, 1000) > 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_learn_everything),
+        cmocka_unit_test(addresses_of_every_kind),
+        cmocka_unit_test(ranks_may_come_before_the_server),
+        cmocka_unit_test(a_name_may_appear_late),
+        cmocka_unit_test(the_absent_are_listed),
+        cmocka_unit_test(nobody_serves),
+        cmocka_unit_test(contradictions_fail_all_at_once),
+        cmocka_unit_test(a_wrong_secret_is_named_and_disturbs_nobody),
+        cmocka_unit_test(strangers_disturb_nobody),
+        cmocka_unit_test(without_a_secret_only_loopback_is_served),
+        cmocka_unit_test(where_it_cannot_listen_it_says_so),
+        cmocka_unit_test(whatever_fails_once_nothing_leaks_or_hangs),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
