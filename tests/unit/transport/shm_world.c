@@ -246,6 +246,11 @@ unsigned shm_world_fork(struct shm_world *world, uint32_t killed, shm_body body,
     return wrong;
 }
 
+static void nothing(struct shl_xfer *xfer)
+{
+    (void)xfer;
+}
+
 void shm_xfer_init(struct shl_xfer *xfer, uint32_t peer, uint64_t seq, uint32_t msg, void *data,
                    uint64_t bytes)
 {
@@ -256,4 +261,5 @@ void shm_xfer_init(struct shl_xfer *xfer, uint32_t peer, uint64_t seq, uint32_t 
     xfer->data = data;
     xfer->bytes = bytes;
     xfer->elem_bytes = 1;
+    xfer->done = nothing;
 }

@@ -64,7 +64,7 @@ void shm_world_close_here(struct shm_world *world, struct shm_rank *ranks);
 typedef int (*shm_body)(struct shm_world *world, uint32_t rank, void *arg);
 unsigned shm_world_fork(struct shm_world *world, uint32_t killed, shm_body body, void *arg);
 
-/* A transfer filled in; data and the rest are the test's. */
+/* A transfer filled in; done() does nothing. */
 void shm_xfer_init(struct shl_xfer *xfer, uint32_t peer, uint64_t seq, uint32_t msg, void *data,
                    uint64_t bytes);
 
