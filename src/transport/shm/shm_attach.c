@@ -231,8 +231,10 @@ enum shoal_status shl_shm_attach(struct shl_transport *t, const void *const *blo
     if (t->index_of[t->env->rank] != SHL_SHM_NOBODY)
         return shl_fail(SHOAL_ERR_BUSY, "the shared-memory transport is attached already");
     find_locals(t, blobs, blob_bytes);
-    if (t->locals == 1)
+    if (t->locals == 1) {
+        t->locals = 0; /* nobody to talk to */
         return SHOAL_OK;
+    }
     bool prepared = prepare(t) == SHOAL_OK;
     if (!prepared)
         without("its own area could not be made");

@@ -8,9 +8,10 @@
 #include "transport/shm/shm.h"
 #include "unit/transport/shm_world.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define WORLDS 60
+#define WORLDS 200
 #define STEPS 300
 #define BYTES 200000u
 
@@ -26,6 +27,7 @@ struct fuzz {
     uint8_t *from;
     uint8_t *to;
     struct shl_xfer xfers[8];
+    uint64_t survived; /* forgeries that passed for sound ones */
 };
 
 static uint64_t below(struct fuzz *fuzz, uint64_t bound)
@@ -43,48 +45,70 @@ static uint64_t odd_number(struct fuzz *fuzz)
     return r % 3 ? limits[(r >> 8) % (sizeof(limits) / sizeof(limits[0]))] + (r >> 40) % 3 - 1 : r;
 }
 
+/* Mostly what a sound peer could write, so that the forgeries get deep before one is noticed. */
+static uint64_t mostly(struct fuzz *fuzz, uint64_t sound)
+{
+    return below(fuzz, 60) ? sound : odd_number(fuzz);
+}
+
+static uint32_t sound_bytes(uint8_t kind)
+{
+    switch (kind) {
+    case SHL_SHM_DATA:
+        return 8;
+    case SHL_SHM_OFFER:
+        return sizeof(struct shl_shm_offer);
+    case SHL_SHM_DEMAND:
+        return sizeof(uint32_t);
+    default:
+        return 0;
+    }
+}
+
 /* A record that the victim will read, since its stamp is right, but nothing else need be. */
 static void forge_record(struct fuzz *fuzz, const struct shl_shm_peer *seen)
 {
-    struct shl_shm_record *record =
-        (void *)(fuzz->block->ring + seen->position % SHL_SHM_RING_BYTES);
+    size_t at = seen->position % SHL_SHM_RING_BYTES;
+    struct shl_shm_record *record = (void *)(fuzz->block->ring + at);
+    uint64_t idle = ~seen->offers_known & (UINT64_MAX >> 1);
     record->tag =
         (struct shl_tag){.seq = below(fuzz, 3), .comm = 7, .msg = (uint32_t)below(fuzz, 9)};
-    record->signature =
-        (struct shl_signature){.count = below(fuzz, 2) ? BYTES : odd_number(fuzz), .call = 0x801};
-    record->kind = (uint8_t)below(fuzz, 7);
-    record->on_demand = (uint8_t)below(fuzz, 2);
-    record->offer = (uint16_t)(below(fuzz, 4) ? below(fuzz, 66) : odd_number(fuzz));
-    static const uint32_t sizes[] = {0, 4, 8, sizeof(struct shl_shm_offer)};
-    record->bytes = below(fuzz, 3) ? sizes[below(fuzz, 4)] : (uint32_t)odd_number(fuzz);
-    struct shl_shm_offer offer = {.bytes = below(fuzz, 2) ? BYTES : odd_number(fuzz),
-                                  .address = odd_number(fuzz),
-                                  .heap_offset = odd_number(fuzz),
-                                  .generation = (uint32_t)below(fuzz, 4)};
-    size_t at = seen->position % SHL_SHM_RING_BYTES + SHL_SHM_RECORD_HEAD_BYTES;
-    size_t room = SHL_SHM_RING_BYTES - at;
+    record->signature = (struct shl_signature){.count = mostly(fuzz, BYTES), .call = 0x801};
+    record->kind = (uint8_t)mostly(fuzz, SHL_SHM_DATA + below(fuzz, 4));
+    record->offer = (uint16_t)mostly(fuzz, idle ? (unsigned)__builtin_ctzll(idle) : 0);
+    record->on_demand = (uint8_t)(mostly(fuzz, 0) & 1);
+    record->bytes = (uint32_t)mostly(fuzz, sound_bytes(record->kind));
+    struct shl_shm_offer offer = {.bytes = mostly(fuzz, BYTES),
+                                  .address = below(fuzz, 2) ? (uint64_t)(uintptr_t)fuzz->from
+                                                            : odd_number(fuzz),
+                                  .heap_offset = below(fuzz, 2) ? UINT64_MAX : odd_number(fuzz),
+                                  .generation = (uint32_t)mostly(fuzz, 1)};
+    size_t room = SHL_SHM_RING_BYTES - at - SHL_SHM_RECORD_HEAD_BYTES;
     memcpy(record->payload, &offer, sizeof(offer) < room ? sizeof(offer) : room);
+    if (record->offer < SHL_SHM_OFFERS)
+        atomic_store(&fuzz->block->valid[record->offer], below(fuzz, 4) ? offer.generation : 0);
     atomic_store(&record->stamp, seen->position + 1);
 }
 
 static void forge_reply(struct fuzz *fuzz, const struct shl_shm_peer *seen)
 {
-    unsigned index = (unsigned)below(fuzz, SHL_SHM_OFFERS + 1);
-    uint32_t generation =
-        index < SHL_SHM_OFFERS ? seen->out[index].generation : seen->demand.generation;
+    unsigned index = (unsigned)below(fuzz, below(fuzz, 2) ? 4 : SHL_SHM_OFFERS + 1);
+    bool demand = index == SHL_SHM_REPLY_TO_DEMAND;
+    uint32_t generation = demand ? seen->demand.generation : seen->out[index].generation;
     struct shl_shm_reply *reply = &fuzz->block->replies[index];
-    atomic_store(&reply->start, odd_number(fuzz));
-    atomic_store(&reply->word,
-                 shl_shm_reply_word(generation, (uint32_t)odd_number(fuzz) & 0x1f, below(fuzz, 5)));
+    atomic_store(&reply->start, mostly(fuzz, 0));
+    atomic_store(&reply->word, shl_shm_reply_word(generation, (uint32_t)mostly(fuzz, 4) & 0x1f,
+                                                  (uint8_t)mostly(fuzz, 1 + 2 * below(fuzz, 2))));
 }
 
 static void forge_cell(struct fuzz *fuzz, const struct shl_shm_peer *seen)
 {
     struct shl_shm_cell_head *head = &fuzz->block->heads[seen->cell_head % SHL_SHM_CELLS];
-    head->offset = odd_number(fuzz);
-    head->bytes = (uint32_t)odd_number(fuzz);
-    head->offer = (uint16_t)below(fuzz, 70);
-    head->generation = head->offer < SHL_SHM_OFFERS ? seen->in[head->offer].generation : 1;
+    head->offer = (uint16_t)mostly(fuzz, below(fuzz, 3));
+    const struct shl_shm_incoming *in = &seen->in[head->offer % SHL_SHM_OFFERS];
+    head->generation = (uint32_t)mostly(fuzz, in->generation);
+    head->offset = mostly(fuzz, in->xfer ? in->xfer->moved_bytes : 0);
+    head->bytes = (uint32_t)mostly(fuzz, 40000 / (1 + below(fuzz, 3)) / 4 * 4 % 32769);
     atomic_store(&head->stamp, seen->cell_head + 1);
 }
 
@@ -184,6 +208,7 @@ static void run_world(struct fuzz *fuzz)
         ops->poll(victim->t);
         ops->arm(victim->t, true);
         ops->arm(victim->t, false);
+        fuzz->survived += !victim->lost;
         if (below(fuzz, 50) == 0)
             ops->review(victim->t, 7, 1);
     }
@@ -210,6 +235,8 @@ static void test_garbage(void **s)
         fuzz.world.copy = i % 3;
         run_world(&fuzz);
     }
+    printf("%llu forgeries a world went unnoticed\n", (unsigned long long)(fuzz.survived / WORLDS));
+    assert_true(fuzz.survived / WORLDS >= 5); /* else it never gets deep */
     free(fuzz.from);
     free(fuzz.to);
 }

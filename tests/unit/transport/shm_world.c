@@ -30,7 +30,8 @@ static enum shoal_status request(const struct shl_transport_env *env, uint32_t p
                                  uint64_t deadline_ns, void **link)
 {
     (void)deadline_ns;
-    *link = env->rank == 0 ? &the_world->pairs[peer][0] : &the_world->pairs[env->rank][1];
+    *link = env->rank == the_world->hub ? &the_world->pairs[peer][0]
+                                        : &the_world->pairs[env->rank][1];
     return SHOAL_OK;
 }
 
@@ -48,7 +49,7 @@ static const struct shl_shm_links pair_links = {.request = request, .await = awa
 
 static void make_pairs(struct shm_world *world)
 {
-    for (uint32_t i = 1; i < world->size; i++)
+    for (uint32_t i = 0; i < world->size; i++)
         assert_int_equal(
             socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, world->pairs[i]), 0);
 }
@@ -208,8 +209,8 @@ void shm_world_close_here(struct shm_world *world, struct shm_rank *ranks)
 static void run_child(struct shm_world *world, uint32_t rank, shm_body body, void *arg)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (uint32_t i = 1; i < world->size; i++) {
-        if (rank != 0) {
+    for (uint32_t i = 0; i < world->size; i++) {
+        if (rank != world->hub) {
             close(world->pairs[i][0]);
             world->pairs[i][0] = -1;
         }

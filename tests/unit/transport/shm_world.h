@@ -42,7 +42,8 @@ struct shm_world {
     uint32_t copy;               /* value of SHOAL_SHM_COPY: 0 auto, 1 staged, 2 cma */
     uint64_t nt_bytes;           /* 0: chosen */
     uint64_t attach_ms;          /* deadline of attach */
-    int pairs[SHM_WORLD_MAX][2]; /* rank 0's end, the other end */
+    uint32_t hub;                /* the lowest rank that takes part */
+    int pairs[SHM_WORLD_MAX][2]; /* the hub's end, the other end */
 };
 
 void shm_world_init(struct shm_world *world, uint32_t size);
