@@ -257,6 +257,17 @@ bool script_settled(struct cluster *cluster, uint32_t rank, struct script_call *
     return call->status != SHOAL_IN_PROGRESS;
 }
 
+static void print_stuck(const struct cluster *cluster, const struct script_call *calls)
+{
+    for (uint32_t i = 0; i < cluster->size; i++) {
+        const struct script_op *op = &calls[i].op;
+        print_error("rank %u: %s of %zu %s, op %u, root %u: %d %s\n", i,
+                    shoal_collective_string(op->collective), op->count,
+                    shoal_dtype_string(op->dtype), op->op, op->root, (int)calls[i].status,
+                    calls[i].text);
+    }
+}
+
 void script_run(struct cluster *cluster, const struct script_op *ops, uint64_t spread_ns,
                 uint64_t timeout_ns, uint64_t limit_ns, struct script_call *calls)
 {
@@ -279,6 +290,8 @@ void script_run(struct cluster *cluster, const struct script_op *ops, uint64_t s
             }
             waiting |= !started[i] || !script_settled(cluster, i, &calls[i]);
         }
+        if (cluster_now_ns(cluster) >= end_ns)
+            print_stuck(cluster, calls);
         CHECK(cluster, cluster_now_ns(cluster) < end_ns);
         if (waiting)
             cluster_turn(cluster, end_ns);
