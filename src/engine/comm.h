@@ -203,6 +203,9 @@ struct shl_idle {
 bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle);
 void shl_idle_end(struct shl_idle *idle); /* something happened */
 
+/* token: long waits ask who is missing; overdue incidents end. Drivers call it now and then. */
+void shl_engine_look_after(struct shl_engine *engine, uint64_t now_ns);
+
 /* ---- group.c ------------------------------------------------------------------------------ */
 
 /* token */

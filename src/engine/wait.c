@@ -25,8 +25,7 @@ static inline void relax(void)
 #endif
 }
 
-/* Long waits ask who is missing; overdue incidents end. */
-static void look_after(struct shl_engine *engine, uint64_t now_ns)
+void shl_engine_look_after(struct shl_engine *engine, uint64_t now_ns)
 {
     const uint64_t why_ns = engine->config->why_after_ms * 1000000;
     struct shl_list *c, *c_next;
@@ -68,7 +67,7 @@ bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle)
         idle->since_ns = now_ns;
     if (now_ns - idle->checked_ns >= CHECK_NS) {
         idle->checked_ns = now_ns;
-        look_after(engine, now_ns);
+        shl_engine_look_after(engine, now_ns);
     }
     if (!in_time(idle, now_ns))
         return false;

@@ -4,6 +4,9 @@
  * In a shared-memory group that is seen directly. Elsewhere the waiting rank floods a question and
  * every rank floods how far it is; a question that somebody else just asked is not repeated.
  *
+ * Questions and answers carry the signature of the oldest operation, so that ranks which disagree
+ * but wait for each other without a message (two roots of a large broadcast) find out, too.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/bytes.h"
@@ -18,11 +21,21 @@
 
 static void flood(struct shoal_comm *comm, uint16_t type)
 {
-    uint8_t data[32];
+    uint8_t data[64];
     struct shl_bytes out = shl_bytes_writer(data, sizeof(data));
     shl_bytes_put_u32(&out, comm->id);
     shl_bytes_put_u32(&out, comm->rank);
     shl_bytes_put_u64(&out, comm->next_seq);
+    bool waits = !shl_list_empty(&comm->ops);
+    shl_bytes_put_u8(&out, waits);
+    if (waits) {
+        const struct shoal_request *oldest =
+            SHL_CONTAINER_OF(comm->ops.next, struct shoal_request, link);
+        shl_bytes_put_u64(&out, oldest->seq);
+        shl_bytes_put_u64(&out, oldest->signature.count);
+        shl_bytes_put_u64(&out, oldest->signature.call);
+    }
+    SHL_ASSERT(!out.failed);
     (void)comm->engine->bus.flood(comm->engine->bus.arg, type, data, out.at);
 }
 
@@ -33,8 +46,18 @@ void shl_why_mail(struct shl_engine *engine, uint16_t type, const void *payload,
     uint32_t rank = shl_bytes_get_u32(&in);
     uint64_t next_seq = shl_bytes_get_u64(&in);
     struct shoal_comm *comm = shl_comm_find(engine, id);
+    bool waits = shl_bytes_get_u8(&in) != 0;
+    struct shl_tag tag = {.comm = id};
+    struct shl_signature signature = {0};
+    if (waits) {
+        tag.seq = shl_bytes_get_u64(&in);
+        signature.count = shl_bytes_get_u64(&in);
+        signature.call = shl_bytes_get_u64(&in);
+    }
     if (in.failed || !comm || rank >= comm->size)
         return;
+    if (waits)
+        shl_incident_seen(engine, comm->members[rank], &tag, &signature);
     uint64_t now_ns = shl_now_ns();
     if (type == SHL_MAIL_WHY_TELL) {
         comm->told_seq[rank] = next_seq;
