@@ -5,6 +5,7 @@
  */
 #include "sim/cluster.h"
 
+#include "core/log.h"
 #include "core/sys.h"
 
 #define EPOCH 1
@@ -177,6 +178,7 @@ struct cluster *cluster_open(const struct cluster_options *options)
     assert_non_null(cluster);
     cluster->seed = cluster->random_state = options->seed;
     cluster->size = options->size;
+    shl_log_configure(SHL_LOG_OFF, NULL); /* losses and long waits are what tests are about */
     load_config(cluster, options);
     make_network(cluster, options);
     for (uint32_t i = 0; i < cluster->size; i++)
@@ -236,14 +238,14 @@ static void notice_partitions(struct cluster *cluster)
     }
 }
 
-static void check_deadlines(struct cluster *cluster)
+static void look_after(struct cluster *cluster)
 {
     for (uint32_t i = 0; i < cluster->size; i++) {
         struct member *member = &cluster->members[i];
         if (member->crashed)
             continue;
         shl_token_take(member->engine);
-        shl_incident_check_deadlines(member->engine, cluster_now_ns(cluster));
+        shl_engine_look_after(member->engine, cluster_now_ns(cluster));
         shl_token_give(member->engine);
     }
 }
@@ -262,7 +264,7 @@ void cluster_turn(struct cluster *cluster, uint64_t limit_ns)
         next_ns = step_ns;
     shl_sim_network_advance_to(cluster->network, next_ns < limit_ns ? next_ns : limit_ns);
     notice_partitions(cluster);
-    check_deadlines(cluster);
+    look_after(cluster);
 }
 
 void cluster_crash(struct cluster *cluster, uint32_t rank)
