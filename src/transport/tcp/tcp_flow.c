@@ -7,6 +7,10 @@
  * something to send or to receive, and when the higher one knocks: because it waits for a link that
  * only it wants (ranks that disagree on what they do), or whose connections only it saw break.
  *
+ * Each side opens a connection with a bare header, which tells what has arrived so far. After the
+ * first connection frames wait for the peer's, so nothing is sent again that only lacks its
+ * acknowledgement.
+ *
  * Invariant: after a break every unacknowledged frame of the flow is queued again, and what had
  * been placed of the chunk it was receiving is remembered, so nothing is lost or summed twice.
  *
@@ -107,6 +111,7 @@ static void release(struct shl_tcp_flow *flow)
     shl_fd->close(flow->fd); /* epoll forgets it */
     flow->fd = -1;
     flow->tx_errno = 0;
+    flow->hello_due = flow->held = false;
     flow->events = 0;
     flow->begin = flow->end = 0;
     flow->tx.busy = flow->tx.orphaned = false;
@@ -160,8 +165,8 @@ static void come_up(struct shl_tcp_flow *flow, int fd)
         shl_tcp_link_fail(link, SHOAL_ERR_SYSTEM, "epoll_ctl: %s", strerror(errno));
         return;
     }
-    /* Tell the peer at once what came over the old connection: it need not send that again. */
-    link->ack_due = link->ack_due || link->state != SHL_TCP_OPENING;
+    flow->hello_due = true;
+    flow->held = link->state != SHL_TCP_OPENING;
     shl_tcp_link_become(link, SHL_TCP_UP);
     link->deadline_ns = 0;
     if (link->t->env->rank > link->peer)

@@ -92,6 +92,8 @@ struct shl_tcp_flow {
     uint32_t index;
     int fd;          /* -1: down */
     bool dialling;   /* a channel has been asked for */
+    bool hello_due;  /* a bare header goes first: it tells what has arrived */
+    bool held;       /* no frames before the peer's hello: it may have them already */
     int tx_errno;    /* sending failed; what the peer sent before is still read */
     uint32_t events; /* that epoll watches */
     uint8_t *staging;

@@ -97,6 +97,7 @@ static bool parse_frame(struct shl_tcp_flow *flow)
     if (have < SHL_TCP_HEADER_BYTES + payload_bytes)
         return false;
     flow->begin += SHL_TCP_HEADER_BYTES + payload_bytes;
+    flow->held = false;
     if (shl_tcp_acked(link, &header) && flow->fd >= 0)
         dispatch(flow, &header, at + SHL_TCP_HEADER_BYTES);
     return true;

@@ -51,7 +51,7 @@ static bool is_busy(const struct shl_tcp_link *link)
     if (link->posted || link->ack_due || !shl_list_empty(&link->ready))
         return true;
     for (uint32_t i = 0; i < link->flow_count; i++)
-        if (link->flows[i].tx.busy)
+        if (link->flows[i].tx.busy || link->flows[i].hello_due || link->flows[i].held)
             return true;
     return false;
 }

@@ -109,7 +109,12 @@ static bool pull(struct shl_tcp_flow *flow)
     struct shl_tcp_tx *tx = &flow->tx;
     struct shl_tcp_frame *frame = NULL;
     memset(tx, 0, offsetof(struct shl_tcp_tx, headers));
-    while (tx->header_bytes < sizeof(tx->headers)) {
+    if (flow->hello_due) {
+        shl_tcp_header_fill(link, NULL, tx->headers);
+        tx->header_bytes = SHL_TCP_HEADER_BYTES;
+        flow->hello_due = false;
+    }
+    while (!flow->held && tx->header_bytes < sizeof(tx->headers)) {
         struct shl_list *node = shl_list_pop(&link->ready);
         frame = node ? SHL_CONTAINER_OF(node, struct shl_tcp_frame, link) : next_chunk(link);
         if (!frame)
@@ -123,7 +128,7 @@ static bool pull(struct shl_tcp_flow *flow)
             break;
         }
     }
-    if (tx->header_bytes == 0 && link->ack_due) {
+    if (tx->header_bytes == 0 && link->ack_due && !flow->held) {
         shl_tcp_header_fill(link, NULL, tx->headers);
         tx->header_bytes = SHL_TCP_HEADER_BYTES;
     }
@@ -134,10 +139,13 @@ static bool pull(struct shl_tcp_flow *flow)
 bool shl_tcp_tx_wanted(const struct shl_tcp_flow *flow)
 {
     const struct shl_tcp_link *link = flow->link;
-    return flow->fd >= 0 && !flow->tx_errno &&
-           (flow->tx.busy || !shl_list_empty(&link->ready) || link->ack_due ||
-            ((!shl_list_empty(&link->pushes) || !shl_list_empty(&link->streams)) &&
-             shl_tcp_window_open(link)));
+    if (flow->fd < 0 || flow->tx_errno)
+        return false;
+    if (flow->tx.busy || flow->hello_due || flow->held)
+        return flow->tx.busy || flow->hello_due;
+    return !shl_list_empty(&link->ready) || link->ack_due ||
+           ((!shl_list_empty(&link->pushes) || !shl_list_empty(&link->streams)) &&
+            shl_tcp_window_open(link));
 }
 
 static int gather(struct shl_tcp_flow *flow, struct iovec *parts)

@@ -79,7 +79,7 @@ static struct shl_tcp_flow *idle_flow(const struct shl_tcp_link *link)
 {
     for (uint32_t i = 0; i < link->flow_count; i++) {
         struct shl_tcp_flow *flow = &link->flows[i];
-        if (flow->fd >= 0 && !flow->tx.busy && !flow->tx_errno)
+        if (flow->fd >= 0 && !flow->tx.busy && !flow->hello_due && !flow->held && !flow->tx_errno)
             return flow;
     }
     return NULL;
