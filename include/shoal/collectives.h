@@ -141,6 +141,8 @@ struct shoal_plan_info {
     uint64_t bytes_reduced; /* by this rank */
 };
 
+/* shoal_plan - how a call would be carried out; nothing is sent. Without buffers (both NULL)
+ * ordinary memory is assumed. */
 SHOAL_API enum shoal_status shoal_plan(struct shoal_comm *comm, const struct shoal_call *call,
                                        struct shoal_plan_info *info);
 

@@ -59,17 +59,26 @@ static enum shoal_status check_overlap(const struct shoal_comm *comm, const stru
     return SHOAL_OK;
 }
 
-enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call)
+enum shoal_status shl_check_shape(const struct shoal_comm *comm, const struct shoal_call *call)
 {
     SHL_TRY(check_kind(comm, call));
     if (call->collective == SHOAL_BARRIER || call->count == 0)
         return SHOAL_OK;
-    size_t elem_bytes = shoal_dtype_bytes(call->dtype), block_bytes, total_bytes;
-    if (__builtin_mul_overflow(call->count, elem_bytes, &block_bytes) ||
-        __builtin_mul_overflow(block_bytes, (size_t)comm->size, &total_bytes) ||
+    size_t elem_bytes = shoal_dtype_bytes(call->dtype), total_bytes;
+    if (__builtin_mul_overflow(call->count, elem_bytes, &total_bytes) ||
+        __builtin_mul_overflow(total_bytes, (size_t)comm->size, &total_bytes) ||
         total_bytes > SIZE_MAX / 4)
         return shl_fail(SHOAL_ERR_INVALID, "count %zu of %s on %u ranks is more than memory holds",
                         call->count, shoal_dtype_string(call->dtype), comm->size);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call)
+{
+    SHL_TRY(shl_check_shape(comm, call));
+    if (call->collective == SHOAL_BARRIER || call->count == 0)
+        return SHOAL_OK;
+    size_t block_bytes = call->count * shoal_dtype_bytes(call->dtype);
     bool root = comm->rank == call->root;
     bool sends = call->collective != SHOAL_BROADCAST || root;
     bool receives = call->collective != SHOAL_REDUCE || root;

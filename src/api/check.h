@@ -19,4 +19,7 @@ static inline enum shoal_status shl_check_comm(const struct shoal_comm *comm)
 /* shl_check_call - arguments of an operation; names the bad one. */
 enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call);
 
+/* shl_check_shape - the same without the buffers, for a call that is only planned. */
+enum shoal_status shl_check_shape(const struct shoal_comm *comm, const struct shoal_call *call);
+
 #endif

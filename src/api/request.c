@@ -17,13 +17,14 @@ static enum shoal_status check_request(const struct shoal_request *request)
 
 /* Copy what the caller gave, clear what its collective does not use. */
 static enum shoal_status read_call(const struct shoal_comm *comm, const struct shoal_call *from,
-                                   struct shoal_call *call)
+                                   bool planned, struct shoal_call *call)
 {
     memset(call, 0, sizeof(*call));
     if (!from)
         return shl_fail(SHOAL_ERR_INVALID, "call is NULL");
     SHL_TRY(shl_copy_options(call, sizeof(*call), from));
-    SHL_TRY(shl_check_call(comm, call));
+    bool nowhere = planned && !call->send && !call->recv;
+    SHL_TRY(nowhere ? shl_check_shape(comm, call) : shl_check_call(comm, call));
     if (call->collective == SHOAL_BARRIER)
         *call = (struct shoal_call){.collective = SHOAL_BARRIER, .timeout_ms = call->timeout_ms};
     if (call->collective == SHOAL_BROADCAST || call->collective == SHOAL_ALLGATHER)
@@ -52,7 +53,7 @@ enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *
 {
     struct shoal_call call;
     SHL_TRY(shl_check_comm(comm));
-    SHL_TRY(read_call(comm, from, &call));
+    SHL_TRY(read_call(comm, from, false, &call));
     if (!request)
         return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
     shl_token_take(comm->engine);
@@ -73,7 +74,7 @@ enum shoal_status shoal_start_wait(struct shoal_comm *comm, const struct shoal_c
     struct shoal_call call;
     struct shoal_request *request;
     SHL_TRY(shl_check_comm(comm));
-    SHL_TRY(read_call(comm, from, &call));
+    SHL_TRY(read_call(comm, from, false, &call));
     if (!out)
         return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
     uint64_t wait_ns = wait_ms == UINT32_MAX ? UINT64_MAX : wait_ms * 1000000ull;
@@ -188,7 +189,7 @@ enum shoal_status shoal_plan(struct shoal_comm *comm, const struct shoal_call *f
     struct shoal_call call;
     struct shoal_plan_info filled = {0};
     SHL_TRY(shl_check_comm(comm));
-    SHL_TRY(read_call(comm, from, &call));
+    SHL_TRY(read_call(comm, from, true, &call));
     if (!info || info->struct_size < sizeof(size_t) || info->struct_size > SHL_OPTIONS_BYTES_MAX)
         return shl_fail(SHOAL_ERR_INVALID,
                         "info is NULL or its struct_size is not set to sizeof(*info)");

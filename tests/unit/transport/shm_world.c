@@ -30,8 +30,8 @@ static enum shoal_status request(const struct shl_transport_env *env, uint32_t p
                                  uint64_t deadline_ns, void **link)
 {
     (void)deadline_ns;
-    *link = env->rank == the_world->hub ? &the_world->pairs[peer][0]
-                                        : &the_world->pairs[env->rank][1];
+    *link =
+        env->rank == the_world->hub ? &the_world->pairs[peer][0] : &the_world->pairs[env->rank][1];
     return SHOAL_OK;
 }
 
