@@ -275,7 +275,7 @@ static void discard(struct shl_heap *heap, const struct range *range)
         memset(heap->base + range->offset, 0, range->bytes);
 }
 
-enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer)
+static enum shoal_status release(struct shl_heap *heap, void *pointer, bool reuse)
 {
     if (!pointer)
         return SHOAL_OK;
@@ -283,10 +283,12 @@ enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer)
     pthread_mutex_lock(&heap->lock);
     struct range *range = offset == UINT64_MAX ? NULL : find_used(heap, offset);
     if (range) {
-        discard(heap, range);
-        range->used = false;
         heap->in_use--;
-        join_neighbours(heap, range);
+        if (reuse) {
+            discard(heap, range);
+            range->used = false;
+            join_neighbours(heap, range);
+        }
     }
     pthread_mutex_unlock(&heap->lock);
     if (!range)
@@ -294,6 +296,16 @@ enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer)
                         "%p is not the start of an allocation of this context, or is already free",
                         pointer);
     return SHOAL_OK;
+}
+
+enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer)
+{
+    return release(heap, pointer, true);
+}
+
+enum shoal_status shl_heap_abandon(struct shl_heap *heap, void *pointer)
+{
+    return release(heap, pointer, false);
 }
 
 /* ---- lookups ---------------------------------------------------------------------------- */

@@ -28,6 +28,9 @@ enum shoal_status shl_heap_alloc(struct shl_heap *heap, size_t bytes, void **poi
 /* Returns pages to the kernel. SHOAL_ERR_INVALID when `pointer` did not come from alloc. NULL is
  * legal. */
 enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer);
+/* The same for a range that a peer may still be reading: its pages stay as they are, and are not
+ * handed out again, until the heap is destroyed. */
+enum shoal_status shl_heap_abandon(struct shl_heap *heap, void *pointer);
 
 /* Offset in the memfd of a range that lies inside the heap; UINT64_MAX otherwise. Called for every
  * operation, so it takes no lock and compares bounds only: a range that was freed or never handed

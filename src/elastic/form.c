@@ -14,7 +14,8 @@
 /* What members tell each other first. */
 struct first_word {
     uint64_t slots_offset; /* UINT64_MAX: not all members are in reach by shared memory */
-    uint32_t leader;       /* the lowest member that shares memory with this one, itself included */
+    uint64_t window_offset;
+    uint32_t leader; /* the lowest member that shares memory with this one, itself included */
     uint32_t padding;
 };
 
@@ -62,7 +63,7 @@ static bool all_reach_all(const struct shoal_comm *comm, const struct first_word
 static enum shoal_status join_group(struct shoal_comm *comm, const uint64_t *offsets,
                                     uint8_t *answers)
 {
-    uint8_t joined = shl_comm_join_group(comm, offsets) == SHOAL_OK;
+    uint8_t joined = shl_comm_join_group(comm, offsets, offsets + comm->size) == SHOAL_OK;
     SHL_TRY(shl_world_allgather(comm, &joined, answers, 1));
     bool all = memchr(answers, 0, comm->size) == NULL;
     shl_token_take(comm->engine);
@@ -75,7 +76,8 @@ static enum shoal_status learn(struct shoal_comm *comm, struct first_word *words
                                uint64_t *offsets, uint8_t *answers)
 {
     struct first_word mine = {.slots_offset = UINT64_MAX, .leader = lowest_local(comm)};
-    if (shl_comm_can_group(comm) && shl_comm_reserve_group(comm, &mine.slots_offset) != SHOAL_OK)
+    if (shl_comm_can_group(comm) &&
+        shl_comm_reserve_group(comm, &mine.slots_offset, &mine.window_offset) != SHOAL_OK)
         mine.slots_offset = UINT64_MAX;
     SHL_TRY(shl_world_allgather(comm, &mine, words, sizeof(mine)));
     number_hosts(comm, words, host_of);
@@ -84,8 +86,10 @@ static enum shoal_status learn(struct shoal_comm *comm, struct first_word *words
         shl_comm_enable_group(comm, false);
         return SHOAL_OK;
     }
-    for (uint32_t i = 0; i < comm->size; i++)
+    for (uint32_t i = 0; i < comm->size; i++) {
         offsets[i] = words[i].slots_offset;
+        offsets[comm->size + i] = words[i].window_offset;
+    }
     return join_group(comm, offsets, answers);
 }
 
@@ -102,7 +106,7 @@ enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_
     if (comm->size > 1) {
         struct first_word *words = shl_mem->alloc(comm->size * sizeof(*words));
         uint32_t *host_of = shl_mem->alloc(comm->size * sizeof(*host_of));
-        uint64_t *offsets = shl_mem->alloc(comm->size * sizeof(*offsets));
+        uint64_t *offsets = shl_mem->alloc(2 * comm->size * sizeof(*offsets));
         uint8_t *answers = shl_mem->alloc(comm->size);
         if (!words || !host_of || !offsets || !answers)
             status = shl_fail_errno("cannot allocate the set-up of %u ranks", comm->size);

@@ -6,6 +6,7 @@
 #include "engine/comm.h"
 
 #include "core/sys.h"
+#include "engine/window.h"
 #include "transport/hook/hook.h"
 
 #include <string.h>
@@ -112,26 +113,21 @@ bool shl_comm_can_group(const struct shoal_comm *comm)
     return true;
 }
 
-enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset)
+enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset,
+                                         uint64_t *window_offset)
 {
     uint32_t other = comm->members[comm->rank == 0 ? 1 : 0];
     comm->group_transport = shl_hook_inner(shl_engine_ops(comm->engine, other),
                                            shl_engine_transport(comm->engine, other));
     SHL_TRY(shl_group_reserve(comm->group_transport, &comm->slots_offset));
     comm->slots_reserved = true;
+    SHL_TRY(shl_window_reserve(comm, window_offset));
     *slots_offset = comm->slots_offset;
     return SHOAL_OK;
 }
 
-static void set_crossovers(struct shoal_comm *comm)
-{
-    static const uint64_t pull_bytes[] = {PULL_BYTES, UINT64_MAX, 0}; /* by SHOAL_SHM_COPY */
-    const struct shl_config *config = comm->engine->config;
-    comm->pull_bytes = pull_bytes[config->shm_copy];
-    comm->stream_bytes = config->nt_bytes ? config->nt_bytes : STREAM_BYTES;
-}
-
-enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *slots_offsets)
+enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *slots_offsets,
+                                      const uint64_t *window_offsets)
 {
     comm->bounce_bytes = BOUNCE_BYTES;
     comm->bounce = shl_mem->alloc_aligned(4096, comm->size * comm->bounce_bytes);
@@ -141,12 +137,15 @@ enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *s
     comm->out_address = shl_mem->alloc(comm->size * sizeof(*comm->out_address));
     comm->piece_inputs = shl_mem->alloc(comm->size * sizeof(*comm->piece_inputs));
     comm->piece_outputs = shl_mem->alloc(comm->size * sizeof(*comm->piece_outputs));
-    set_crossovers(comm);
+    comm->windows = shl_mem->alloc(comm->size * sizeof(*comm->windows));
+    uint64_t nt_bytes = comm->engine->config->nt_bytes;
+    comm->stream_bytes = nt_bytes ? nt_bytes : STREAM_BYTES;
     if (!comm->bounce || !comm->inputs || !comm->outputs || !comm->in_address ||
-        !comm->out_address || !comm->piece_inputs || !comm->piece_outputs)
+        !comm->out_address || !comm->piece_inputs || !comm->piece_outputs || !comm->windows)
         return shl_fail_errno("cannot allocate the group of %u ranks", comm->size);
-    return shl_group_create(comm->group_transport, comm->members, comm->size, comm->rank,
-                            slots_offsets, &comm->joined);
+    SHL_TRY(shl_group_create(comm->group_transport, comm->members, comm->size, comm->rank,
+                             slots_offsets, &comm->joined));
+    return shl_window_map(comm, window_offsets);
 }
 
 static void leave_group(struct shoal_comm *comm)
@@ -157,6 +156,7 @@ static void leave_group(struct shoal_comm *comm)
         shl_group_destroy(comm->joined);
     if (comm->slots_reserved)
         shl_group_unreserve(comm->group_transport, comm->slots_offset);
+    shl_window_release(comm);
     comm->group = comm->joined = NULL;
     comm->slots_reserved = false;
 }
@@ -224,6 +224,7 @@ void shl_comm_free(struct shoal_comm *comm)
         if (comm->plans[i])
             shl_plan_free(comm->plans[i]);
     leave_group(comm);
+    shl_mem->free(comm->windows);
     shl_mem->free(comm->piece_outputs);
     shl_mem->free(comm->piece_inputs);
     shl_mem->free(comm->out_address);

@@ -31,6 +31,7 @@ enum shl_group_mode {
     SHL_GROUP_INLINE, /* in the slots */
     SHL_GROUP_DIRECT, /* through mappings of each other's buffers */
     SHL_GROUP_PULL,   /* with process_vm_readv */
+    SHL_GROUP_WINDOW, /* through shared memory that stays in the cache */
     SHL_GROUP_STAGED  /* by a schedule over messages */
 };
 
@@ -125,7 +126,9 @@ struct shoal_comm {
     const void **piece_inputs; /* of one piece of it */
     void **piece_outputs;
     uint64_t stream_bytes; /* from here results bypass the cache */
-    uint64_t pull_bytes;   /* from here pulling beats staging */
+    void *window;          /* mine; window.c */
+    void **windows;        /* by member, as mapped here */
+    uint64_t window_last;  /* progress that ends the last operation that used them */
 
     struct shl_plan *plans[SHL_COMM_PLANS];
     uint64_t plan_clock;
@@ -150,10 +153,12 @@ struct shl_comm_options {
 
 enum shoal_status shl_comm_create(struct shl_engine *engine, const struct shl_comm_options *options,
                                   struct shoal_comm **comm);
-/* Join the shared-memory group; collective in two steps: reserve, exchange the offset, join. */
+/* Join the shared-memory group; collective in two steps: reserve, exchange the offsets, join. */
 bool shl_comm_can_group(const struct shoal_comm *comm);
-enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset);
-enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *slots_offsets);
+enum shoal_status shl_comm_reserve_group(struct shoal_comm *comm, uint64_t *slots_offset,
+                                         uint64_t *window_offset);
+enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *slots_offsets,
+                                      const uint64_t *window_offsets);
 /* Use the group, or leave it when a member could not join. The next operation goes by it. */
 void shl_comm_enable_group(struct shoal_comm *comm, bool enable);
 /* Hosts by rank, numbered by first appearance, once they are known. */

@@ -148,6 +148,8 @@ void shl_engine_sleep(struct shl_engine *engine, uint64_t until_ns);
 
 /* token: poll transports, mail and operations once; returns the number of things that happened. */
 unsigned shl_engine_poll(struct shl_engine *engine);
+/* token: the same for operations of shared-memory groups alone. */
+unsigned shl_engine_advance_groups(struct shl_engine *engine);
 /* token: a request was started that nobody waits for (yet). */
 void shl_engine_kick_service(struct shl_engine *engine);
 enum shoal_status shl_service_start(struct shl_engine *engine);

@@ -10,7 +10,9 @@
  *   DIRECT  each member combines its slice of all inputs into all outputs; phase 1: done.
  *   PULL    the same with process_vm_readv: own slice first; phase 1; then the others' slices;
  *           phase 2: done reading.
- *   STAGED  a schedule over messages.
+ *   WINDOW  through windows of shared memory; window.c. No phase after 0: nobody touches another's
+ *           buffers.
+ *   STAGED  a schedule over messages: what user-defined operations need.
  *
  * Invariant: a member touches another's buffers only between phase 0 and the last phase, which all
  * wait for; in the first stage only its own slice of anybody's buffers.
@@ -20,8 +22,13 @@
 #include "core/sys.h"
 #include "engine/comm.h"
 #include "engine/group_move.h"
+#include "engine/window.h"
 
 #include <string.h>
+
+/* Where pulling beat windows when both were measured in turns, docs/benchmarks.md. */
+#define PULL_BYTES_MIN (512u << 10)
+#define PULL_BYTES_MAX (4u << 20)
 
 #define INLINE_TOTAL_BYTES 65536 /* all members' payloads together */
 
@@ -123,6 +130,23 @@ static const struct shl_group_place *place_of(struct shoal_request *request, uin
     return peek.payload;
 }
 
+/* How buffers that are not all in shareable heaps travel. */
+static enum shl_group_mode ordinary_mode(const struct shoal_comm *comm,
+                                         const struct shoal_call *call)
+{
+    enum setting { COPY_AUTO, COPY_STAGED, COPY_CMA }; /* SHOAL_SHM_COPY */
+    uint32_t setting = comm->engine->config->shm_copy;
+    uint64_t bytes = shl_call_count_total(call, comm->size) * shoal_dtype_bytes(call->dtype);
+    bool pays = bytes >= PULL_BYTES_MIN && bytes < PULL_BYTES_MAX;
+    enum shl_group_mode mode =
+        setting == COPY_CMA || (setting == COPY_AUTO && pays) ? SHL_GROUP_PULL : SHL_GROUP_WINDOW;
+    /* Pulling cannot write into the root's private output. */
+    if (mode == SHL_GROUP_PULL &&
+        (!shl_group_can_pull(comm->group) || call->collective == SHOAL_REDUCE))
+        return SHL_GROUP_WINDOW;
+    return mode;
+}
+
 /* The same answer on every member, since all see the same descriptions. */
 static enum shl_group_mode choose_mode(struct shoal_request *request)
 {
@@ -143,7 +167,7 @@ static enum shl_group_mode choose_mode(struct shoal_request *request)
     }
     if (direct)
         return SHL_GROUP_DIRECT;
-    return shl_group_should_pull(comm, call) ? SHL_GROUP_PULL : SHL_GROUP_STAGED;
+    return ordinary_mode(comm, call);
 }
 
 /* Fill comm->inputs and outputs with where members' buffers can be read or written; NULL: only by
@@ -196,10 +220,10 @@ static void begin(struct shoal_request *request)
             give_up(request);
         return;
     }
-    if (map_members(request) != SHOAL_OK)
+    request->state = SHL_REQUEST_MOVE;
+    request->group.cursor = 0;
+    if (request->group.mode != SHL_GROUP_WINDOW && map_members(request) != SHOAL_OK)
         give_up(request);
-    else
-        request->state = SHL_REQUEST_MOVE;
 }
 
 /* A piece of data movement; when the stage is done, publish it. */
@@ -222,6 +246,16 @@ static void move(struct shoal_request *request)
     request->state = SHL_REQUEST_GATHER;
 }
 
+static unsigned move_window(struct shoal_request *request)
+{
+    bool done;
+    if (!shl_window_step(request, &done))
+        return 0;
+    if (done)
+        shl_request_complete(request, SHOAL_OK, NULL);
+    return 1;
+}
+
 /*
  * Direct operations of a communicator run one after another, in the same order everywhere: two that
  * waited for each other on different members would never end, and the tables of addresses serve one
@@ -242,6 +276,8 @@ unsigned shl_group_advance(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
     struct shl_group_run *run = &request->group;
+    if (request->state == SHL_REQUEST_MOVE && run->mode == SHL_GROUP_WINDOW)
+        return move_window(request);
     if (request->state == SHL_REQUEST_MOVE) {
         move(request);
         return 1;
@@ -267,7 +303,7 @@ unsigned shl_group_advance(struct shoal_request *request)
 
 const char *shl_group_mode_string(enum shl_group_mode mode)
 {
-    static const char *const names[] = {"flat", "direct", "pull", "staged"};
+    static const char *const names[] = {"flat", "direct", "pull", "window", "staged"};
     return names[mode];
 }
 
@@ -286,5 +322,5 @@ int shl_group_mode_for(struct shoal_comm *comm, const struct shoal_call *call)
     if ((!needs_input(call, comm->rank) || own.in.heap_offset != UINT64_MAX) &&
         (!needs_output(call, comm->rank) || own.out.heap_offset != UINT64_MAX))
         return SHL_GROUP_DIRECT;
-    return shl_group_should_pull(comm, call) ? SHL_GROUP_PULL : SHL_GROUP_STAGED;
+    return ordinary_mode(comm, call);
 }

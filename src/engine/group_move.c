@@ -285,12 +285,3 @@ bool shl_move_has_stage(const struct shoal_request *request, unsigned phase)
     return phase == 1 && request->group.mode == SHL_GROUP_PULL &&
            request->call.collective == SHOAL_ALLREDUCE;
 }
-
-bool shl_group_should_pull(const struct shoal_comm *comm, const struct shoal_call *call)
-{
-    uint64_t bytes = shl_call_count_total(call, comm->size) * shoal_dtype_bytes(call->dtype);
-    /* Pulling cannot write into the root's private output. */
-    if (!shl_group_can_pull(comm->group) || call->collective == SHOAL_REDUCE)
-        return false;
-    return bytes >= comm->pull_bytes;
-}

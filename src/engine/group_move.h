@@ -20,7 +20,4 @@ enum shoal_status shl_move_step(struct shoal_request *request, bool *done);
 /* Is there data to move after this phase, or was it the last? */
 bool shl_move_has_stage(const struct shoal_request *request, unsigned phase);
 
-/* PULL or STAGED, for buffers that are not in shareable heaps. */
-bool shl_group_should_pull(const struct shoal_comm *comm, const struct shoal_call *call);
-
 #endif

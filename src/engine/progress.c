@@ -96,7 +96,7 @@ static unsigned read_mail(struct shl_engine *engine)
     return count;
 }
 
-static unsigned advance_groups(struct shl_engine *engine)
+unsigned shl_engine_advance_groups(struct shl_engine *engine)
 {
     unsigned events = 0;
     struct shl_list *c, *c_next, *r, *r_next;
@@ -133,7 +133,7 @@ unsigned shl_engine_poll(struct shl_engine *engine)
         shl_exec_run(shl_exec_from_link(node));
         events++;
     }
-    return events + advance_groups(engine);
+    return events + shl_engine_advance_groups(engine);
 }
 
 /* ---- service thread ----------------------------------------------------------------------- */

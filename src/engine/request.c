@@ -8,6 +8,7 @@
  */
 #include "core/sys.h"
 #include "engine/comm.h"
+#include "engine/window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -222,6 +223,9 @@ void shl_request_stop(struct shoal_request *request)
         comm->queued--;
         comm->active++;
     }
+    /* When the verdict is known, nobody looks at the windows any more. */
+    if (request->state == SHL_REQUEST_MOVE)
+        shl_window_forget(comm);
     request->state = SHL_REQUEST_STOPPED;
     for (uint32_t i = 0; i < engine->transport_count; i++)
         engine->transports[i].ops->cancel(engine->transports[i].t, comm->id, request->seq);

@@ -67,7 +67,9 @@ static int sleep_ms(const struct shl_engine *engine, uint64_t until_ns)
 void shl_engine_sleep(struct shl_engine *engine, uint64_t until_ns)
 {
     atomic_fetch_add(&engine->sleepers, 1);
-    bool quiet = arm_all(engine) && !atomic_load(&engine->has_mail);
+    /* Progress through windows is seen by looking; whoever posts rings once we are armed. */
+    bool quiet = arm_all(engine) && !atomic_load(&engine->has_mail) &&
+                 shl_engine_advance_groups(engine) == 0;
     if (quiet) {
         struct epoll_event events[4];
         int timeout_ms = sleep_ms(engine, until_ns);

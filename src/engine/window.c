@@ -1,0 +1,369 @@
+/*
+ * Moving ordinary buffers through windows. Path: from group.c, next device/reduce.h.
+ *
+ * Stages of window k: A copies input into my buffer k % 2; B combines from all members' buffers;
+ * C, with more than two members, copies the slices that others combined. With two members B
+ * combines the whole window, so that there is one wait less and nothing is copied twice. The order
+ * is A(0), then for each k: A(k + 1), B(k), C(k): a member fills the next window before it waits.
+ *
+ * Waits: B(k) for all members' A(k); C(k) for all members' B(k); A(k) for the last stage that
+ * reads buffer k - 2, in all members. A member's progress is the number of places it has passed in
+ * that order, above a base made of the operation's number; so it only grows.
+ *
+ * Invariant: a member writes only its own window, and that only in A, and in B to its own slice,
+ * which nobody else reads before B is published.
+ *
+ * Bytes, allreduce of n on two members: n read and n written in memory each; in the cache n written
+ * and n read across.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "engine/window.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define LINE_BYTES 64
+#define HEAD_BYTES 4096
+#define BUFFER_BYTES (512u << 10)
+#define WINDOW_BYTES (HEAD_BYTES + 2 * BUFFER_BYTES)
+#define PLACE_BITS 24 /* places in one operation */
+#define SMALLEST_BYTES 8192
+#define LARGEST_BYTES (128u << 10) /* two buffers of every member fit the second-level cache */
+#define LARGEST_SHARED_BYTES BUFFER_BYTES /* members that share cores wait less often */
+
+struct window_head {
+    _Atomic uint64_t progress;
+};
+
+enum stage { STAGE_IN, STAGE_COMBINE, STAGE_OUT };
+
+struct place {
+    enum stage stage;
+    uint64_t window;
+};
+
+/* What does not change during one operation. */
+struct plan {
+    struct shoal_comm *comm;
+    const struct shoal_call *call;
+    size_t elem_bytes;
+    unsigned stages; /* 2: no copying out */
+    uint64_t total;  /* elements that windows cut: of a block, or of the whole */
+    uint64_t each;   /* elements of one window */
+    uint64_t windows;
+    uint64_t base;
+    bool streaming;
+};
+
+/* ---- life cycle ----------------------------------------------------------------------------- */
+
+enum shoal_status shl_window_reserve(struct shoal_comm *comm, uint64_t *heap_offset)
+{
+    struct shl_heap *heap = comm->engine->heap;
+    SHL_TRY(shl_heap_alloc(heap, WINDOW_BYTES, &comm->window));
+    *heap_offset = shl_heap_offset(heap, comm->window, WINDOW_BYTES);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_window_map(struct shoal_comm *comm, const uint64_t *heap_offsets)
+{
+    for (uint32_t i = 0; i < comm->size; i++) {
+        struct shl_group_buffer place = {.address = (uintptr_t)comm->window,
+                                         .heap_offset = heap_offsets[i],
+                                         .bytes = WINDOW_BYTES};
+        comm->windows[i] = shl_group_map(comm->joined, i, &place);
+        if (!comm->windows[i])
+            return shl_fail(SHOAL_ERR_SYSTEM, "rank %u's window cannot be mapped", i);
+    }
+    return SHOAL_OK;
+}
+
+/* Has every member come to the end of the last operation that used the windows? */
+static bool all_done(const struct shoal_comm *comm)
+{
+    for (uint32_t i = 0; i < comm->size && comm->window_last > 0; i++) {
+        const struct window_head *head = comm->windows[i];
+        if (atomic_load_explicit(&head->progress, memory_order_acquire) < comm->window_last)
+            return false;
+    }
+    return true;
+}
+
+/* A slower member may still be reading: giving its pages back would make it read zeros. */
+void shl_window_release(struct shoal_comm *comm)
+{
+    struct shl_heap *heap = comm->engine->heap;
+    if (comm->window)
+        (void)(all_done(comm) ? shl_heap_free(heap, comm->window)
+                              : shl_heap_abandon(heap, comm->window));
+    comm->window = NULL;
+}
+
+void shl_window_forget(struct shoal_comm *comm)
+{
+    comm->window_last = 0;
+}
+
+/* ---- arithmetic ----------------------------------------------------------------------------- */
+
+static struct plan make_plan(const struct shoal_request *request)
+{
+    struct shoal_comm *comm = request->comm;
+    const struct shoal_call *call = &request->call;
+    struct plan plan = {.comm = comm, .call = call, .elem_bytes = shoal_dtype_bytes(call->dtype)};
+    bool reduces = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE;
+    plan.stages = reduces && comm->size > 2 ? 3 : 2;
+    plan.total = call->count;
+    uint64_t per_element = call->collective == SHOAL_REDUCE_SCATTER ? comm->size : 1;
+    uint64_t bytes = plan.total * plan.elem_bytes * per_element;
+    uint64_t largest = comm->engine->oversubscribed ? LARGEST_SHARED_BYTES : LARGEST_BYTES;
+    uint64_t window_bytes = bytes / 2 < SMALLEST_BYTES ? SMALLEST_BYTES : bytes / 2;
+    window_bytes = window_bytes < largest ? window_bytes : largest;
+    uint64_t line = LINE_BYTES / plan.elem_bytes;
+    plan.each = window_bytes / per_element / plan.elem_bytes / line * line;
+    plan.each = plan.each ? plan.each : line;
+    plan.windows = (plan.total + plan.each - 1) / plan.each;
+    plan.base = request->seq << PLACE_BITS;
+    plan.streaming = shl_call_count_total(call, comm->size) * plan.elem_bytes >= comm->stream_bytes;
+    return plan;
+}
+
+static uint64_t place_count(const struct plan *plan)
+{
+    return 1 + plan->windows * plan->stages;
+}
+
+static struct place place_at(const struct plan *plan, uint64_t at)
+{
+    static const enum stage order[] = {STAGE_IN, STAGE_COMBINE, STAGE_OUT};
+    if (at == 0)
+        return (struct place){STAGE_IN, 0};
+    struct place place = {order[(at - 1) % plan->stages], (at - 1) / plan->stages};
+    if (place.stage == STAGE_IN)
+        place.window++;
+    return place;
+}
+
+/* Progress of a member that has passed this stage of this window. */
+static uint64_t passed(const struct plan *plan, enum stage stage, uint64_t window)
+{
+    if (stage == STAGE_IN)
+        return plan->base + (window == 0 ? 1 : 2 + (window - 1) * plan->stages);
+    return plan->base + 2 + window * plan->stages + (unsigned)stage;
+}
+
+/* What all members must have passed before this place. */
+static uint64_t needed(const struct plan *plan, struct place place)
+{
+    if (place.stage == STAGE_COMBINE)
+        return passed(plan, STAGE_IN, place.window);
+    if (place.stage == STAGE_OUT)
+        return passed(plan, STAGE_COMBINE, place.window);
+    if (place.window < 2)
+        return plan->comm->window_last;
+    enum stage last = plan->stages == 3 ? STAGE_OUT : STAGE_COMBINE;
+    return passed(plan, last, place.window - 2);
+}
+
+static bool all_passed(const struct plan *plan, uint64_t progress, uint32_t *cursor)
+{
+    struct shoal_comm *comm = plan->comm;
+    for (; *cursor < comm->size; ++*cursor) {
+        const struct window_head *head = comm->windows[*cursor];
+        if (*cursor != comm->rank &&
+            atomic_load_explicit(&head->progress, memory_order_acquire) < progress)
+            return false;
+    }
+    return true;
+}
+
+static uint8_t *buffer_of(const struct plan *plan, uint32_t member, uint64_t window)
+{
+    return (uint8_t *)plan->comm->windows[member] + HEAD_BYTES + window % 2 * BUFFER_BYTES;
+}
+
+struct range {
+    uint64_t first, count;
+};
+
+static struct range window_range(const struct plan *plan, uint64_t window)
+{
+    uint64_t first = window * plan->each, left = plan->total - first;
+    return (struct range){first, left < plan->each ? left : plan->each};
+}
+
+/* The part of a window that a member combines for all, from the window's start. */
+static struct range slice_of(const struct plan *plan, struct range window, uint32_t member)
+{
+    uint64_t line = LINE_BYTES / plan->elem_bytes;
+    uint64_t each = (window.count / plan->comm->size + line) / line * line;
+    uint64_t first = member * each < window.count ? member * each : window.count;
+    uint64_t left = window.count - first;
+    return (struct range){first, left < each ? left : each};
+}
+
+/* ---- the stages ----------------------------------------------------------------------------- */
+
+static void copy_in(const struct plan *plan, uint64_t window)
+{
+    const struct shoal_call *call = plan->call;
+    struct shoal_comm *comm = plan->comm;
+    struct range range = window_range(plan, window);
+    uint8_t *to = buffer_of(plan, comm->rank, window);
+    size_t bytes = range.count * plan->elem_bytes;
+    const uint8_t *from = (const uint8_t *)call->send + range.first * plan->elem_bytes;
+    if (call->collective == SHOAL_BROADCAST && comm->rank != call->root)
+        return;
+    if (call->collective != SHOAL_REDUCE_SCATTER) {
+        memcpy(to, from, bytes);
+        return;
+    }
+    for (uint32_t i = 0; i < comm->size; i++)
+        memcpy(to + i * plan->each * plan->elem_bytes, from + i * call->count * plan->elem_bytes,
+               bytes);
+}
+
+/* Combine all members' elements into out and, when `copy` is not NULL, there too. Operands lie
+ * `offset` bytes into the buffers, my own at `mine`. */
+static void combine(const struct plan *plan, uint64_t window, size_t offset, const void *mine,
+                    uint64_t count, void *out, void *copy)
+{
+    struct shoal_comm *comm = plan->comm;
+    const struct shl_reducer *reducer =
+        shl_reducer_get(plan->call->dtype, (enum shoal_op)plan->call->op);
+    for (uint32_t i = 0; i < comm->size; i++)
+        comm->piece_inputs[i] = i == comm->rank ? mine : buffer_of(plan, i, window) + offset;
+    bool simple = plan->call->op != SHOAL_AVG && (!copy || !plan->streaming);
+    if (simple) {
+        void *outs[2] = {out, copy};
+        reducer->push(outs, copy ? 2 : 1, comm->piece_inputs, comm->size, count, plan->streaming);
+        return;
+    }
+    /* What is read again soon goes into the cache first. */
+    void *first = copy ? copy : out;
+    reducer->many(first, comm->piece_inputs, comm->size, count);
+    if (plan->call->op == SHOAL_AVG)
+        shl_reduce_scale(first, first, count, plan->call->dtype, comm->size);
+    if (copy)
+        shl_copy(out, copy, count * plan->elem_bytes, plan->streaming);
+}
+
+static void combine_slice(const struct plan *plan, uint64_t window)
+{
+    struct shoal_comm *comm = plan->comm;
+    struct range range = window_range(plan, window);
+    struct range slice =
+        plan->stages == 3 ? slice_of(plan, range, comm->rank) : (struct range){0, range.count};
+    size_t offset = slice.first * plan->elem_bytes;
+    size_t at = (range.first + slice.first) * plan->elem_bytes;
+    bool receives = plan->call->collective == SHOAL_ALLREDUCE || comm->rank == plan->call->root;
+    uint8_t *shared = buffer_of(plan, comm->rank, window) + offset;
+    const uint8_t *mine = (const uint8_t *)plan->call->send + at;
+    uint8_t *out = (uint8_t *)plan->call->recv + at;
+    if (slice.count == 0 || (plan->stages == 2 && !receives))
+        return;
+    if (plan->stages == 2)
+        combine(plan, window, offset, mine, slice.count, out, NULL);
+    else if (receives)
+        combine(plan, window, offset, mine, slice.count, out, shared);
+    else
+        combine(plan, window, offset, mine, slice.count, shared, NULL);
+}
+
+static void combine_block(const struct plan *plan, uint64_t window)
+{
+    struct shoal_comm *comm = plan->comm;
+    const struct shoal_call *call = plan->call;
+    struct range range = window_range(plan, window);
+    size_t at = range.first * plan->elem_bytes;
+    const uint8_t *mine =
+        (const uint8_t *)call->send + comm->rank * call->count * plan->elem_bytes + at;
+    combine(plan, window, comm->rank * plan->each * plan->elem_bytes, mine, range.count,
+            (uint8_t *)call->recv + at, NULL);
+}
+
+/* Broadcast and allgather: copy what is in others' buffers to where it belongs here. */
+static void copy_whole(const struct plan *plan, uint64_t window)
+{
+    struct shoal_comm *comm = plan->comm;
+    const struct shoal_call *call = plan->call;
+    struct range range = window_range(plan, window);
+    size_t bytes = range.count * plan->elem_bytes, at = range.first * plan->elem_bytes;
+    bool gathers = call->collective == SHOAL_ALLGATHER;
+    for (uint32_t n = 0; n < comm->size; n++) {
+        uint32_t i = (comm->rank + n) % comm->size;
+        if (!gathers && i != call->root)
+            continue;
+        uint8_t *to = (uint8_t *)call->recv + at;
+        if (gathers)
+            to += i * call->count * plan->elem_bytes;
+        const uint8_t *from =
+            i == comm->rank ? (const uint8_t *)call->send + at : buffer_of(plan, i, window);
+        if (from != to)
+            shl_copy(to, from, bytes, plan->streaming);
+    }
+}
+
+static void copy_slices(const struct plan *plan, uint64_t window)
+{
+    struct shoal_comm *comm = plan->comm;
+    struct range range = window_range(plan, window);
+    if (plan->call->collective == SHOAL_REDUCE && comm->rank != plan->call->root)
+        return;
+    for (uint32_t n = 1; n < comm->size; n++) {
+        uint32_t i = (comm->rank + n) % comm->size;
+        struct range slice = slice_of(plan, range, i);
+        size_t at = (range.first + slice.first) * plan->elem_bytes;
+        shl_copy((uint8_t *)plan->call->recv + at,
+                 buffer_of(plan, i, window) + slice.first * plan->elem_bytes,
+                 slice.count * plan->elem_bytes, plan->streaming);
+    }
+}
+
+static void work(const struct plan *plan, struct place place)
+{
+    if (place.window >= plan->windows)
+        return; /* the window after the last */
+    if (place.stage == STAGE_IN) {
+        copy_in(plan, place.window);
+        return;
+    }
+    if (place.stage == STAGE_OUT) {
+        copy_slices(plan, place.window);
+        return;
+    }
+    switch (plan->call->collective) {
+    case SHOAL_ALLREDUCE:
+    case SHOAL_REDUCE:
+        combine_slice(plan, place.window);
+        break;
+    case SHOAL_REDUCE_SCATTER:
+        combine_block(plan, place.window);
+        break;
+    default:
+        copy_whole(plan, place.window);
+        break;
+    }
+}
+
+bool shl_window_step(struct shoal_request *request, bool *done)
+{
+    struct shoal_comm *comm = request->comm;
+    struct shl_group_run *run = &request->group;
+    struct plan plan = make_plan(request);
+    struct window_head *own = comm->windows[comm->rank];
+    struct place place = place_at(&plan, run->at);
+    *done = false;
+    if (!all_passed(&plan, needed(&plan, place), &run->cursor))
+        return false;
+    work(&plan, place);
+    run->cursor = 0;
+    run->at++;
+    atomic_store_explicit(&own->progress, plan.base + run->at, memory_order_release);
+    shl_group_wake(comm->group);
+    *done = run->at == place_count(&plan);
+    if (*done)
+        comm->window_last = plan.base + run->at;
+    return true;
+}
