@@ -17,6 +17,7 @@
 #define K_WIDEN VEC_SAME
 #define K_NARROW VEC_SAME
 #define K_UNROLL ISA_UNROLL
+#define K_FEW 1
 
 #define K_ELEM_BYTES 1
 #define K_DTYPE u8
@@ -76,6 +77,8 @@
 #undef K_UNROLL
 
 /* Low precision, two or four vectors of float32 for each vector loaded. */
+#undef K_FEW
+#define K_FEW 0
 #define K_UNROLL 2
 #define K_ELEM_BYTES 2
 #define K_ACC struct f32x2

@@ -2,7 +2,8 @@
  * Vector kernels of one dtype and op; included once for each through reduce_ops.inc.h.
  *
  * Parameters: K_NAME(stem), K_COMBINE(acc, acc), K_ACC, K_WIDEN(vec), K_NARROW(acc), K_ELEM_BYTES,
- * K_UNROLL vectors a step, K_FLOAT (1 when the floating-point environment matters).
+ * K_UNROLL vectors a step, K_FLOAT (1 when the floating-point environment matters), K_FEW (1 to
+ * have loops of their own for three and four inputs).
  *
  * Invariant: every input byte is read once and every output byte written once, except that the
  * first and the last vector of a run may overlap their neighbours. Those two are computed before
@@ -124,8 +125,8 @@ static void K_NAME(two)(void *out, const void *a, const void *b, size_t count)
         shl_fpenv_leave(env);
 }
 
-/* The inputs' addresses stay in registers when their number is known; beyond four they are read
- * anew at every step, which then does more work. */
+/* The inputs' addresses stay in registers when their number is known. Beyond four, and where
+ * conversions outweigh that (not K_FEW), they are read anew at every step. */
 static void K_NAME(many)(void *out, const void *const *inputs, size_t n, size_t count)
 {
     const char *const *x = (const char *const *)inputs;
@@ -141,10 +142,10 @@ static void K_NAME(many)(void *out, const void *const *inputs, size_t n, size_t 
         return;
     }
     uint64_t env = K_FLOAT ? shl_fpenv_enter() : 0;
-    if (n == 3) {
+    if (K_FEW && n == 3) {
         const char *const x3[3] = {x[0], x[1], x[2]};
         K_NAME(run)(outs, 1, x3, 3, 0, bytes, false);
-    } else if (n == 4) {
+    } else if (K_FEW && n == 4) {
         const char *const x4[4] = {x[0], x[1], x[2], x[3]};
         K_NAME(run)(outs, 1, x4, 4, 0, bytes, false);
     } else {
