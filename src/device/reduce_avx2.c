@@ -43,9 +43,9 @@ static void vec_fence(void)
 
 SIMD_INLINE vec vec_load_part(const char *p, size_t bytes)
 {
-    vec v = {0};
-    simd_copy_small((char *)&v, p, bytes);
-    return v;
+    typedef uint64_t words __attribute__((vector_size(VEC_BYTES)));
+    return (vec)(words){simd_load_word_at(p, bytes, 0), simd_load_word_at(p, bytes, 8),
+                        simd_load_word_at(p, bytes, 16), simd_load_word_at(p, bytes, 24)};
 }
 
 SIMD_INLINE void vec_store_part(char *p, vec v, size_t bytes)
@@ -58,6 +58,12 @@ SIMD_INLINE vec if_gt_i32(vec a, vec b, vec x, vec y)
 {
     __m256i gt = _mm256_cmpgt_epi32((__m256i)a, (__m256i)b);
     return (vec)_mm256_blendv_epi8((__m256i)y, (__m256i)x, gt);
+}
+
+SIMD_INLINE vec if_nan_f32(vec f, vec x, vec y)
+{
+    __m256 nan = _mm256_cmp_ps((__m256)f, (__m256)f, _CMP_UNORD_Q);
+    return (vec)_mm256_blendv_ps((__m256)y, (__m256)x, nan);
 }
 
 #define DEFINE_BINARY(name, intrinsic)                                                             \
@@ -148,6 +154,13 @@ SIMD_INLINE vec f16_of_f32_halves(vec lower, vec upper)
     __m128i l = _mm256_cvtps_ph((__m256)lower, _MM_FROUND_TO_NEAREST_INT);
     __m128i u = _mm256_cvtps_ph((__m256)upper, _MM_FROUND_TO_NEAREST_INT);
     return (vec)_mm256_inserti128_si256(_mm256_castsi128_si256(l), u, 1);
+}
+
+/* Lanes of 32 bits whose values fit 16, in the order of f16_of_f32_halves. */
+SIMD_INLINE vec u16_of_u32_halves(vec lower, vec upper)
+{
+    __m256i mixed = _mm256_packus_epi32((__m256i)lower, (__m256i)upper);
+    return (vec)_mm256_permute4x64_epi64(mixed, 0xd8);
 }
 
 #include "device/simd_generic.inc.h"

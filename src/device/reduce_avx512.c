@@ -59,6 +59,12 @@ SIMD_INLINE vec if_gt_i32(vec a, vec b, vec x, vec y)
     return (vec)_mm512_mask_blend_epi32(gt, (__m512i)y, (__m512i)x);
 }
 
+SIMD_INLINE vec if_nan_f32(vec f, vec x, vec y)
+{
+    __mmask16 nan = _mm512_cmp_ps_mask((__m512)f, (__m512)f, _CMP_UNORD_Q);
+    return (vec)_mm512_mask_blend_epi32(nan, (__m512i)y, (__m512i)x);
+}
+
 #define DEFINE_BINARY(name, intrinsic)                                                             \
     SIMD_INLINE vec name(vec a, vec b)                                                             \
     {                                                                                              \
@@ -118,6 +124,13 @@ SIMD_INLINE vec f16_of_f32_halves(vec lower, vec upper)
 {
     __m256i l = _mm512_cvtps_ph((__m512)lower, _MM_FROUND_TO_NEAREST_INT);
     __m256i u = _mm512_cvtps_ph((__m512)upper, _MM_FROUND_TO_NEAREST_INT);
+    return (vec)_mm512_inserti64x4(_mm512_castsi256_si512(l), u, 1);
+}
+
+/* Lanes of 32 bits cut to 16, in the order of f16_of_f32_halves. */
+SIMD_INLINE vec u16_of_u32_halves(vec lower, vec upper)
+{
+    __m256i l = _mm512_cvtepi32_epi16((__m512i)lower), u = _mm512_cvtepi32_epi16((__m512i)upper);
     return (vec)_mm512_inserti64x4(_mm512_castsi256_si512(l), u, 1);
 }
 

@@ -43,9 +43,8 @@ static void vec_fence(void)
 
 SIMD_INLINE vec vec_load_part(const char *p, size_t bytes)
 {
-    vec v = {0};
-    simd_copy_small((char *)&v, p, bytes);
-    return v;
+    typedef uint64_t words __attribute__((vector_size(VEC_BYTES)));
+    return (vec)(words){simd_load_word_at(p, bytes, 0), simd_load_word_at(p, bytes, 8)};
 }
 
 SIMD_INLINE void vec_store_part(char *p, vec v, size_t bytes)
@@ -58,6 +57,12 @@ SIMD_INLINE vec if_gt_i32(vec a, vec b, vec x, vec y)
 {
     uint32x4_t gt = vcgtq_s32((int32x4_t)a, (int32x4_t)b);
     return (vec)vbslq_u32(gt, (uint32x4_t)x, (uint32x4_t)y);
+}
+
+SIMD_INLINE vec if_nan_f32(vec f, vec x, vec y)
+{
+    uint32x4_t number = vceqq_f32((float32x4_t)f, (float32x4_t)f);
+    return (vec)vbslq_u32(number, (uint32x4_t)y, (uint32x4_t)x);
 }
 
 #define DEFINE_BINARY(name, intrinsic, type)                                                       \
@@ -124,6 +129,12 @@ SIMD_INLINE vec f32_of_f16_half(vec v, int upper)
 SIMD_INLINE vec f16_of_f32_halves(vec lower, vec upper)
 {
     return (vec)vcvt_high_f16_f32(vcvt_f16_f32((float32x4_t)lower), (float32x4_t)upper);
+}
+
+/* Lanes of 32 bits cut to 16, in the order of f16_of_f32_halves. */
+SIMD_INLINE vec u16_of_u32_halves(vec lower, vec upper)
+{
+    return (vec)vmovn_high_u32(vmovn_u32((uint32x4_t)lower), (uint32x4_t)upper);
 }
 
 #include "device/simd_generic.inc.h"

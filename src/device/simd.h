@@ -52,6 +52,32 @@ SIMD_INLINE void simd_copy_small(char *out, const char *in, size_t bytes)
     }
 }
 
+/* simd_load_word - up to eight bytes as a little-endian word, zeros above; through registers, since
+ * a vector load of bytes just stored would wait for the store buffer. */
+SIMD_INLINE uint64_t simd_load_word(const char *p, size_t bytes)
+{
+    uint64_t word = 0;
+    uint32_t low, high;
+
+    if (bytes >= 8) {
+        memcpy(&word, p, 8);
+    } else if (bytes >= 4) {
+        memcpy(&low, p, 4);
+        memcpy(&high, p + bytes - 4, 4);
+        word = low | (uint64_t)high << (8 * (bytes - 4));
+    } else {
+        for (size_t i = 0; i < bytes; i++)
+            word |= (uint64_t)(unsigned char)p[i] << (8 * i);
+    }
+    return word;
+}
+
+/* simd_load_word_at - the same for the word at byte `at` of a run of `bytes`. */
+SIMD_INLINE uint64_t simd_load_word_at(const char *p, size_t bytes, size_t at)
+{
+    return bytes > at ? simd_load_word(p + at, bytes - at) : 0;
+}
+
 /* simd_peel - bytes from `out` to the next multiple of `align`; 0 when that lies inside an
  * element. */
 SIMD_INLINE size_t simd_peel(const char *out, size_t align, size_t elem_bytes)

@@ -6,11 +6,13 @@
  *
  * Low precision works on whole vectors: `f32x2` is a vector of 16-bit values, `f32x4` one of 8-bit
  * values, widened to two or four vectors of float32. Which element goes where does not matter as
- * long as narrowing puts it back, so bf16 and fp8 split inside 32-bit lanes with shifts.
+ * long as narrowing puts it back, so bf16 and fp8 split inside lanes with shifts. Narrowing comes
+ * after at least one operation, so every NaN that it sees is quiet.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 typedef uint8_t vec_u8 __attribute__((vector_size(VEC_BYTES)));
+typedef uint16_t vec_u16 __attribute__((vector_size(VEC_BYTES)));
 typedef uint64_t vec_u64 __attribute__((vector_size(VEC_BYTES)));
 typedef float vec_f32 __attribute__((vector_size(VEC_BYTES)));
 typedef double vec_f64 __attribute__((vector_size(VEC_BYTES)));
@@ -108,11 +110,11 @@ SIMD_INLINE struct f32x2 widen_bf16(vec h)
     return (struct f32x2){h << 16, h & 0xffff0000u};
 }
 
-/* The rounded value in the upper half of each lane; the lower half is rubbish. */
+/* The rounded value in the upper half of each lane; the lower half is rubbish. A NaN is quiet by
+ * now, so cutting it off leaves a NaN; rounding it could carry into the sign. */
 SIMD_INLINE vec round_bf16(vec f)
 {
-    vec rounded = f + ((f >> 16) & 1) + 0x7fff;
-    return if_gt_i32(f & 0x7fffffff, splat(0x7f800000), f | 0x00400000, rounded);
+    return if_nan_f32(f, f, f + (((f >> 16) & 1) + 0x7fff));
 }
 
 SIMD_INLINE vec narrow_bf16(struct f32x2 f)
@@ -121,23 +123,35 @@ SIMD_INLINE vec narrow_bf16(struct f32x2 f)
 }
 
 /*
- * fp8 with `mantissa` stored bits. The exponent field widens by adding the difference of the
- * biases. A subnormal is given the smallest normal exponent, which makes it too large by exactly
- * that power of two, `floor_value`.
+ * fp8 widens by way of f16: a byte of E5M2 is the upper half of an f16, and one of E4M3 shifted by
+ * one less is an f16 of 1/256 its value, for subnormals too. What is E4M3's NaN becomes one of f16
+ * when the topmost exponent bit is set; its payload is lost again at narrowing.
  */
-SIMD_INLINE vec widen_f8(vec top_byte, unsigned mantissa, float floor_value)
+SIMD_INLINE vec f16_of_f8e4m3(vec top_bytes)
 {
-    const uint32_t rebias = mantissa == 3 ? 120u << 23 : 112u << 23;
-    vec magnitude = (top_byte & 0x7f000000) >> (mantissa == 3 ? 4 : 3);
-    vec normal = magnitude + rebias;
-    vec subnormal = f32_plus(normal + (1u << 23), -floor_value);
-    vec r = if_gt_i32(splat(1u << 23), magnitude, subnormal, normal);
+    vec magnitude = top_bytes & 0x7f007f00;
+    vec nan = (vec)((vec_u16)magnitude + 0x0100) & 0x80008000;
+    return (top_bytes & 0x80008000) | ((magnitude | nan) >> 1);
+}
 
-    /* E4M3 has one NaN and no infinity; E5M2's greatest exponent is that of both, like float32's.
-     */
-    r = mantissa == 3 ? if_gt_i32(magnitude, splat((0x7fu << 20) - 1), splat(0x7fc00000), r)
-                      : if_gt_i32(magnitude, splat((0x7cu << 21) - 1), normal + rebias, r);
-    return r | (top_byte & 0x80000000u);
+SIMD_INLINE vec times_256(vec f)
+{
+    return (vec)((vec_f32)f * 256.0f);
+}
+
+/* Bytes at even places in the first two vectors, at odd places in the others. */
+SIMD_INLINE struct f32x4 widen_f8e5m2(vec b)
+{
+    struct f32x2 even = widen_f16((vec)((vec_u16)b << 8)), odd = widen_f16(b & 0xff00ff00);
+    return (struct f32x4){even.v0, even.v1, odd.v0, odd.v1};
+}
+
+SIMD_INLINE struct f32x4 widen_f8e4m3(vec b)
+{
+    struct f32x2 even = widen_f16(f16_of_f8e4m3((vec)((vec_u16)b << 8)));
+    struct f32x2 odd = widen_f16(f16_of_f8e4m3(b));
+    return (struct f32x4){times_256(even.v0), times_256(even.v1), times_256(odd.v0),
+                          times_256(odd.v1)};
 }
 
 /*
@@ -156,35 +170,25 @@ SIMD_INLINE vec narrow_f8(vec f, unsigned mantissa, uint32_t largest, uint32_t s
     vec nan = mantissa == 3 ? splat(0x7f) : ((magnitude >> shift) & 3) | 0x7e;
     vec r = if_gt_i32(splat(smallest_normal), finite, subnormal, normal);
 
-    return if_gt_i32(magnitude, splat(0x7f800000), nan, r) | ((f >> 24) & 0x80);
+    return if_nan_f32(f, nan, r) | ((f >> 24) & 0x80);
 }
 
-SIMD_INLINE vec pack_bytes(vec b0, vec b1, vec b2, vec b3)
-{
-    return (b0 | (b1 << 8)) | ((b2 << 16) | (b3 << 24));
-}
-
-#define DEFINE_F8(dtype, mantissa, floor_value, largest, smallest_normal, unit, unit_bits)         \
-    SIMD_INLINE struct f32x4 widen_##dtype(vec b)                                                  \
-    {                                                                                              \
-        return (struct f32x4){                                                                     \
-            widen_f8(b << 24, mantissa, floor_value), widen_f8(b << 16, mantissa, floor_value),    \
-            widen_f8(b << 8, mantissa, floor_value), widen_f8(b, mantissa, floor_value)};          \
-    }                                                                                              \
+#define DEFINE_NARROW_F8(dtype, mantissa, largest, smallest_normal, unit, unit_bits)               \
     SIMD_INLINE vec narrow_##dtype##_lane(vec f)                                                   \
     {                                                                                              \
         return narrow_f8(f, mantissa, largest, smallest_normal, unit, unit_bits);                  \
     }                                                                                              \
     SIMD_INLINE vec narrow_##dtype(struct f32x4 f)                                                 \
     {                                                                                              \
-        return pack_bytes(narrow_##dtype##_lane(f.v0), narrow_##dtype##_lane(f.v1),                \
-                          narrow_##dtype##_lane(f.v2), narrow_##dtype##_lane(f.v3));               \
+        vec even = u16_of_u32_halves(narrow_##dtype##_lane(f.v0), narrow_##dtype##_lane(f.v1));    \
+        vec odd = u16_of_u32_halves(narrow_##dtype##_lane(f.v2), narrow_##dtype##_lane(f.v3));     \
+        return even | (odd << 8);                                                                  \
     }
 
-/*               2^-6              448         2^-6         2^14 */
-DEFINE_F8(f8e4m3, 3, 0x1p-6f, 0x43e00000, 0x3c800000, 0x1p14f, 0x46800000)
-/*               2^-14            57344        2^-14        2^7 */
-DEFINE_F8(f8e5m2, 2, 0x1p-14f, 0x47600000, 0x38800000, 0x1p7f, 0x43000000)
+/*                         448         2^-6         2^14 */
+DEFINE_NARROW_F8(f8e4m3, 3, 0x43e00000, 0x3c800000, 0x1p14f, 0x46800000)
+/*                         57344       2^-14        2^7 */
+DEFINE_NARROW_F8(f8e5m2, 2, 0x47600000, 0x38800000, 0x1p7f, 0x43000000)
 
 /* Copies past the caches; the caller fences. */
 static void copy_stream(void *out_, const void *in_, size_t bytes)
