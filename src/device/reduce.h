@@ -3,9 +3,11 @@
  *
  * Operands combine left to right (a first), elements one by one, so the same operands give the
  * same bits whichever instruction set runs: every variant is tested bit for bit against the
- * scalar one. f16, bf16 and fp8 widen to float32, combine, and round once, to nearest even.
- * SHOAL_AVG reduces like SUM here; shl_reduce_scale divides afterwards. NaN: any NaN operand gives
- * a NaN result (MIN and MAX too); the first NaN operand's payload, quieted.
+ * scalar one. f16, bf16 and fp8 widen to float32, combine, and round once, to nearest even; fp8
+ * saturates, infinity included (convert.h). SHOAL_AVG reduces like SUM here; shl_reduce_scale
+ * divides afterwards. NaN: any NaN operand gives a NaN result (MIN and MAX too); the first NaN
+ * operand's payload, quieted. MIN and MAX order -0 below +0 (scalar_ops.h). The calling thread's
+ * rounding mode, flushing and traps do not matter and are left as they are (fpenv.h).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,10 +23,13 @@
 /* out may equal a or b exactly; other overlap is not allowed. Any byte alignment. */
 typedef void (*shl_reduce_fn)(void *out, const void *a, const void *b, size_t count);
 
-/* out = x[0] op ... op x[n-1], n >= 1, rounding once at the end; out may equal any x[i]. */
+/* out = x[0] op ... op x[n-1], n >= 1, rounding once at the end; out may equal any x[i]. A single
+ * operand is copied bit for bit. */
 typedef void (*shl_reduce_many_fn)(void *out, const void *const *x, size_t n, size_t count);
 
-/* The same, writing `outs` copies of the result, each with streaming stores when `nontemporal`. */
+/* The same, writing `out_count` copies of the result, each with streaming stores (fenced before
+ * return) when `nontemporal`; best when all outputs have the same address modulo 64. Any output may
+ * equal any x[i]. */
 typedef void (*shl_reduce_push_fn)(void *const *outs, size_t out_count, const void *const *x,
                                    size_t n, size_t count, bool nontemporal);
 
@@ -45,7 +50,7 @@ const struct shl_reducer *shl_reducer_get_isa(enum shoal_dtype dtype, enum shoal
                                               const char *isa);
 
 /* shl_reduce_scale - out[i] = in[i] / divisor, for AVG. Integers truncate toward zero, floats
- * divide in at least float32 and round once. out may equal in. */
+ * divide in at least float32 and round once. Divisor 0 acts as 1. out may equal in. */
 void shl_reduce_scale(void *out, const void *in, size_t count, enum shoal_dtype dtype,
                       uint64_t divisor);
 

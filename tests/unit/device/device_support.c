@@ -139,6 +139,21 @@ void device_fill(void *out, size_t count, enum shoal_dtype dtype, uint64_t *stat
     }
 }
 
+void device_check_scaled(const void *got, const void *in, size_t count, enum shoal_dtype dtype,
+                         uint64_t divisor, const char *who)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits = device_load(in, i, dtype);
+        uint64_t have = device_load(got, i, dtype);
+        uint64_t expect = device_model_scale(bits, dtype, divisor);
+        if (have != expect)
+            fail_msg("%s %s: %llx / %llu is %llx, not %llx; seed %llu", who,
+                     device_dtype_name(dtype), (unsigned long long)bits,
+                     (unsigned long long)divisor, (unsigned long long)have,
+                     (unsigned long long)expect, (unsigned long long)device_seed());
+    }
+}
+
 void device_fence_make(struct device_fence *fence, size_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

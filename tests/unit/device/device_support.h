@@ -44,6 +44,10 @@ uint64_t device_model_reduce(const uint64_t *operands, size_t n, enum shoal_dtyp
 /* device_model_scale - what averaging one element must give. */
 uint64_t device_model_scale(uint64_t bits, enum shoal_dtype dtype, uint64_t divisor);
 
+/* device_check_scaled - fail unless `got` is the average that the model makes of `in`. */
+void device_check_scaled(const void *got, const void *in, size_t count, enum shoal_dtype dtype,
+                         uint64_t divisor, const char *who);
+
 /* The vector sets that may exist; filter with shl_reducer_get_isa. */
 extern const char *const device_isas[];
 extern const size_t device_isa_count;

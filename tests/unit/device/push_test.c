@@ -1,23 +1,16 @@
 /*
- * Push, averaging and copies on every instruction set: several outputs, alike and unlike in
- * alignment, cached and streaming, over their own inputs; thread settings that must not matter.
+ * Push and copies on every instruction set: several outputs, alike and unlike in alignment, cached
+ * and streaming, over their own inputs; counts that 32 bits do not hold.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "device_support.h"
 
-#include "device/reduce_isa.h"
-
-#include <fenv.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include <cmocka.h>
 
@@ -110,112 +103,6 @@ static void push_over_inputs(void **state)
             }
 }
 
-/* The tables behind names, for kernels that have no selector of their own. */
-static const struct shl_reduce_isa *isa_table(size_t i)
-{
-    if (shl_reducer_get_isa(SHOAL_F32, SHOAL_SUM, device_isas[i]) == NULL)
-        return NULL;
-#if defined(__x86_64__)
-    if (strcmp(device_isas[i], "avx2") == 0)
-        return &shl_reduce_isa_avx2;
-    if (strcmp(device_isas[i], "avx512") == 0)
-        return &shl_reduce_isa_avx512;
-#elif defined(__aarch64__)
-    if (strcmp(device_isas[i], "neon") == 0)
-        return &shl_reduce_isa_neon;
-#endif
-    return &shl_reduce_isa_scalar;
-}
-
-static void check_scaled(const void *got, const void *in, size_t count, enum shoal_dtype dtype,
-                         uint64_t divisor, const char *who)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bits = device_load(in, i, dtype);
-        uint64_t have = device_load(got, i, dtype);
-        uint64_t expect = device_model_scale(bits, dtype, divisor);
-        if (have != expect)
-            fail_msg("%s %s: %llx / %llu is %llx, not %llx; seed %llu", who,
-                     device_dtype_name(dtype), (unsigned long long)bits,
-                     (unsigned long long)divisor, (unsigned long long)have,
-                     (unsigned long long)expect, (unsigned long long)device_seed());
-    }
-}
-
-static const uint64_t divisors[] = {0,
-                                    1,
-                                    2,
-                                    3,
-                                    5,
-                                    7,
-                                    10,
-                                    16,
-                                    127,
-                                    128,
-                                    129,
-                                    255,
-                                    256,
-                                    1000,
-                                    16777215,
-                                    16777216,
-                                    16777217,
-                                    INT32_MAX,
-                                    0x80000000,
-                                    0xffffffff,
-                                    0x100000000,
-                                    (1ull << 53) + 1,
-                                    INT64_MAX,
-                                    1ull << 63,
-                                    (1ull << 63) + 1,
-                                    UINT64_MAX};
-
-static void scale_against_model(void **state)
-{
-    enum { COUNT = 400 };
-    static unsigned char in[COUNT * 8 + 8], out[COUNT * 8 + 8];
-    uint64_t seed = device_seed();
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(divisors) / sizeof(divisors[0]) + 40; i++) {
-        uint64_t divisor = i < sizeof(divisors) / sizeof(divisors[0])
-                               ? divisors[i]
-                               : device_random(&seed) >> device_random(&seed) % 64;
-        for (unsigned dtype = 0; dtype < SHOAL_DTYPE_COUNT; dtype++) {
-            enum shoal_dtype d = (enum shoal_dtype)dtype;
-            size_t skew = device_random(&seed) % 8;
-            device_fill(in + skew, COUNT, d, &seed);
-            shl_reduce_scale(out + 1, in + skew, COUNT, d, divisor);
-            check_scaled(out + 1, in + skew, COUNT, d, divisor, "best");
-            memcpy(out, in + skew, COUNT * device_elem_bytes(d));
-            shl_reduce_scale(out, out, COUNT, d, divisor);
-            check_scaled(out, in + skew, COUNT, d, divisor, "in place");
-        }
-    }
-}
-
-static void scale_on_every_isa(void **state)
-{
-    enum { COUNT = 150 };
-    static unsigned char in[COUNT * 8], out[COUNT * 8 + 1];
-    uint64_t seed = device_seed();
-
-    (void)state;
-    for (size_t i = 0; i < device_isa_count; i++) {
-        const struct shl_reduce_isa *isa = isa_table(i);
-        for (unsigned dtype = SHOAL_F16; isa != NULL && dtype < SHOAL_DTYPE_COUNT; dtype++)
-            for (size_t count = 0; count <= COUNT; count++) {
-                enum shoal_dtype d = (enum shoal_dtype)dtype;
-                uint64_t divisor = 1 + device_random(&seed) % 100;
-                size_t bytes = count * device_elem_bytes(d);
-                device_fill(in, count, d, &seed);
-                out[bytes] = CANARY;
-                isa->scale[d](out, in, count, (double)divisor);
-                check_scaled(out, in, count, d, divisor, isa->name);
-                assert_int_equal(out[bytes], CANARY);
-            }
-    }
-}
-
 static void copies(void **state)
 {
     uint64_t seed = device_seed();
@@ -254,52 +141,6 @@ static void copies_at_edges(void **state)
     }
     device_fence_free(&in);
     device_fence_free(&out);
-}
-
-static void set_odd_floating_point(void)
-{
-    fesetround(FE_UPWARD);
-    feenableexcept(FE_INVALID | FE_OVERFLOW | FE_DIVBYZERO);
-#if defined(__x86_64__)
-    _mm_setcsr(_mm_getcsr() | 0x8040); /* flush subnormal results and operands to zero */
-#elif defined(__aarch64__)
-    uint64_t fpcr;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | (3u << 24))); /* FZ and default NaN */
-#endif
-}
-
-/* The caller's rounding mode, flushing and traps change nothing, and are still there afterwards. */
-static void thread_settings_do_not_matter(void **state)
-{
-    enum { COUNT = 300 };
-    fenv_t saved;
-    uint64_t seed = device_seed();
-
-    (void)state;
-    for (size_t i = 0; i < device_isa_count; i++)
-        for (unsigned dtype = SHOAL_F16; dtype < SHOAL_DTYPE_COUNT; dtype++)
-            for (unsigned op = 0; op < 4; op++) {
-                enum shoal_dtype d = (enum shoal_dtype)dtype;
-                const struct shl_reducer *r =
-                    shl_reducer_get_isa(d, (enum shoal_op)op, device_isas[i]);
-                const void *const x[3] = {inputs[0], inputs[1], inputs[2]};
-                void *const outs[1] = {outputs[0]};
-                if (r == NULL)
-                    continue;
-                for (int j = 0; j < 3; j++)
-                    device_fill(inputs[j], COUNT, d, &seed);
-                shl_reducer_get_isa(d, (enum shoal_op)op, "scalar")->many(want, x, 3, COUNT);
-                fegetenv(&saved);
-                set_odd_floating_point();
-                r->push(outs, 1, x, 3, COUNT, true);
-                int rounding = fegetround();
-                shl_reduce_scale(outputs[1], inputs[0], COUNT, d, 3);
-                fesetenv(&saved);
-                assert_int_equal(rounding, FE_UPWARD);
-                assert_memory_equal(outs[0], want, COUNT * device_elem_bytes(d));
-                check_scaled(outputs[1], inputs[0], COUNT, d, 3, "odd settings");
-            }
 }
 
 /* `bytes` of addresses over one `period` of memory, again and again. */
@@ -346,11 +187,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(push_shapes),
         cmocka_unit_test(push_over_inputs),
-        cmocka_unit_test(scale_against_model),
-        cmocka_unit_test(scale_on_every_isa),
         cmocka_unit_test(copies),
         cmocka_unit_test(copies_at_edges),
-        cmocka_unit_test(thread_settings_do_not_matter),
         cmocka_unit_test(count_beyond_32_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
