@@ -134,6 +134,12 @@ def check_tables(path, text):
             yield code.count("\n", 0, match.start()) + 1, f"calls {match.group(1)}; use {table}"
 
 
+def check_skips(text):
+    code = code_only(text)
+    for match in re.finditer(r"(?<!\w)skip\s*\(\s*\)", code):
+        yield code.count("\n", 0, match.start()) + 1, "skips without a reason; use TEST_SKIP"
+
+
 def check_file(path, text):
     """Problems of one file as (line, what); `path` is relative to the root."""
     yield from check_text(path, text)
@@ -143,6 +149,8 @@ def check_file(path, text):
         yield from check_c_functions(text)
         if path.startswith("src/"):
             yield from check_tables(path, text)
+        if path.startswith("tests/") and path != "tests/support/test.h":
+            yield from check_skips(text)
 
 
 def sources(root):

@@ -104,6 +104,11 @@ class TablesTest(unittest.TestCase):
         self.assertEqual(problems(text + "    return bind(1);\n}\n"), [])
         self.assertEqual(len(problems(text + "    return listen(1);\n}\n")), 1)
 
+    def test_skips_give_a_reason(self):
+        path = "tests/unit/core/a_test.c"
+        self.assertIn("reason", problems(self.in_function("skip();"), path)[0])
+        self.assertEqual(problems(self.in_function('TEST_SKIP("why");'), path), [])
+
     def test_the_tables_themselves_and_other_folders_may_call(self):
         text = self.in_function("p = malloc(4);")
         self.assertEqual(problems(text, "src/core/sys.c"), [])

@@ -26,6 +26,13 @@
 
 #define ASSERT_OK(call) ASSERT_STATUS(SHOAL_OK, call)
 
+/* Skips the rest of a test. tools/test.sh prints the reason. */
+#define TEST_SKIP(reason)                                                                          \
+    do {                                                                                           \
+        print_message("%s\n", (reason));                                                           \
+        skip();                                                                                    \
+    } while (0)
+
 /* The detail of the last error contains `part`. */
 #define ASSERT_DETAIL(part)                                                                        \
     do {                                                                                           \

@@ -38,7 +38,7 @@ static void numa_nodes_hold_the_allowed_cpus(void **state)
     uint32_t cpus = 0;
     shl_topology_probe(&found);
     if (!found.from_hwloc || found.numa_count > SHL_NUMA_MAX)
-        skip();
+        TEST_SKIP("hwloc sees no NUMA nodes, or more than Shoal counts");
     assert_true(found.numa_count >= 1);
     for (uint32_t i = 0; i < found.numa_count; i++)
         cpus += found.numa[i].cpus;
@@ -74,7 +74,7 @@ static void the_memlock_limit_is_the_soft_one(void **state)
     low = saved;
     low.rlim_cur = 4096;
     if (saved.rlim_max < 4096 || setrlimit(RLIMIT_MEMLOCK, &low) != 0)
-        skip();
+        TEST_SKIP("RLIMIT_MEMLOCK cannot be set to 4096 bytes");
     shl_topology_probe(&found);
     setrlimit(RLIMIT_MEMLOCK, &saved);
     assert_int_equal(found.memlock_bytes, 4096);
