@@ -94,7 +94,7 @@ static enum shoal_status get_error(struct shl_bytes *in, uint32_t wire_status)
     char text[SHL_RENDEZVOUS_TEXT_MAX];
     enum shoal_status status = (enum shoal_status)(int32_t)wire_status;
     shl_bytes_get_string(in, text, sizeof(text));
-    if (in->failed || status > SHOAL_ERR_INVALID || status < SHOAL_ERR_INTERNAL)
+    if (in->failed || !text[0] || status > SHOAL_ERR_INVALID || status < SHOAL_ERR_INTERNAL)
         return shl_fail(SHOAL_ERR_INTERNAL, "the rendezvous sent an answer that cannot be read");
     return shl_fail(status, "%s", text);
 }
