@@ -60,8 +60,9 @@ function(shoal_fuzz name)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}/tests")
   if(SHOAL_HAS_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    # libFuzzer's own exit status for a finding is that of a skipped test.
     add_test(NAME ${name} COMMAND ${name} -max_total_time=${SHOAL_FUZZ_SECONDS} -timeout=10
-      -rss_limit_mb=2048 -print_final_stats=1 "${PROJECT_BINARY_DIR}/corpus/${name}"
+      -error_exitcode=1 -rss_limit_mb=2048 -print_final_stats=1 "${PROJECT_BINARY_DIR}/corpus/${name}"
       "${CMAKE_CURRENT_SOURCE_DIR}/${T_CORPUS}")
     file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/corpus/${name}")
     math(EXPR limit "${SHOAL_FUZZ_SECONDS} + 60")
