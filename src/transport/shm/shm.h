@@ -151,7 +151,6 @@ struct shl_transport {
     uint64_t probe_word; /* peers read it with process_vm_readv */
     uint32_t copy;       /* SHL_SHM_COPY_* */
     uint64_t nt_bytes;   /* from here on results bypass the cache */
-    uint64_t cma_until;  /* larger messages of ordinary memory are staged */
     bool all_pull;       /* process_vm_readv works between all local ranks, all know it */
     bool armed, delivering, loss_due;
     unsigned depth;             /* of calls into the transport */

@@ -317,7 +317,6 @@ static enum shoal_status shm_open(const struct shl_transport_env *env, struct sh
     t->bell_fd = t->area_fd = -1;
     t->copy = env->config->shm_copy;
     t->nt_bytes = env->config->nt_bytes ? env->config->nt_bytes : 4 * shl_shm_cache_bytes();
-    t->cma_until = 16 * shl_shm_cache_bytes();
     shl_list_init(&t->finished);
     shl_list_init(&t->groups);
     shl_list_init(&t->retired);
