@@ -38,8 +38,9 @@ struct shl_group_peek {
     uint32_t bytes;
 };
 
-/* Bytes of shared memory one member's slots need, and how members learn each other's slots: each
- * reserves them, and publishes the returned offset in the communicator's set-up exchange. */
+/* Each member reserves slots in its shared memory and publishes the returned name (`slots_offset`;
+ * opaque) in the communicator's set-up exchange. Unreserve after the group, if one was created, is
+ * destroyed; the slots stay readable until every member has finished what was posted. */
 enum shoal_status shl_group_reserve(struct shl_transport *shm, uint64_t *slots_offset);
 void shl_group_unreserve(struct shl_transport *shm, uint64_t slots_offset);
 
@@ -65,10 +66,12 @@ bool shl_group_peek(struct shl_group *group, uint32_t member, uint64_t seq, unsi
                     struct shl_group_peek *peek);
 
 /* Has every other member posted (seq, phase)? Resumes where the last call stopped: `*cursor`
- * starts at 0 and counts members seen. */
+ * starts at 0 and counts members seen. After a false answer the transport's arm(true) refuses when
+ * the missing post has come meanwhile. */
 bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase, uint32_t *cursor);
 
-/* This member will not look at operations <= seq again. */
+/* This member will not look at operations <= seq again. Call it before destroy too, for all that
+ * was posted, and for operations that are given up. */
 void shl_group_finish(struct shl_group *group, uint64_t seq);
 
 /* A member may be asleep: ring its doorbell if it says so. Called after post. */

@@ -10,6 +10,10 @@
  * block for each local rank, with what it tells that rank as a sender and as a receiver; and sets
  * of slots, one for each communicator.
  *
+ * Memory. An area is sparse: a page exists once it is touched. A pair of ranks that exchanges small
+ * messages touches a page of words and up to 32 KiB of ring each way; streaming adds 256 KiB; a
+ * communicator 4 KiB, and up to 128 KiB for payloads that do not fit in the slots' own lines.
+ *
  * Who publishes what, before what ("release" and "acquire" pair up across two processes):
  *  1. Records. The sender writes the payload, the header, a zero `stamp` where the next record will
  *     begin, then the stamp (release). The receiver reads the stamp (acquire), then the rest. It
