@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Documents agree with the tree: links, named paths, commands, settings and status codes.
+"""Documents and comments agree with the tree: links, named files, commands, programs, settings and
+status codes.
 
 Usage: check_docs.py [ROOT]
 
@@ -19,6 +20,8 @@ NAMED_PATH = re.compile(
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+COMMENT_FILE = re.compile(r"(?<![\w/<.-])([a-z]\w*(?:/\w+)*\.[ch])\b")
 STATUS = re.compile(r"^\s+(SHOAL_(?:OK|IN_PROGRESS|ERR_\w+)) = (-?\d+)", re.MULTILINE)
 STATUS_NAMED = re.compile(r"\bSHOAL_(?:OK|IN_PROGRESS|ERR_[A-Z_]*[A-Z])\b")
 
@@ -92,6 +95,24 @@ def check_examples(root, text):
             yield f"the {language} program that begins `{block.splitlines()[0]}` is no example"
 
 
+def check_comments(root):
+    """Files that comments of src/ and include/ point to exist, in the folder or by their path."""
+    sources = [f for top in ("src", "include") for f in (root / top).rglob("*.[ch]")]
+    known = {"shoal/version.h"}
+    for top in ("src", "include", "tests", "bench", "tools", "examples"):
+        for file in (root / top).rglob("*.[ch]"):
+            known |= tails(file.relative_to(root))
+    for file in sorted(sources):
+        for comment in COMMENT.findall(file.read_text(encoding="utf-8")):
+            for name in sorted(set(COMMENT_FILE.findall(comment)) - known):
+                yield f"{file.relative_to(root)}: a comment points to {name}, which does not exist"
+
+
+def tails(path):
+    """`a/b/c.h` can be called c.h, b/c.h and a/b/c.h."""
+    return {"/".join(path.parts[i:]) for i in range(len(path.parts))}
+
+
 def check_statuses(root):
     """docs/errors.md has a section row for each code, with its number, and invents none."""
     codes = dict(STATUS.findall((root / "include/shoal/status.h").read_text(encoding="utf-8")))
@@ -120,7 +141,7 @@ def check_settings(root):
 
 
 def check(root):
-    problems = check_settings(root) + check_statuses(root)
+    problems = check_settings(root) + check_statuses(root) + list(check_comments(root))
     for page in documents(root):
         text = page.read_text(encoding="utf-8")
         name = page.relative_to(root)

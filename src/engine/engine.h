@@ -1,7 +1,7 @@
 /*
  * The engine: carries operations out over the transports of one world.
  *
- * Path: api/collectives.c validates -> request.c queues -> advance.c starts -> group.c (everybody
+ * Path: api/collectives.c validates -> request.c queues and starts -> group.c (everybody
  * shares memory) or exec.c (a schedule over messages) -> wait.c drives -> request.c completes.
  * Detour on failure: incident.c makes all ranks give the operation up with one verdict.
  *

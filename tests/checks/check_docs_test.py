@@ -73,6 +73,11 @@ class CheckDocsTest(TreeTest):
         self.write("README.md", "```\ntools/gone.sh\n```\n")
         self.assertEqual(check_docs.check(self.root), [])
 
+    def test_comments_point_to_files(self):
+        self.write("src/core/a.c", "/* Path: core/b.c, then a.c, <c.h>, 1.2.3.h, gone.h */\n")
+        self.write("src/core/b.c", "int gone_too_c;\n")
+        self.assert_one_problem("src/core/a.c: a comment points to gone.h")
+
     def test_programs_are_examples(self):
         self.write("README.md", "```c\nint a;\nint b;\n```\n")
         self.write("examples/a.c", "/* A comment. */\nint a;\n")
