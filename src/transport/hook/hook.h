@@ -23,7 +23,7 @@ struct shl_transport *shl_hook_inner(const struct shl_transport_ops *ops, struct
 
 /* ---- trace ---------------------------------------------------------------------------------- */
 
-#define SHL_HOOK_TRACE_RECORDS 4096 /* kept for each transport, the last ones */
+#define SHL_HOOK_TRACE_RECORDS 1024 /* kept for each transport, the last ones */
 
 enum shl_hook_event {
     SHL_HOOK_SEND,
