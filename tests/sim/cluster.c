@@ -84,7 +84,7 @@ static unsigned read_mail(struct member *member)
 
 /* ---- opening and closing -------------------------------------------------------------------- */
 
-static void load_config(struct cluster *cluster, const struct cluster_options *options)
+static enum shoal_status load_config(struct cluster *cluster, const struct cluster_options *options)
 {
     char setting[256];
     const char *settings[] = {setting};
@@ -93,10 +93,11 @@ static void load_config(struct cluster *cluster, const struct cluster_options *o
              options->algorithm == NULL ? "" : options->algorithm);
     struct shl_config_options from = {
         .settings = settings, .setting_count = 1, .environment = no_environment};
-    assert_int_equal(shl_config_load(&from, &cluster->config), SHOAL_OK);
+    return shl_config_load(&from, &cluster->config);
 }
 
-static void make_network(struct cluster *cluster, const struct cluster_options *options)
+static enum shoal_status make_network(struct cluster *cluster,
+                                      const struct cluster_options *options)
 {
     struct shl_sim_options network = {
         .seed = options->seed,
@@ -110,12 +111,13 @@ static void make_network(struct cluster *cluster, const struct cluster_options *
         network.link.loss_ppm = 20000;
         network.link.duplicate_ppm = 20000;
     }
-    assert_int_equal(shl_sim_network_create(&network, &cluster->network), SHOAL_OK);
+    SHL_TRY(shl_sim_network_create(&network, &cluster->network));
     shl_sim_transport_place(cluster->network, SHL_SIM_NODE_OF_RANK);
     shl_sim_clock_install(cluster->network);
+    return SHOAL_OK;
 }
 
-static void open_member(struct cluster *cluster, uint32_t rank)
+static enum shoal_status open_member(struct cluster *cluster, uint32_t rank)
 {
     struct member *member = &cluster->members[rank];
     member->cluster = cluster;
@@ -129,13 +131,12 @@ static void open_member(struct cluster *cluster, uint32_t rank)
         .cores = 1,
         .threadless = true,
     };
-    assert_int_equal(shl_sim_port_open(cluster->network, rank, &member->port), SHOAL_OK);
-    assert_int_equal(shl_engine_create(&options, &member->engine), SHOAL_OK);
-    if (cluster->size > 1)
-        assert_int_equal(shl_engine_open(member->engine, &shl_transport_sim), SHOAL_OK);
+    SHL_TRY(shl_sim_port_open(cluster->network, rank, &member->port));
+    SHL_TRY(shl_engine_create(&options, &member->engine));
+    return cluster->size > 1 ? shl_engine_open(member->engine, &shl_transport_sim) : SHOAL_OK;
 }
 
-static void attach_members(struct cluster *cluster)
+static enum shoal_status attach_members(struct cluster *cluster)
 {
     uint8_t blobs[CLUSTER_RANKS_MAX][BLOB_BYTES];
     const void *blob_of[CLUSTER_RANKS_MAX];
@@ -146,17 +147,18 @@ static void attach_members(struct cluster *cluster)
         bytes[i] = slot->ops->describe(slot->t, blobs[i], BLOB_BYTES);
     }
     for (uint32_t i = 0; i < cluster->size; i++)
-        assert_int_equal(shl_engine_attach(cluster->members[i].engine, EPOCH, cluster->seed, 0,
-                                           blob_of, bytes, UINT64_MAX),
-                         SHOAL_OK);
+        SHL_TRY(shl_engine_attach(cluster->members[i].engine, EPOCH, cluster->seed, 0, blob_of,
+                                  bytes, UINT64_MAX));
+    return SHOAL_OK;
 }
 
-static void form(struct cluster *cluster, const uint32_t *host_of)
+static enum shoal_status form(struct cluster *cluster, const uint32_t *host_of)
 {
     uint32_t members[CLUSTER_RANKS_MAX];
+    enum shoal_status status = SHOAL_OK;
     for (uint32_t i = 0; i < cluster->size; i++)
         members[i] = i;
-    for (uint32_t i = 0; i < cluster->size; i++) {
+    for (uint32_t i = 0; i < cluster->size && status == SHOAL_OK; i++) {
         struct member *member = &cluster->members[i];
         struct shl_comm_options options = {.id = 1,
                                            .members = members,
@@ -164,44 +166,68 @@ static void form(struct cluster *cluster, const uint32_t *host_of)
                                            .rank = i,
                                            .op_timeout_ms = OP_TIMEOUT_MS};
         shl_token_take(member->engine);
-        assert_int_equal(shl_comm_create(member->engine, &options, &member->comm), SHOAL_OK);
-        if (host_of != NULL)
+        status = shl_comm_create(member->engine, &options, &member->comm);
+        if (status == SHOAL_OK && host_of != NULL)
             shl_comm_set_hosts(member->comm, host_of);
         shl_token_give(member->engine);
     }
+    return status;
+}
+
+static enum shoal_status build(struct cluster *cluster, const struct cluster_options *options)
+{
+    SHL_TRY(load_config(cluster, options));
+    SHL_TRY(make_network(cluster, options));
+    for (uint32_t i = 0; i < cluster->size; i++)
+        SHL_TRY(open_member(cluster, i));
+    if (cluster->size > 1)
+        SHL_TRY(attach_members(cluster));
+    for (uint32_t i = 0; i < cluster->size; i++)
+        SHL_TRY(shl_engine_start(cluster->members[i].engine));
+    return form(cluster, options->host_of);
+}
+
+enum shoal_status cluster_create(const struct cluster_options *options, struct cluster **cluster)
+{
+    assert_in_range(options->size, 1, CLUSTER_RANKS_MAX);
+    struct cluster *made = calloc(1, sizeof(*made));
+    assert_non_null(made);
+    made->seed = made->random_state = options->seed;
+    made->size = options->size;
+    shl_log_configure(SHL_LOG_OFF, NULL); /* losses and long waits are what tests are about */
+    enum shoal_status status = build(made, options);
+    if (status < 0)
+        cluster_close(made);
+    else
+        *cluster = made;
+    return status;
 }
 
 struct cluster *cluster_open(const struct cluster_options *options)
 {
-    assert_in_range(options->size, 1, CLUSTER_RANKS_MAX);
-    struct cluster *cluster = calloc(1, sizeof(*cluster));
-    assert_non_null(cluster);
-    cluster->seed = cluster->random_state = options->seed;
-    cluster->size = options->size;
-    shl_log_configure(SHL_LOG_OFF, NULL); /* losses and long waits are what tests are about */
-    load_config(cluster, options);
-    make_network(cluster, options);
-    for (uint32_t i = 0; i < cluster->size; i++)
-        open_member(cluster, i);
-    if (cluster->size > 1)
-        attach_members(cluster);
-    for (uint32_t i = 0; i < cluster->size; i++)
-        assert_int_equal(shl_engine_start(cluster->members[i].engine), SHOAL_OK);
-    form(cluster, options->host_of);
+    struct cluster *cluster = NULL;
+    if (cluster_create(options, &cluster) != SHOAL_OK)
+        fail_msg("a cluster of %u ranks: %s", options->size, shl_error_text());
     return cluster;
+}
+
+static void close_member(struct member *member)
+{
+    if (member->comm != NULL) {
+        shl_token_take(member->engine);
+        shl_comm_free(member->comm);
+        shl_token_give(member->engine);
+    }
+    shl_engine_destroy(member->engine);
+    shl_sim_port_close(member->port);
 }
 
 void cluster_close(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < cluster->size; i++) {
-        struct member *member = &cluster->members[i];
-        shl_token_take(member->engine);
-        shl_comm_free(member->comm);
-        shl_token_give(member->engine);
-        shl_engine_destroy(member->engine);
-        shl_sim_port_close(member->port);
-    }
-    shl_sim_clock_remove();
+    for (uint32_t i = 0; i < cluster->size; i++)
+        close_member(&cluster->members[i]);
+    if (cluster->network != NULL)
+        shl_sim_clock_remove();
     shl_sim_transport_place(NULL, SHL_SIM_NODE_OF_RANK);
     shl_sim_network_destroy(cluster->network);
     shl_config_free(&cluster->config);

@@ -57,6 +57,8 @@ struct cluster {
     uint64_t cut_ns[CLUSTER_RANKS_MAX][CLUSTER_RANKS_MAX]; /* 0: not cut */
 };
 
+/* cluster_create - on failure everything is undone. cluster_open fails the test instead. */
+enum shoal_status cluster_create(const struct cluster_options *options, struct cluster **cluster);
 struct cluster *cluster_open(const struct cluster_options *options);
 void cluster_close(struct cluster *cluster);
 
