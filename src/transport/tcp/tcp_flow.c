@@ -31,6 +31,8 @@
 /* Heartbeats find dead hosts; this only frees frames from a connection whose packets vanish while
  * others pass. It must be generous: a receiver that does not read for a while also stops it. */
 #define USER_TIMEOUT_FACTOR 10
+/* Connections that can be made but break at once would be dialled for ever. */
+#define FUTILE_BREAKS_MAX 64
 #define STANDING_REQUEST_NS (UINT64_C(86400) * 365 * 1000000000)
 
 static void tune(const struct shl_tcp_flow *flow)
@@ -139,6 +141,13 @@ void shl_tcp_flow_break(struct shl_tcp_flow *flow, const char *format, ...)
     shl_log(SHL_LOG_INFO, "tcp link to rank %u, %s; dialling again", link->peer, link->cause);
     release(flow);
     link->flow_breaks++;
+    if (++link->futile_breaks > FUTILE_BREAKS_MAX) {
+        shl_tcp_link_fail(link, SHOAL_ERR_PEER,
+                          "connections to rank %u broke %u times before it said anything; flow %u: "
+                          "%.100s",
+                          link->peer, link->futile_breaks, flow->index, cause);
+        return;
+    }
     if (link->flows_up) {
         shl_tcp_flow_dial(flow);
         return;

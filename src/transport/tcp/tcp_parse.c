@@ -98,6 +98,7 @@ static bool parse_frame(struct shl_tcp_flow *flow)
         return false;
     flow->begin += SHL_TCP_HEADER_BYTES + payload_bytes;
     flow->held = false;
+    link->futile_breaks = 0;
     if (shl_tcp_acked(link, &header) && flow->fd >= 0)
         dispatch(flow, &header, at + SHL_TCP_HEADER_BYTES);
     return true;
