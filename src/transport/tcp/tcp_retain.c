@@ -148,7 +148,7 @@ bool shl_tcp_acked(struct shl_tcp_link *link, const struct shl_tcp_header *heade
         !take_credit(link, "slots", header->slots, link->slots_used, SHL_TCP_KEPT_SLOTS,
                      &link->slots_limit, &moved))
         return false;
-    while (advance-- > 0) {
+    for (; advance > 0; advance--) {
         struct shl_tcp_frame *frame = &link->frames[link->tx_first++ % SHL_TCP_WINDOW];
         retire(link, frame);
         moved = true;
