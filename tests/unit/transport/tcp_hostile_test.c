@@ -277,7 +277,7 @@ static void random_frames(void **unused)
     (void)unused;
     for (uint32_t run = 0; run < 300; run++) {
         struct attack attack;
-        uint8_t bytes[4096];
+        uint8_t bytes[SHL_TCP_HEADER_BYTES + 4096];
         attack_begin(&attack);
         for (uint32_t sequence = 0; sequence < 20 && !victim_has_lost(&attack); sequence++) {
             uint64_t chance = shl_test_random(&seed);

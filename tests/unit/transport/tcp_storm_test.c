@@ -9,7 +9,7 @@
 #include "support/random.h"
 #include "unit/transport/tcp_world.h"
 
-#define RUNS 12
+#define RUNS 6
 
 /* A frame that is cut must come again as a whole, so chunks are smaller than most cuts. */
 static const char *const one_flow[] = {"SHOAL_TCP_FLOWS=1", "SHOAL_TCP_CHUNK_BYTES=100000", NULL};
