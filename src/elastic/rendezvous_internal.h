@@ -113,11 +113,15 @@ void shl_rendezvous_member_close(struct shl_rendezvous_member *member);
 /* Takes a reference; closes the member once it has read everything. NULL (no memory): at once. */
 void shl_rendezvous_member_answer(struct shl_rendezvous_member *member,
                                   struct shl_rendezvous_reply *reply);
+/* Send what fits of its reply now. False: closed. */
+bool shl_rendezvous_member_write(struct shl_rendezvous_member *member);
 
 /* rendezvous_round.c: a join is whole; a member that waits went away, or ran out of patience. */
 void shl_rendezvous_round_arrive(struct shl_rendezvous_member *member);
 void shl_rendezvous_round_depart(struct shl_rendezvous_member *member);
 void shl_rendezvous_round_expire(struct shl_rendezvous_member *member);
+/* The server stops: tell those who wait who is missing, while it can still be said. */
+void shl_rendezvous_round_dismiss(struct shl_rendezvous_server *server);
 void shl_rendezvous_round_free(struct shl_rendezvous_round *round);
 
 #endif

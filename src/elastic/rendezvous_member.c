@@ -102,8 +102,7 @@ static bool read_some(struct shl_rendezvous_member *member)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-/* False: closed. */
-static bool write_some(struct shl_rendezvous_member *member)
+bool shl_rendezvous_member_write(struct shl_rendezvous_member *member)
 {
     const struct shl_rendezvous_reply *reply = member->reply;
     while (member->sent < reply->bytes) {
@@ -150,7 +149,7 @@ void shl_rendezvous_member_answer(struct shl_rendezvous_member *member,
 static void on_ready(void *arg, uint32_t events)
 {
     struct shl_rendezvous_member *member = arg;
-    if ((events & EPOLLOUT) && member->reply && !write_some(member))
+    if ((events & EPOLLOUT) && member->reply && !shl_rendezvous_member_write(member))
         return;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         while (read_some(member))

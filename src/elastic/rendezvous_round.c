@@ -251,7 +251,7 @@ static bool has_left(const void *arg, uint32_t rank)
     return !round->members[rank] && round->left[rank];
 }
 
-void shl_rendezvous_round_expire(struct shl_rendezvous_member *member)
+static void tell_absent(struct shl_rendezvous_member *member)
 {
     struct shl_rendezvous_server *server = member->server;
     struct shl_rendezvous_round *round = &server->round;
@@ -267,5 +267,25 @@ void shl_rendezvous_round_expire(struct shl_rendezvous_member *member)
              count == 1 ? "rank" : "ranks", absent, round->size, waited_s, server->address,
              left_text, trouble);
     refuse(member, SHOAL_ERR_ABSENT, text);
+}
+
+void shl_rendezvous_round_expire(struct shl_rendezvous_member *member)
+{
+    tell_absent(member);
     shl_rendezvous_round_depart(member);
+}
+
+void shl_rendezvous_round_dismiss(struct shl_rendezvous_server *server)
+{
+    struct shl_list *node, *next;
+    SHL_LIST_FOR_EACH(node, next, &server->members)
+    {
+        struct shl_rendezvous_member *member =
+            SHL_CONTAINER_OF(node, struct shl_rendezvous_member, link);
+        if (!member->joined || member->reply)
+            continue;
+        tell_absent(member);
+        if (member->reply)
+            (void)shl_rendezvous_member_write(member);
+    }
 }

@@ -103,6 +103,7 @@ void shl_rendezvous_stop(struct shl_rendezvous_server *server)
     atomic_store(&server->stop_requested, true);
     shl_loop_wake(&server->loop);
     pthread_join(server->thread, NULL);
+    shl_rendezvous_round_dismiss(server);
     while (!shl_list_empty(&server->members))
         shl_rendezvous_member_close(
             SHL_CONTAINER_OF(server->members.next, struct shl_rendezvous_member, link));
