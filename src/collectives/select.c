@@ -8,6 +8,7 @@
 #include "collectives/select.h"
 
 #include "collectives/cost.h"
+#include "core/suggest.h"
 
 #include <string.h>
 
@@ -17,116 +18,83 @@
 
 /* ---- names -------------------------------------------------------------------------------- */
 
-/* Edits (insert, delete, replace) between a name and a word that is not zero-terminated. */
-static uint32_t distance(const char *name, const char *word, size_t length)
-{
-    uint32_t row[SHL_NAME_BYTES + 1];
-    size_t name_length = strlen(name);
-    if (length > SHL_NAME_BYTES || name_length > SHL_NAME_BYTES)
-        return UINT32_MAX;
-    for (size_t i = 0; i <= length; i++)
-        row[i] = (uint32_t)i;
-    for (size_t n = 1; n <= name_length; n++) {
-        uint32_t diagonal = row[0];
-        row[0] = (uint32_t)n;
-        for (size_t i = 1; i <= length; i++) {
-            uint32_t replaced = diagonal + (name[n - 1] != word[i - 1]);
-            uint32_t edited = (row[i] < row[i - 1] ? row[i] : row[i - 1]) + 1;
-            diagonal = row[i];
-            row[i] = replaced < edited ? replaced : edited;
-        }
-    }
-    return row[length];
-}
+#define NAMES_MAX 32
 
-struct word {
-    const char *text;
-    size_t length;
-};
-
-static bool equals(struct word word, const char *name)
+static enum shoal_status find_collective(const char *word, enum shoal_collective *found)
 {
-    return strlen(name) == word.length && memcmp(word.text, name, word.length) == 0;
-}
-
-static enum shoal_status find_collective(struct word word, enum shoal_collective *found)
-{
-    const char *nearest = "";
-    uint32_t best = UINT32_MAX;
+    const char *names[SHOAL_COLLECTIVE_COUNT + 1] = {NULL};
     for (int i = 0; i < SHOAL_COLLECTIVE_COUNT; i++) {
-        const char *name = shoal_collective_string((enum shoal_collective)i);
-        uint32_t edits = distance(name, word.text, word.length);
-        if (edits < best) {
-            best = edits;
-            nearest = name;
-        }
-        if (equals(word, name)) {
+        names[i] = shoal_collective_string((enum shoal_collective)i);
+        if (strcmp(word, names[i]) == 0) {
             *found = (enum shoal_collective)i;
             return SHOAL_OK;
         }
     }
-    return shl_fail(SHOAL_ERR_CONFIG, "\"%.*s\" is no collective%s%s%s", (int)word.length,
-                    word.text, *nearest ? "; did you mean \"" : "", nearest, *nearest ? "\"?" : "");
+    const char *nearest = shl_suggest(word, names);
+    return shl_fail(SHOAL_ERR_CONFIG, "\"%s\" is no collective%s%s%s", word,
+                    nearest ? "; did you mean \"" : "", nearest ? nearest : "",
+                    nearest ? "\"?" : "");
 }
 
-static enum shoal_status find_algorithm(enum shoal_collective collective, struct word word,
+static enum shoal_status find_algorithm(enum shoal_collective collective, const char *word,
                                         const struct shl_algorithm **found)
 {
-    const char *nearest = "";
-    uint32_t best = UINT32_MAX;
+    const char *names[NAMES_MAX + 1] = {NULL};
+    uint32_t count = 0;
     for (size_t i = 0; i < shl_algorithm_count(); i++) {
         const struct shl_algorithm *algorithm = shl_algorithm_at(i);
-        if (algorithm->collective != collective)
-            continue;
-        uint32_t edits = distance(algorithm->name, word.text, word.length);
-        if (edits < best) {
-            best = edits;
-            nearest = algorithm->name;
-        }
-        if (equals(word, algorithm->name)) {
-            *found = algorithm;
-            return SHOAL_OK;
-        }
+        if (algorithm->collective == collective && count < NAMES_MAX)
+            names[count++] = algorithm->name;
     }
+    *found = shl_algorithm_find(collective, word);
+    if (*found)
+        return SHOAL_OK;
+    const char *nearest = shl_suggest(word, names);
     return shl_fail(SHOAL_ERR_CONFIG,
-                    "\"%.*s\" is no algorithm of %s%s%s%s; `shoal plan --list` shows all",
-                    (int)word.length, word.text, shoal_collective_string(collective),
-                    *nearest ? "; did you mean \"" : "", nearest, *nearest ? "\"?" : "");
+                    "\"%s\" is no algorithm of %s%s%s%s; `shoal plan --list` "
+                    "shows all",
+                    word, shoal_collective_string(collective), nearest ? "; did you mean \"" : "",
+                    nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
 /* ---- forced algorithms -------------------------------------------------------------------- */
 
-static struct word trim(const char *begin, const char *end)
+/* Copies begin..end without blanks around; what is too long for any name is cut. */
+static void copy_word(const char *begin, const char *end, char word[SHL_NAME_BYTES])
 {
     while (begin < end && (*begin == ' ' || *begin == '\t'))
         begin++;
     while (end > begin && (end[-1] == ' ' || end[-1] == '\t'))
         end--;
-    return (struct word){begin, (size_t)(end - begin)};
+    size_t length = (size_t)(end - begin);
+    length = length < SHL_NAME_BYTES ? length : SHL_NAME_BYTES - 1;
+    memcpy(word, begin, length);
+    word[length] = '\0';
 }
 
 enum shoal_status shl_forced_find(const char *forced, enum shoal_collective collective,
                                   const struct shl_algorithm **algorithm)
 {
-    *algorithm = NULL;
-    while (forced && *forced) {
-        const char *end = forced + strcspn(forced, ",");
+    const struct shl_algorithm *last = NULL, *found = NULL;
+    char word[SHL_NAME_BYTES];
+    for (const char *end; forced && *forced; forced = *end ? end + 1 : end) {
+        enum shoal_collective which = SHOAL_ALLREDUCE;
+        end = forced + strcspn(forced, ",");
         const char *equal = memchr(forced, '=', (size_t)(end - forced));
-        struct word item = trim(forced, end);
-        forced = *end ? end + 1 : end;
-        if (item.length == 0)
+        copy_word(forced, equal ? equal : end, word);
+        if (!equal && *word == '\0')
             continue;
         if (!equal)
             return shl_fail(SHOAL_ERR_CONFIG,
-                            "forced algorithm \"%.*s\" is not of the form collective=algorithm",
-                            (int)item.length, item.text);
-        enum shoal_collective which = SHOAL_ALLREDUCE;
-        const struct shl_algorithm *found = NULL;
-        SHL_TRY(find_collective(trim(item.text, equal), &which));
-        SHL_TRY(find_algorithm(which, trim(equal + 1, end), &found));
+                            "forced algorithm \"%s\" is not of the form collective=algorithm",
+                            word);
+        SHL_TRY(find_collective(word, &which));
+        copy_word(equal + 1, end, word);
+        SHL_TRY(find_algorithm(which, word, &found));
         if (which == collective)
-            *algorithm = found;
+            last = found;
     }
+    *algorithm = last;
     return SHOAL_OK;
 }
 
@@ -145,7 +113,7 @@ static enum shoal_status check_forced(const struct shl_algorithm *algorithm,
 
 /* ---- choosing ----------------------------------------------------------------------------- */
 
-/* Powers of two up to the limits; the predicted time has one minimum, but ties are common. */
+/* Chunk counts are powers of two; the fewest win where times are equal. */
 static void price_algorithm(const struct shl_algorithm *algorithm, struct shl_price *price,
                             struct shl_choice *best)
 {

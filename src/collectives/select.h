@@ -8,7 +8,7 @@
 
 #include "collectives/schedule.h"
 
-#define SHL_NAME_BYTES 64 /* longest name that a misspelt one is compared with */
+#define SHL_NAME_BYTES 64 /* of a collective or an algorithm, with the terminating zero */
 
 /*
  * shl_forced_find - which algorithm a text like "allreduce=ring,broadcast=binomial" forces for a
