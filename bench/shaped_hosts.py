@@ -52,8 +52,20 @@ class Hosts:
             port = f"p{i}"
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-            ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", port, "netns",
-               self.switch)
+            ip(
+                "link",
+                "add",
+                "eth0",
+                "netns",
+                name,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                port,
+                "netns",
+                self.switch,
+            )
             ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
             ip("-n", name, "addr", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
@@ -63,8 +75,26 @@ class Hosts:
     def shape(self, name, device, burst):
         if self.bits_per_second < 5e8 and burst == "128k":
             burst = "32k"
-        subprocess.run(["tc", "-n", name, "qdisc", "add", "dev", device, "root", "tbf", "rate",
-                        self.rate, "burst", burst, "latency", "50ms"], check=True)
+        subprocess.run(
+            [
+                "tc",
+                "-n",
+                name,
+                "qdisc",
+                "add",
+                "dev",
+                device,
+                "root",
+                "tbf",
+                "rate",
+                self.rate,
+                "burst",
+                burst,
+                "latency",
+                "50ms",
+            ],
+            check=True,
+        )
 
     def remove(self):
         for name in self.names + [self.switch]:
@@ -75,18 +105,49 @@ class Hosts:
         processes = []
         for rank, name in enumerate(self.names):
             out = subprocess.PIPE if rank == 0 else subprocess.DEVNULL
-            inner = ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c",
-                     f'hostname {name}; exec "$@"', "sh", *command]
-            processes.append(subprocess.Popen(inner, env=dict(env, SHOAL_RANK=str(rank)),
-                                              stdout=out, text=True))
+            inner = [
+                "ip",
+                "netns",
+                "exec",
+                name,
+                "unshare",
+                "--uts",
+                "sh",
+                "-c",
+                f'hostname {name}; exec "$@"',
+                "sh",
+                *command,
+            ]
+            processes.append(
+                subprocess.Popen(inner, env=dict(env, SHOAL_RANK=str(rank)), stdout=out, text=True)
+            )
         return processes
 
     def run_bench(self, bench, first, last, factor, timeout):
         """Rows of allreduce_bench --csv as dictionaries."""
-        env = dict(os.environ, SHOAL_SIZE=str(self.count), SHOAL_SECRET=secrets.token_hex(16),
-                   SHOAL_RENDEZVOUS="10.77.0.1:2900", SHOAL_INTERFACE="eth0")
-        command = [bench, "--csv", "--rotate", "0", "-n", "5", "-w", "1", "-b", str(first), "-e",
-                   str(last), "-f", str(factor)]
+        env = dict(
+            os.environ,
+            SHOAL_SIZE=str(self.count),
+            SHOAL_SECRET=secrets.token_hex(16),
+            SHOAL_RENDEZVOUS="10.77.0.1:2900",
+            SHOAL_INTERFACE="eth0",
+        )
+        command = [
+            bench,
+            "--csv",
+            "--rotate",
+            "0",
+            "-n",
+            "5",
+            "-w",
+            "1",
+            "-b",
+            str(first),
+            "-e",
+            str(last),
+            "-f",
+            str(factor),
+        ]
         processes = self.start(command, env)
         try:
             output = processes[0].communicate(timeout=timeout)[0]
@@ -98,6 +159,12 @@ class Hosts:
         for line in output.splitlines():
             fields = line.split(",")
             if fields[0].isdigit():
-                rows.append({"bytes": int(fields[0]), "us": float(fields[5]),
-                             "busbw": float(fields[7]), "algorithm": fields[15]})
+                rows.append(
+                    {
+                        "bytes": int(fields[0]),
+                        "us": float(fields[5]),
+                        "busbw": float(fields[7]),
+                        "algorithm": fields[15],
+                    }
+                )
         return rows

@@ -27,8 +27,8 @@ if [ -x "$build/bench/allreduce_bench" ]; then
     "$build/bench/allreduce_bench" --ranks 4 -b 8 -e 16M -f 8
 fi
 
-if [ -f python/shoal/examples/digits.py ]; then
-    say ""
-    say "training on handwritten digits, 1 process and then 4:"
-    PYTHONPATH=$PWD/python python3 -m shoal.examples.digits
-fi
+say ""
+say "training on handwritten digits, 4 processes together and one alone:"
+python=$(python_with numpy sklearn)
+PYTHONPATH=$PWD/python SHOAL_LIBRARY=$build/src/libshoal.so \
+    "$build/tools/shoal" run -n 4 --no-prefix -- "$python" examples/digits.py

@@ -11,7 +11,7 @@ CHECK_PACKAGES=(clang-format-14 g++ shellcheck)
 CLANG_PACKAGES=(clang-14 clang libclang-rt-14-dev llvm-14)
 CROSS_PACKAGES=(gcc-aarch64-linux-gnu qemu-user dpkg-dev)
 VALGRIND_PACKAGES=(valgrind libc6-dbg)
-PYTHON_PACKAGES=(python3-numpy)
+PYTHON_PACKAGES=(python3-numpy python3-sklearn)
 NETWORK_PACKAGES=(iproute2)
 COVERAGE_PACKAGES=(gcovr)
 
@@ -55,4 +55,17 @@ need_packages() {
     install_packages "${missing[@]}" >/dev/null 2>&1 && return 0
     as_root apt-get update --quiet=2 || true # one unreachable source need not matter
     install_packages "${missing[@]}" || die "could not install ${missing[*]}"
+}
+
+# python_with module...: the first Python that has these; what apt installs belongs to Debian's.
+python_with() {
+    local python imports
+    imports=$(printf 'import %s\n' "$@")
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c "$imports" 2>/dev/null; then
+            say "$python"
+            return 0
+        fi
+    done
+    die "no Python has all of: $*"
 }
