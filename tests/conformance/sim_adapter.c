@@ -9,7 +9,7 @@ int main(void)
 {
     static const struct conformance_adapter adapter = {
         .name = "sim",
-        .seeds = 8,
+        .seeds = 6,
         .prepare = sim_world_prepare,
         .idle = sim_world_idle,
         .cleanup = sim_world_cleanup,

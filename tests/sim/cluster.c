@@ -12,6 +12,7 @@
 #define OP_TIMEOUT_MS 2000
 #define BLOB_BYTES 64
 #define SILENT_STEP_NS (5 * MILLI)
+#define LOOK_EVERY_NS MILLI
 
 /* In front of each mail on the network. */
 struct mail_header {
@@ -289,7 +290,11 @@ void cluster_turn(struct cluster *cluster, uint64_t limit_ns)
     if (next_ns > step_ns)
         next_ns = step_ns;
     shl_sim_network_advance_to(cluster->network, next_ns < limit_ns ? next_ns : limit_ns);
-    notice_partitions(cluster);
+    if (cluster_now_ns(cluster) - cluster->looked_ns < LOOK_EVERY_NS)
+        return;
+    cluster->looked_ns = cluster_now_ns(cluster);
+    if (cluster->partitioned)
+        notice_partitions(cluster);
     look_after(cluster);
 }
 
@@ -301,6 +306,7 @@ void cluster_crash(struct cluster *cluster, uint32_t rank)
 
 void cluster_partition(struct cluster *cluster, uint64_t side)
 {
+    cluster->partitioned = true;
     for (uint32_t i = 0; i < cluster->size; i++) {
         for (uint32_t j = 0; j < cluster->size; j++) {
             if ((side >> i & 1) == (side >> j & 1))

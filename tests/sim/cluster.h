@@ -54,6 +54,8 @@ struct cluster {
     uint64_t seed, random_state;
     uint32_t size;
     struct member members[CLUSTER_RANKS_MAX];
+    bool partitioned;
+    uint64_t looked_ns; /* when deadlines were looked after last */
     uint64_t cut_ns[CLUSTER_RANKS_MAX][CLUSTER_RANKS_MAX]; /* 0: not cut */
 };
 
