@@ -20,6 +20,7 @@
 static void on_attempt(void *arg, uint32_t events);
 static void on_attempt_timeout(void *arg);
 static void on_timer(void *arg);
+static void note(struct shl_dialler *dialler, uint32_t candidate, const char *what, int error);
 
 void shl_dialler_init(struct shl_dialler *dialler, struct shl_loop *loop)
 {
@@ -99,6 +100,8 @@ static void end_round(struct shl_dialler *dialler)
     dialler->tried = dialler->refused = dialler->unreachable = 0;
     dialler->first_refused = false;
     if (refused && dialler->give_up_when_refused) {
+        if (dialler->worked) /* what the other addresses said does not matter */
+            note(dialler, dialler->first, "", ECONNREFUSED);
         conclude(dialler, SHL_DIAL_REFUSED, SHOAL_ERR_PEER, 0, -1);
         return;
     }

@@ -67,7 +67,7 @@ static void serve(struct child *child, struct shl_control *control)
 {
     struct ranks_board *board = child->ranks->board;
     static uint8_t payload[SHL_CONTROL_PAYLOAD_MAX];
-    while (!atomic_load(&board->stop)) {
+    while (!(atomic_load(&board->leave) >> child->rank & 1)) {
         if (child->sent >= atomic_load(&board->flood_to)) {
             shl_time->sleep_ns(MS);
             continue;
@@ -94,10 +94,11 @@ static int run_child(const struct ranks *ranks, uint32_t rank)
         ;
     if (shl_config_load(&sources, &config) < 0)
         return 2;
+    const char *secret = ranks->strangers >> rank & 1 ? "the secret of another job" : ranks->secret;
     struct shl_control_options options = {.config = &config,
                                           .job = "test",
-                                          .secret = (const uint8_t *)ranks->secret,
-                                          .secret_bytes = ranks->secret ? strlen(ranks->secret) : 0,
+                                          .secret = (const uint8_t *)secret,
+                                          .secret_bytes = secret ? strlen(secret) : 0,
                                           .rank = rank,
                                           .size = ranks->size,
                                           .arg = &child,
@@ -158,17 +159,34 @@ void ranks_start(struct ranks *ranks)
     atomic_store(&ranks->board->may_start, 1);
 }
 
-void ranks_await_started(struct ranks *ranks)
+int ranks_await_outcome(struct ranks *ranks, uint32_t rank)
 {
     uint64_t deadline = shl_now_ns() + PATIENCE_NS;
+    while (!atomic_load(&ranks->board->view[rank].started)) {
+        if (shl_now_ns() > deadline)
+            fail_msg("rank %u neither started nor failed to", rank);
+        shl_time->sleep_ns(MS);
+    }
+    return atomic_load(&ranks->board->view[rank].started);
+}
+
+void ranks_await_started(struct ranks *ranks)
+{
+    for (uint32_t rank = 0; rank < ranks->size; rank++)
+        if (ranks_await_outcome(ranks, rank) != 1)
+            fail_msg("rank %u did not start: %s", rank, ranks->board->view[rank].detail);
+}
+
+void ranks_leave(struct ranks *ranks, uint64_t who)
+{
+    uint64_t deadline = shl_now_ns() + PATIENCE_NS;
+    atomic_fetch_or(&ranks->board->leave, who);
     for (uint32_t rank = 0; rank < ranks->size; rank++) {
-        struct rank_view *view = &ranks->board->view[rank];
-        while (!atomic_load(&view->started)) {
-            assert_true(shl_now_ns() < deadline);
+        while ((who >> rank & 1) && !atomic_load(&ranks->board->view[rank].stopped)) {
+            if (shl_now_ns() > deadline)
+                fail_msg("rank %u does not end", rank);
             shl_time->sleep_ns(MS);
         }
-        if (atomic_load(&view->started) != 1)
-            fail_msg("rank %u did not start: %s", rank, view->detail);
     }
 }
 
@@ -221,7 +239,7 @@ void ranks_kill(struct ranks *ranks, uint32_t rank, int signal)
 
 void ranks_finish(struct ranks *ranks, uint64_t expected)
 {
-    atomic_store(&ranks->board->stop, 1);
+    atomic_store(&ranks->board->leave, UINT64_MAX);
     ranks_start(ranks);
     for (uint32_t rank = 0; rank < ranks->size; rank++) {
         int status;

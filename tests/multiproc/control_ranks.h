@@ -37,7 +37,7 @@ struct ranks_board {
     _Atomic uint32_t may_start;
     _Atomic uint64_t flood_to; /* each rank floods until it has sent so many */
     _Atomic uint32_t payload_bytes;
-    _Atomic uint32_t stop;
+    _Atomic uint64_t leave; /* bit mask: these stop, and end */
 };
 
 struct ranks {
@@ -47,7 +47,8 @@ struct ranks {
     const char *secret;          /* NULL: none */
     const char *const *settings; /* "SHOAL_KEY=value", up to a NULL */
     uint64_t start_ms;           /* deadline of shl_control_start */
-    bool over_tcp;               /* pretend that every rank is on a host of its own */
+    bool over_tcp;               /* no sessions over Unix sockets */
+    uint64_t strangers;          /* bit mask: these have another secret */
 };
 
 /* ranks_launch - fork them and wait until each has published its address. The test may change
@@ -55,6 +56,9 @@ struct ranks {
 void ranks_launch(struct ranks *ranks);
 void ranks_start(struct ranks *ranks);         /* let them start; does not wait */
 void ranks_await_started(struct ranks *ranks); /* all with OK */
+/* Wait until start has ended on `rank`, whatever the outcome: 1 for OK, else the status. */
+int ranks_await_outcome(struct ranks *ranks, uint32_t rank);
+void ranks_leave(struct ranks *ranks, uint64_t who); /* bit mask; waits until they are gone */
 void ranks_flood(struct ranks *ranks, uint64_t to, uint32_t payload_bytes);
 /* Wait until every rank in `alive` (bit mask) got `count` messages of every rank in `from`. */
 void ranks_await_floods(struct ranks *ranks, uint64_t alive, uint64_t from, uint64_t count);
