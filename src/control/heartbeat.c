@@ -20,11 +20,12 @@ static uint64_t half_beat_ns(const struct shl_control *control)
     return control->options.config->heartbeat_ms * SHL_MS / 2;
 }
 
-/* Time for which this thread should have run and did not. */
+/* Time for which this thread should have run and did not. Less than a beat is no absence: busy
+ * hosts are that late all the time, and the limit has room for it. */
 static uint64_t own_absence_ns(struct shl_control *control, uint64_t now)
 {
     uint64_t late = now > control->beat_due_ns ? now - control->beat_due_ns : 0;
-    return late > half_beat_ns(control) ? late : 0;
+    return late > 2 * half_beat_ns(control) ? late : 0;
 }
 
 static void judge(struct shl_session *session)

@@ -76,10 +76,8 @@ void shl_session_say_goodbye(struct shl_session *session)
 {
     if (!shl_session_open(session) || session->said_goodbye)
         return;
-    if (session->state == SHL_SESSION_OPENING) {
-        shl_session_end(session, SHL_SESSION_LEFT);
-        return;
-    }
+    /* One that is still opening may carry the verdict that made this rank give up, so it gets the
+     * time that goodbyes get to open after all. */
     session->said_goodbye = true;
     shl_session_queue(session, session->control->goodbye);
 }
