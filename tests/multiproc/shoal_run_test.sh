@@ -55,7 +55,9 @@ check "the last line needs no newline" lines_are "[0] first
 run -n 2 -- sh -c 'echo to stderr >&2'
 check "stderr stays stderr" says err "[1] to stderr"
 
-run -n 2 -- sh -c 'stat -L -c %a "$SHOAL_SECRET_FILE"; wc -c <"$SHOAL_SECRET_FILE"; env | grep -c ^SHOAL_SECRET='
+run -n 2 -- sh -c 'stat -L -c %a "$SHOAL_SECRET_FILE"
+  wc -c <"$SHOAL_SECRET_FILE"
+  env | grep -c ^SHOAL_SECRET='
 check "a secret of 32 bytes in hex that only we can read" lines_are "[0] 0
 [0] 600
 [0] 64
@@ -75,7 +77,9 @@ run -n 2 --grace 0.2 -- sh -c '[ "$SHOAL_RANK" = 0 ] && kill -9 $$; exec sleep 6
 check "a signal gives 128 + its number" [ "$status" = 137 ]
 check "the signal is named" says err "rank 0 was ended by signal 9"
 
-run -n 2 --grace 0.2 -- sh -c 'trap "" TERM; [ "$SHOAL_RANK" = 0 ] && exit 3; while :; do sleep 1; done'
+run -n 2 --grace 0.2 -- sh -c 'trap "" TERM
+  [ "$SHOAL_RANK" = 0 ] && exit 3
+  while :; do sleep 1; done'
 check "who ignores SIGTERM gets SIGKILL" [ "$status" = 3 ]
 
 run -n 2 --timeout 0.3 --grace 0.2 -- sleep 60
@@ -92,7 +96,8 @@ check "and is killed" gone "$(cat "$temp/orphan")"
 # Signals of the user are forwarded; the status tells.
 for signal in INT TERM; do
   "$shoal" run -n 2 --grace 0.5 -- sh -c "trap 'echo got $signal; exit 0' $signal
-    : >$temp/ready.\$SHOAL_RANK; while :; do sleep 0.05; done" >"$temp/out" 2>"$temp/err" </dev/null &
+    : >$temp/ready.\$SHOAL_RANK
+    while :; do sleep 0.05; done" >"$temp/out" 2>"$temp/err" </dev/null &
   job=$!
   until [ -e "$temp/ready.0" ] && [ -e "$temp/ready.1" ]; do sleep 0.01; done
   rm "$temp/ready.0" "$temp/ready.1"
@@ -109,7 +114,8 @@ for signal in INT TERM; do
 done
 
 # When shoal run itself is killed nobody stays behind.
-"$shoal" run -n 1 -- sh -c "echo \$\$ >$temp/pid; exec sleep 60" >"$temp/out" 2>"$temp/err" </dev/null &
+"$shoal" run -n 1 -- sh -c "echo \$\$ >$temp/pid; exec sleep 60" \
+  >"$temp/out" 2>"$temp/err" </dev/null &
 job=$!
 until [ -s "$temp/pid" ]; do sleep 0.01; done
 kill -KILL "$job"
@@ -117,7 +123,8 @@ wait "$job" 2>/dev/null
 check "ranks die with shoal run" gone "$(cat "$temp/pid")"
 
 # Nobody reads our output any more.
-timeout 60 "$shoal" run -n 2 --grace 0.2 -- sh -c 'while :; do echo line; done' 2>"$temp/err" </dev/null | head -n 1 >"$temp/out"
+timeout 60 "$shoal" run -n 2 --grace 0.2 -- sh -c 'while :; do echo line; done' \
+  2>"$temp/err" </dev/null | head -n 1 >"$temp/out"
 check "a closed pipe ends the job" [ "${PIPESTATUS[0]}" = 141 ]
 
 # Two hosts, here both this one.
@@ -137,7 +144,8 @@ check "ranks are numbered through" lines_are "[0] 0 of 4
 # Wrong usage is said and gives 2.
 for words in "" "-n 0 true" "-n x true" "-n 2" "-n 2 --nnodes 2 true" "-n 2 --node-rank 1 true" \
   "-n 2 --size 3 --first-rank 2 --rendezvous h:1 true" "-n 2 --size 4 --first-rank 0 true" \
-  "-n 2 --nnodes 2 --node-rank 2 --rendezvous h:1 true" "-n 1 --timeout soon true" "--bogus true"; do
+  "-n 2 --nnodes 2 --node-rank 2 --rendezvous h:1 true" "-n 1 --timeout soon true" \
+  "--bogus true"; do
   # shellcheck disable=SC2086
   run $words
   check "wrong usage: $words" [ "$status" = 2 ]
