@@ -61,6 +61,8 @@ bool run_launch(struct run *run, struct run_rank *rank);
 /* run_stream_read - move what is there, whole lines only. At the end of file the rest follows and
  * the stream is closed. False: nobody reads our output. */
 bool run_stream_read(struct run_stream *stream, const char *prefix);
+/* run_stream_end - write what is held and close; for when others still hold the pipe open. */
+void run_stream_end(struct run_stream *stream, const char *prefix);
 
 /* run_watch - until every rank has ended. Returns the exit status of `shoal run`. */
 int run_watch(struct run *run);

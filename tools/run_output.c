@@ -90,3 +90,9 @@ bool run_stream_read(struct run_stream *stream, const char *prefix)
     }
     return true;
 }
+
+void run_stream_end(struct run_stream *stream, const char *prefix)
+{
+    if (stream->from >= 0)
+        (void)finish(stream, prefix);
+}

@@ -206,6 +206,12 @@ int run_watch(struct run *run)
         check_time(run);
     }
     read_output(run); /* what the last ones said before they ended */
+    for (uint32_t i = 0; i < run->count; i++) {
+        char prefix[24];
+        snprintf(prefix, sizeof(prefix), "[%u] ", run->ranks[i].rank);
+        run_stream_end(&run->ranks[i].streams[0], prefix);
+        run_stream_end(&run->ranks[i].streams[1], prefix);
+    }
     free(fds);
     return run->exit_status;
 }
