@@ -161,7 +161,9 @@ static uint32_t grade(const struct shl_interface *interface, const struct rule *
         return order;
     if (is_virtual(interface->name) || is_link_local(&interface->addr))
         return UINT32_MAX;
-    return interface->loopback ? RULES_MAX + 1 : RULES_MAX;
+    if (interface->loopback)
+        return RULES_MAX + 2;
+    return interface->carrier ? RULES_MAX : RULES_MAX + 1;
 }
 
 static enum shoal_status nothing_selected(const struct shl_interface *list, uint32_t count,
@@ -194,7 +196,7 @@ enum shoal_status shl_interface_select(const struct shl_interface *list, uint32_
     struct rule rules[RULES_MAX];
     uint32_t rule_count = 0, found = 0;
     SHL_TRY(parse_spec(spec, rules, &rule_count));
-    for (uint32_t order = 0; order <= RULES_MAX + 1; order++) {
+    for (uint32_t order = 0; order <= RULES_MAX + 2; order++) {
         for (uint32_t i = 0; i < count && found < capacity; i++) {
             if (!list[i].up || (loopback_only && !list[i].loopback))
                 continue;
@@ -246,7 +248,8 @@ enum shoal_status shl_interface_list(struct shl_interface *list, uint32_t capaci
                                                                 : sizeof(struct sockaddr_in6);
         memcpy(&entry->addr.any, one->ifa_addr, entry->addr.bytes);
         entry->prefix_bits = mask_bits(one->ifa_netmask);
-        entry->up = (one->ifa_flags & IFF_UP) && (one->ifa_flags & IFF_RUNNING);
+        entry->up = (one->ifa_flags & IFF_UP) != 0;
+        entry->carrier = (one->ifa_flags & IFF_RUNNING) != 0;
         entry->loopback = (one->ifa_flags & IFF_LOOPBACK) != 0;
     }
     shl_sock->freeifaddrs(all);

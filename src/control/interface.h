@@ -16,6 +16,7 @@ struct shl_interface {
     struct shl_sockaddr addr; /* port 0 */
     uint32_t prefix_bits;
     bool up;
+    bool carrier; /* without it an address may still work soon; it comes after the others */
     bool loopback;
 };
 

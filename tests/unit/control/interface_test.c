@@ -22,7 +22,7 @@ static void add(struct host *host, const char *name, const char *address, bool u
     memset(one, 0, sizeof(*one));
     snprintf(one->name, sizeof(one->name), "%s", name);
     assert_true(shl_sockaddr_parse(address, 0, &one->addr));
-    one->up = up;
+    one->up = one->carrier = up;
     one->loopback = strcmp(name, "lo") == 0;
 }
 
@@ -63,6 +63,19 @@ static void by_default_no_surprise(void **state)
     (void)state;
     /* Up, not made by a container engine, loopback last. */
     assert_string_equal(choose("", false), "1 2 4 7 0 6");
+}
+
+static void without_carrier_comes_later(void **state)
+{
+    struct host host = make_host();
+    uint32_t chosen[16], count;
+    (void)state;
+    host.list[1].carrier = false; /* a link that came up a moment ago */
+    ASSERT_OK(shl_interface_select(host.list, host.count, "", false, chosen, 16, &count));
+    assert_int_equal(count, 6);
+    assert_int_equal(chosen[0], 2);
+    assert_int_equal(chosen[3], 1);
+    assert_int_equal(chosen[4], 0); /* but before loopback */
 }
 
 static void without_a_secret_only_loopback(void **state)
@@ -186,6 +199,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_default_no_surprise),
+        cmocka_unit_test(without_carrier_comes_later),
         cmocka_unit_test(without_a_secret_only_loopback),
         cmocka_unit_test(by_prefix),
         cmocka_unit_test(by_exact_name),
