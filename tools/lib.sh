@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 
-# What each purpose needs from Debian 12. CONTRIBUTING.md repeats the first two for people.
+# What each purpose needs from Debian 12.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libyaml-dev libhwloc-dev libssl-dev
     libjansson-dev)
 TEST_PACKAGES=(libcmocka-dev python3)

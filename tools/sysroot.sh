@@ -5,6 +5,8 @@
 #
 # Usage: sysroot.sh FOLDER
 #
+# Exit status 77: no source of packages can be reached.
+#
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
@@ -28,6 +30,10 @@ options=(
 )
 # Sources of other vendors may lack arm64; only their absence may be ignored.
 apt-get "${options[@]}" -qq update || echo "some package lists could not be read; going on" >&2
+if [ -z "$(find "$state/lists" -name '*binary-arm64_Packages*')" ]; then
+    echo "no source of arm64 packages can be reached"
+    exit 77
+fi
 apt-get "${options[@]}" -qq --yes --no-install-recommends --download-only install "${PACKAGES[@]}"
 
 for package in "$state"/archives/*.deb; do

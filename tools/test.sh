@@ -63,6 +63,11 @@ count_lane() { # lane status seconds
         read -r -a counts <<<"${text%%$'\n'*}"
     fi
     [ "$status" != 124 ] || note=", out of time"
+    if [ "$status" = 77 ]; then # the lane cannot run here; its last line says why
+        counts[2]=$((counts[2] + 1))
+        text+=$'\n'"skipped: $lane: $(tail -n 1 "$logs/$lane.log")"
+        status=0
+    fi
     if [ "$status" != 0 ] && [ "${counts[1]}" = 0 ]; then
         counts[1]=1
         tail -n 40 "$logs/$lane.log"
