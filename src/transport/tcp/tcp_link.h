@@ -139,8 +139,8 @@ struct shl_tcp_link {
     enum shl_tcp_link_state state;
     uint32_t flow_count, flows_up;
     uint32_t futile_breaks; /* since a peer's header came over any flow */
-    uint64_t deadline_ns; /* while no flow is up */
-    uint64_t knock_ns;    /* while no flow is up: when to knock; 0: need not */
+    uint64_t deadline_ns;   /* while no flow is up */
+    uint64_t knock_ns;      /* while no flow is up: when to knock; 0: need not */
     char cause[SHL_TCP_CAUSE_BYTES];
 
     /* Sending. */
