@@ -5,11 +5,13 @@
  */
 #include "engine/verdict.h"
 
+#include "control/ranges.h"
 #include "engine/comm.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#define RANKS_BYTES 120
 #define GROUPS_MAX 3 /* different calls that the text spells out */
 
 struct text {
@@ -34,16 +36,23 @@ static void add(struct text *text, const char *format, ...)
 
 enum choice { LOST, NOT_CALLED, SAME_CALL };
 
-static bool chosen(const struct shl_statement *statement, enum choice choice,
-                   const struct shl_signature *signature)
+struct chosen {
+    const struct shl_statement *statements;
+    enum choice choice;
+    const struct shl_signature *signature; /* SAME_CALL */
+};
+
+static bool is_chosen(const void *arg, uint32_t rank)
 {
-    switch (choice) {
+    const struct chosen *chosen = arg;
+    const struct shl_statement *statement = &chosen->statements[rank];
+    switch (chosen->choice) {
     case LOST:
         return statement->lost;
     case NOT_CALLED:
         return !statement->lost && !statement->called;
     default:
-        return statement->called && shl_signature_equal(&statement->signature, signature);
+        return statement->called && shl_signature_equal(&statement->signature, chosen->signature);
     }
 }
 
@@ -51,25 +60,11 @@ static bool chosen(const struct shl_statement *statement, enum choice choice,
 static uint32_t add_ranks(struct text *text, const struct shl_statement *statements, uint32_t count,
                           enum choice choice, const struct shl_signature *signature)
 {
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < count; i++)
-        found += chosen(&statements[i], choice, signature);
-    if (found == 0)
-        return 0;
-    add(text, found == 1 ? "rank " : "ranks ");
-    bool first = true;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!chosen(&statements[i], choice, signature))
-            continue;
-        uint32_t end = i;
-        while (end + 1 < count && chosen(&statements[end + 1], choice, signature))
-            end++;
-        add(text, first ? "%u" : ", %u", i);
-        if (end > i)
-            add(text, end == i + 1 ? ", %u" : "-%u", end);
-        first = false;
-        i = end;
-    }
+    struct chosen chosen = {statements, choice, signature};
+    char ranks[RANKS_BYTES];
+    uint32_t found = shl_ranges_format(is_chosen, &chosen, count, ranks, sizeof(ranks));
+    if (found > 0)
+        add(text, found == 1 ? "rank %s" : "ranks %s", ranks);
     return found;
 }
 
@@ -87,8 +82,9 @@ static bool opens_group(const struct shl_statement *statements, uint32_t at)
 {
     if (!statements[at].called)
         return false;
+    struct chosen same = {statements, SAME_CALL, &statements[at].signature};
     for (uint32_t i = 0; i < at; i++)
-        if (chosen(&statements[i], SAME_CALL, &statements[at].signature))
+        if (is_chosen(&same, i))
             return false;
     return true;
 }

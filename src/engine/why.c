@@ -9,6 +9,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "control/ranges.h"
 #include "core/bytes.h"
 #include "core/log.h"
 #include "core/sys.h"
@@ -70,40 +71,18 @@ void shl_why_mail(struct shl_engine *engine, uint16_t type, const void *payload,
     flood(comm, SHL_MAIL_WHY_TELL);
 }
 
-/* Has this member called `request`'s operation, as far as is known here? */
-static bool has_called(const struct shoal_request *request, uint32_t rank)
+/* Has this member, as far as is known here, not called the operation? */
+static bool is_absent(const void *arg, uint32_t rank)
 {
+    const struct shoal_request *request = arg;
     struct shoal_comm *comm = request->comm;
     struct shl_group_peek peek;
     if (rank == comm->rank)
-        return true;
+        return false;
     if (comm->group)
-        return shl_group_peek(comm->group, rank, request->seq, 0, &peek) ||
-               request->group.phase > 0 || request->state == SHL_REQUEST_SCHEDULE;
-    return comm->told_seq[rank] > request->seq;
-}
-
-static size_t list_absent(const struct shoal_request *request, char *text, size_t text_bytes)
-{
-    const struct shoal_comm *comm = request->comm;
-    uint32_t absent = 0;
-    size_t at = 0;
-    for (uint32_t i = 0; i < comm->size; i++)
-        absent += !has_called(request, i);
-    if (absent == 0)
-        return 0;
-    at += (size_t)snprintf(text, text_bytes, absent == 1 ? "rank " : "ranks ");
-    uint32_t shown = 0;
-    for (uint32_t i = 0; i < comm->size && at < text_bytes; i++) {
-        if (has_called(request, i))
-            continue;
-        if (shown == 16) {
-            at += (size_t)snprintf(text + at, text_bytes - at, ", ...");
-            break;
-        }
-        at += (size_t)snprintf(text + at, text_bytes - at, shown++ ? ", %u" : "%u", i);
-    }
-    return at < text_bytes ? at : text_bytes - 1;
+        return request->group.phase == 0 && request->state == SHL_REQUEST_GATHER &&
+               !shl_group_peek(comm->group, rank, request->seq, 0, &peek);
+    return comm->told_seq[rank] <= request->seq;
 }
 
 static void describe(const struct shoal_request *request, uint64_t now_ns, char *text,
@@ -114,9 +93,12 @@ static void describe(const struct shoal_request *request, uint64_t now_ns, char 
     double seconds = request->start_ns ? (double)(now_ns - request->start_ns) * 1e-9 : 0;
     shl_signature_text(&request->signature, request->seq, call, sizeof(call));
     bool known = comm->group || comm->told_seq[comm->rank] != 0;
-    if (known && list_absent(request, absent, sizeof(absent)) > 0)
-        snprintf(text, text_bytes, "%s waits for %s, which has not called it, for %.1f s", call,
-                 absent, seconds);
+    uint32_t count = 0;
+    if (known)
+        count = shl_ranges_format(is_absent, request, comm->size, absent, sizeof(absent));
+    if (count > 0)
+        snprintf(text, text_bytes, "%s waits for %s %s, which %s not called it, for %.1f s", call,
+                 count == 1 ? "rank" : "ranks", absent, count == 1 ? "has" : "have", seconds);
     else
         snprintf(text, text_bytes, "%s is under way for %.1f s%s", call, seconds,
                  known ? "; every rank has called it" : "");
