@@ -33,24 +33,26 @@ static void probe(struct shoal_comm *comm, bool local, double *alpha_s, double *
 
 enum shoal_status shl_world_measure(struct shoal_comm *comm)
 {
-    struct shl_costs *costs = &comm->engine->costs;
+    /* The broadcast itself is selected by the engine's costs, which must still be everyone's. */
+    struct shl_costs costs = comm->engine->costs;
     if (comm->size < 2)
         return SHOAL_OK;
-    probe(comm, true, &costs->alpha_local_s, &costs->beta_local_s_per_byte);
-    probe(comm, false, &costs->alpha_net_s, &costs->beta_net_s_per_byte);
+    probe(comm, true, &costs.alpha_local_s, &costs.beta_local_s_per_byte);
+    probe(comm, false, &costs.alpha_net_s, &costs.beta_net_s_per_byte);
     if (comm->rank == 0)
-        costs->gamma_s_per_byte = shl_probe_reduce();
+        costs.gamma_s_per_byte = shl_probe_reduce();
     struct shoal_call call = {.struct_size = sizeof(call),
                               .collective = SHOAL_BROADCAST,
                               .dtype = SHOAL_U8,
-                              .count = sizeof(*costs),
-                              .send = costs,
-                              .recv = costs};
+                              .count = sizeof(costs),
+                              .send = &costs,
+                              .recv = &costs};
     SHL_TRY(shl_request_run(comm, &call, comm->world->options.init_timeout_ms * 1000000));
+    comm->engine->costs = costs;
     shl_log(SHL_LOG_INFO,
             "costs: local %.2f us + %.3f ns/KiB, net %.2f us + %.3f ns/KiB, reduce %.3f ns/KiB",
-            costs->alpha_local_s * 1e6, costs->beta_local_s_per_byte * 1e9 * 1024,
-            costs->alpha_net_s * 1e6, costs->beta_net_s_per_byte * 1e9 * 1024,
-            costs->gamma_s_per_byte * 1e9 * 1024);
+            costs.alpha_local_s * 1e6, costs.beta_local_s_per_byte * 1e9 * 1024,
+            costs.alpha_net_s * 1e6, costs.beta_net_s_per_byte * 1e9 * 1024,
+            costs.gamma_s_per_byte * 1e9 * 1024);
     return SHOAL_OK;
 }
