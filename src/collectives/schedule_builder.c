@@ -45,11 +45,6 @@ static enum shoal_status grow(void **array, uint32_t *capacity, uint32_t count, 
 void shl_build_blocks(struct shl_builder *builder, uint32_t blocks)
 {
     SHL_ASSERT(builder->schedule->step_count == 0);
-    if ((uint64_t)blocks * builder->schedule->chunks > UINT32_MAX / 2) {
-        fail(builder, shl_fail(SHOAL_ERR_INVALID, "%u blocks of %u chunks are too many units",
-                               blocks, builder->schedule->chunks));
-        return;
-    }
     builder->schedule->blocks = blocks;
 }
 
@@ -297,6 +292,11 @@ static enum shoal_status check_shape(const struct shl_algorithm *algorithm,
     if (shape->rank_count > SHL_RANKS_MAX)
         return shl_fail(SHOAL_ERR_INVALID, "%u ranks are more than the %u that schedules allow",
                         shape->rank_count, SHL_RANKS_MAX);
+    if (shape->chunks > SHL_UNITS_MAX / shape->rank_count)
+        return shl_fail(SHOAL_ERR_INVALID, "%u chunks are too many for %u ranks", shape->chunks,
+                        shape->rank_count);
+    if (shape->rank_count == 1)
+        return SHOAL_OK; /* then no algorithm runs */
     return shl_algorithm_legal(algorithm, shape->rank_count, shape->hosts);
 }
 

@@ -19,6 +19,7 @@
 #define SHL_NONE UINT32_MAX
 #define SHL_STEPS_MAX (1u << 22)
 #define SHL_RANKS_MAX (1u << 20)
+#define SHL_UNITS_MAX (1u << 24) /* ranks times chunks, so that building always ends soon */
 
 /* blocks and scratch must be set before the first step. */
 void shl_build_blocks(struct shl_builder *builder, uint32_t blocks);

@@ -45,7 +45,7 @@ struct shl_simulation {
  *
  * Errors  SHOAL_ERR_UNSUPPORTED: more than SHL_SIMULATED_STEPS_MAX steps in all; deadlock is
  *         SHOAL_ERR_INTERNAL
- * Cost    about 60 bytes and a microsecond a step
+ * Cost    about 80 bytes and a microsecond a step
  * Threads any
  */
 #define SHL_SIMULATED_STEPS_MAX (1u << 25)

@@ -87,7 +87,10 @@ static enum shoal_status make_room(struct shl_sim_load *load, const struct shl_s
     uint64_t steps = (uint64_t)load->step_count + schedule->step_count;
     uint64_t nexts = (uint64_t)load->next_count + schedule->dep_count;
     void *array = load->steps;
-    if (steps > SHL_SIMULATED_STEPS_MAX)
+    /* Ranks have about equally many, so the first one tells before memory is spent. */
+    uint64_t expected = (uint64_t)schedule->step_count * schedule->rank_count / 2;
+    if (steps > SHL_SIMULATED_STEPS_MAX ||
+        (schedule->rank == 0 && expected > SHL_SIMULATED_STEPS_MAX))
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
                         "%s on %u ranks has more than %u steps; simulate fewer ranks or chunks, or "
                         "an algorithm with fewer rounds",
