@@ -250,7 +250,7 @@ class Comm:
 
         function  stores a[i] op b[i] in out[i] for all elements; a belongs to lower ranks than b,
                   out may be one of them. They are memoryviews, valid during the call, which
-                  numpy.asarray takes; f16 comes as format "e", bf16 and fp8 as unsigned integers.
+                  numpy.asarray takes; f16, bf16 and fp8 show as unsigned integers.
                   It runs in whichever thread makes progress and must not call Shoal. What it
                   raises is raised from the operation on this rank; results are then undefined.
         commutes  False: operands are combined strictly in rank order

@@ -18,10 +18,10 @@ from shoal.errors import InvalidArgument
 Shape = Union[int, Sequence[int]]
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
-# bf16 and fp8 have no letters of their own in numpy's and Python's formats: they show as integers.
+# What numpy and memoryview cannot show they see as unsigned integers of the same size.
 _TYPESTRS = ("|i1", "|u1", "i4", "u4", "i8", "u8", "f2", "u2", "f4", "f8", "|u1", "|u1")
 _TORCH_NAMES = {dtype: name for name, dtype in FOREIGN_NAMES.items()}
-FORMATS = ("b", "B", "i", "I", "q", "Q", "e", "H", "f", "d", "B", "B")
+FORMATS = ("b", "B", "i", "I", "q", "Q", "H", "H", "f", "d", "B", "B")
 
 
 class Array:
@@ -66,7 +66,7 @@ class Array:
         }
 
     def view(self) -> memoryview:
-        """Writable view in one dimension; bf16 and fp8 show as unsigned integers."""
+        """Writable view in one dimension; f16, bf16 and fp8 show as unsigned integers."""
         return _ffi.view_memory(self.address, self.nbytes, FORMATS[self.dtype], self)
 
     def numpy(self) -> Any:

@@ -11,7 +11,8 @@ import unittest
 
 import shoal
 
-comm: shoal.Comm
+comm: shoal.Comm  # of all ranks
+side: shoal.Comm  # another one, for tests that need to meet while an operation is outstanding
 
 
 def main() -> None:
