@@ -4,7 +4,7 @@
  * One flow is enough within a host and up to 1 Gbit/s. Beyond, one flow is held back by one core's
  * receive path, by a cloud's limit for a flow, or by one congestion window: two up to 20 Gbit/s,
  * then one for each 20 Gbit/s. Where the speed is not told (virtual machines) four.
- * Source: anchors measured on public clouds; a flow there is capped at 5 to 10 Gbit/s.
+ * Public clouds cap a flow at 5 to 10 Gbit/s, so one is not enough there.
  *
  * Invariant: both sides of a pair choose the smaller of the two wishes, so they agree.
  *
