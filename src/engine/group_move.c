@@ -20,6 +20,12 @@ static const struct shl_reducer *reducer_of(const struct shoal_call *call)
     return shl_reducer_get(call->dtype, (enum shoal_op)call->op);
 }
 
+bool shl_move_streams(const struct shoal_comm *comm, const struct shoal_call *call)
+{
+    uint64_t bytes = shl_call_count_total(call, comm->size) * shoal_dtype_bytes(call->dtype);
+    return call->send != call->recv && bytes >= comm->stream_bytes;
+}
+
 /* ---- INLINE ------------------------------------------------------------------------------- */
 
 /* Fold all members' `count` elements from element `first` into out, in rank order. */
@@ -169,7 +175,7 @@ static enum shoal_status reduce_piece(struct shoal_request *request, uint64_t fi
         uint32_t owner = call->collective == SHOAL_REDUCE ? call->root : comm->rank;
         outputs[output_count++] = (uint8_t *)comm->outputs[owner] + at * elem_bytes;
     }
-    bool streaming = shl_call_count_total(call, comm->size) * elem_bytes >= comm->stream_bytes;
+    bool streaming = shl_move_streams(comm, call);
     const struct shl_reducer *reducer = reducer_of(call);
     if (call->op != SHOAL_AVG) {
         reducer->push(outputs, output_count, inputs, comm->size, count, streaming);
@@ -194,7 +200,7 @@ static enum shoal_status copy_piece(struct shoal_request *request, uint32_t memb
     uint64_t source = first;
     if (call->collective == SHOAL_ALLGATHER)
         source = first - member * call->count;
-    bool streaming = shl_call_count_total(call, comm->size) * elem_bytes >= comm->stream_bytes;
+    bool streaming = shl_move_streams(comm, call);
     if (base) {
         const uint8_t *from = (const uint8_t *)base + source * elem_bytes;
         if (from != to)

@@ -20,4 +20,8 @@ enum shoal_status shl_move_step(struct shoal_request *request, bool *done);
 /* Is there data to move after this phase, or was it the last? */
 bool shl_move_has_stage(const struct shoal_request *request, unsigned phase);
 
+/* Should results bypass the cache? Only when they are too large for it, and not in place: then
+ * their lines are there already. */
+bool shl_move_streams(const struct shoal_comm *comm, const struct shoal_call *call);
+
 #endif

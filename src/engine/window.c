@@ -20,6 +20,8 @@
  */
 #include "engine/window.h"
 
+#include "engine/group_move.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
@@ -125,7 +127,7 @@ static struct plan make_plan(const struct shoal_request *request)
     plan.each = plan.each ? plan.each : line;
     plan.windows = (plan.total + plan.each - 1) / plan.each;
     plan.base = request->seq << PLACE_BITS;
-    plan.streaming = shl_call_count_total(call, comm->size) * plan.elem_bytes >= comm->stream_bytes;
+    plan.streaming = shl_move_streams(comm, call);
     return plan;
 }
 
