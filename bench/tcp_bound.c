@@ -99,6 +99,18 @@ static void raw_ping(size_t bytes)
     }
 }
 
+/* Both at once, as in an allreduce of two ranks. */
+static void raw_swap(size_t bytes)
+{
+    size_t out = 0, in = 0;
+    while (out < bytes || in < bytes) {
+        if (out < bytes)
+            out += moved(send(raw_fds[0], out_buffer + out, bytes - out, MSG_NOSIGNAL));
+        if (in < bytes)
+            in += moved(recv(raw_fds[0], in_buffer + in, bytes - in, 0));
+    }
+}
+
 static void raw_stream(size_t bytes, enum direction direction, int streams)
 {
     size_t out[STREAMS] = {0}, in[STREAMS] = {0}, share = bytes / (size_t)streams, left = 0;
@@ -237,6 +249,16 @@ static void ping(struct shl_transport *t, size_t bytes)
     await(t, &out);
 }
 
+static void swap(struct shl_transport *t, size_t bytes)
+{
+    struct shl_xfer in, out;
+    uint64_t seq = next_message++;
+    post(t, &in, false, seq, bytes);
+    post(t, &out, true, seq, bytes);
+    await(t, &in);
+    await(t, &out);
+}
+
 static void stream(struct shl_transport *t, size_t bytes, enum direction direction)
 {
     struct shl_xfer in = {0}, out = {0};
@@ -268,24 +290,24 @@ static double median(double *values, int count)
     return values[count / 2];
 }
 
-static void measure_ping(size_t bytes, int rounds)
+static void measure_small(size_t bytes, bool at_once, int rounds)
 {
     double raw[ROUNDS_MAX], ours[ROUNDS_MAX];
     int times = bytes > 16384 ? 200 : 1000;
     for (int round = 0; round < rounds; round++) {
         double start = now_us();
         for (int i = 0; i < times; i++)
-            raw_ping(bytes);
+            at_once ? raw_swap(bytes) : raw_ping(bytes);
         raw[round] = (now_us() - start) / times;
         start = now_us();
         for (int i = 0; i < times; i++)
-            ping(transports[0], bytes);
+            at_once ? swap(transports[0], bytes) : ping(transports[0], bytes);
         ours[round] = (now_us() - start) / times;
     }
     double a = median(raw, rounds), b = median(ours, rounds);
     if (rank == 0)
-        printf("there and back %7zu B          raw %9.2f us      tcp transport %9.2f us   x %.2f\n",
-               bytes, a, b, b / a);
+        printf("%s %7zu B          raw %9.2f us      tcp transport %9.2f us   x %.2f\n",
+               at_once ? "both at once  " : "there and back", bytes, a, b, b / a);
 }
 
 static void measure_stream(size_t bytes, enum direction direction, int streams, int rounds)
@@ -317,7 +339,9 @@ static void measure_all(int rounds)
     const size_t pings[] = {8, 4096, 16384, 65536, 262144};
     const size_t streams[] = {262144, 1 << 20, BUFFER_BYTES};
     for (size_t i = 0; i < sizeof(pings) / sizeof(pings[0]); i++)
-        measure_ping(pings[i], rounds);
+        measure_small(pings[i], false, rounds);
+    for (size_t i = 0; i < sizeof(pings) / sizeof(pings[0]); i++)
+        measure_small(pings[i], true, rounds);
     for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)
         for (int flows = 1; flows <= STREAMS; flows++) {
             measure_stream(streams[i], ONE_WAY, flows, rounds);
