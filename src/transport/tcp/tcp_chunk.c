@@ -59,8 +59,10 @@ static bool place_in_slot(struct shl_tcp_flow *flow, const struct shl_tcp_header
                           header->tag.msg, header->tag.seq);
         return false;
     }
-    if (!chunk->slot)
+    if (!chunk->slot) {
         chunk->slot = shl_tcp_slot_take(link, header);
+        link->partial[header->sequence % SHL_TCP_WINDOW] = 0;
+    }
     if (!chunk->slot || chunk->slot->bytes != header->length) {
         shl_tcp_link_fail(link, SHOAL_ERR_PEER,
                           "rank %u sent CHUNK frame %u beyond its credit of %u messages",
