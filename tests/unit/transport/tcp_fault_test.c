@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 #define SWEEP_MAX 5000
-#define GIVE_UP_NS (2 * UINT64_C(1000000000))
+#define GIVE_UP_NS (30 * UINT64_C(1000000000))
 
 static const char *const settings[] = {"SHOAL_TCP_FLOWS=2", "SHOAL_TCP_CHUNK_BYTES=65536",
                                        "SHOAL_LOG_LEVEL=error", NULL};

@@ -90,7 +90,7 @@ void tcp_world_plan(struct world *world, uint64_t seq, uint32_t msg, struct mess
 {
     static const uint32_t elems[] = {1, 2, 3, 4, 8, 12, 16};
     static const uint64_t limits[] = {
-        64, 2000, SHL_TCP_EAGER_BYTES + 2, SHL_TCP_PUSH_BYTES + 2, 300000, 2500000};
+        64, 2000, SHL_TCP_EAGER_BYTES + 2, SHL_TCP_PUSH_BYTES + 2, 150000, 900000};
     uint32_t elem_bytes = elems[world_random(world, 7)];
     uint64_t bytes = world_random(world, limits[world_random(world, 6)]);
     memset(plan, 0, sizeof(*plan));

@@ -35,7 +35,7 @@ void tcp_world_calm(struct world *world);           /* cut no more */
 /* The link from one rank to another; NULL before its first use. */
 struct shl_tcp_link *tcp_world_link(struct world *world, uint32_t rank, uint32_t peer);
 
-/* A random plan: most small, some of a megabyte and more, all kinds of skew and element. */
+/* A random plan: most small, some of nearly a megabyte, all kinds of skew and element. */
 void tcp_world_plan(struct world *world, uint64_t seq, uint32_t msg, struct message_plan *plan);
 
 /* Make `count` random messages, post them in random order while polling, run, verify, free. */
