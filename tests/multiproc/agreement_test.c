@@ -106,11 +106,11 @@ static void stay_away(struct rank *self)
                               .count = 1,
                               .send = &value,
                               .recv = &sum,
-                              .timeout_ms = 1500};
+                              .timeout_ms = 6000};
     double start = ranks_now_s();
     int status = shoal_start(self->comm, &call, &request);
     self->report->stage = 1;
-    while (status == SHOAL_OK && !strstr(why, "rank 2") && ranks_now_s() - start < 1.4) {
+    while (status == SHOAL_OK && !strstr(why, "rank 2") && ranks_now_s() - start < 5.5) {
         (void)shoal_request_wait(request, 50);
         shoal_comm_why(self->comm, why, sizeof(why));
     }
