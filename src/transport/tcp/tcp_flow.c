@@ -7,9 +7,9 @@
  * something to send or to receive, and when the higher one knocks: because it waits for a link that
  * only it wants (ranks that disagree on what they do), or whose connections only it saw break.
  *
- * Each side opens a connection with a bare header, which tells what has arrived so far. After the
- * first connection frames wait for the peer's, so nothing is sent again that only lacks its
- * acknowledgement.
+ * Each side opens a connection with a bare header, which tells what has arrived so far. On all but
+ * the link's very first connection of flow 0 frames wait for the peer's: nothing is sent again that
+ * only lacks its acknowledgement, and nothing on a connection that the peer never took up.
  *
  * Invariant: after a break every unacknowledged frame of the flow is queued again, and what had
  * been placed of the chunk it was receiving is remembered, so nothing is lost or summed twice.
@@ -82,7 +82,8 @@ void shl_tcp_flow_dial(struct shl_tcp_flow *flow)
                                                     SHL_CHANNEL_TCP_DATA, flow->index, deadline_ns);
     if (status >= 0)
         flow->dialling = true;
-    else if (link->flows_up == 0 && !is_dialling(link)) /* else it works with fewer */
+    /* It works with fewer, but the peer may send on flow 0 before it hears from this side. */
+    else if (flow->index == 0 || (link->flows_up == 0 && !is_dialling(link)))
         shl_tcp_link_fail(link, status, "%s", shl_error_text());
 }
 
@@ -175,7 +176,7 @@ static void come_up(struct shl_tcp_flow *flow, int fd)
         return;
     }
     flow->hello_due = true;
-    flow->held = link->state != SHL_TCP_OPENING;
+    flow->held = link->state != SHL_TCP_OPENING || flow->index != 0;
     shl_tcp_link_become(link, SHL_TCP_UP);
     link->deadline_ns = 0;
     if (link->t->env->rank > link->peer)
