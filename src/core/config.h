@@ -62,7 +62,8 @@ struct shl_config_options {
 /*
  * shl_config_load - read all sources. An unknown SHOAL_* variable or key, or a value outside its
  * range, is SHOAL_ERR_CONFIG naming it, where it stands, and the nearest known key. Not ours, and
- * passed over: SHOAL_TEST_*, and the variables that Kubernetes makes for a service named shoal.
+ * passed over: SHOAL_TEST_* (but for SHOAL_TEST_FAULT), and the variables that Kubernetes makes for
+ * a service named shoal.
  *
  * options  may be NULL: environment only
  * Owns     copies everything; freed by shl_config_free, which also takes a zeroed configuration

@@ -61,6 +61,12 @@ static const char *split_setting(const char *setting, char *name)
     return equals + 1;
 }
 
+/* For the test programs themselves; one of them is a setting of the library. */
+static bool is_test_variable(const char *name)
+{
+    return starts_with(name, "SHOAL_TEST_") && strcmp(name, "SHOAL_TEST_FAULT") != 0;
+}
+
 enum shoal_status shl_config_read_environment(struct shl_config_loader *loader,
                                               char *const *environment)
 {
@@ -70,7 +76,7 @@ enum shoal_status shl_config_read_environment(struct shl_config_loader *loader,
         const char *value = NULL;
         if (starts_with(*environment, SHL_CONFIG_PREFIX))
             value = split_setting(*environment, name);
-        if (!value || starts_with(name, "SHOAL_TEST_") || is_service_variable(name, value))
+        if (!value || is_test_variable(name) || is_service_variable(name, value))
             continue;
         enum shl_config_number number;
         SHL_TRY(shl_config_find(name, false, "environment", &number));

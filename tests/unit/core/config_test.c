@@ -229,12 +229,15 @@ static void foreign_variables_are_passed_over(void **state)
                                           "SHOAL_COORDINATOR_PORT=tcp://10.0.0.7:29500",
                                           "SHOALS=5",
                                           "SHOAL_NO_EQUALS"};
+    struct shl_config config;
     for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
-        struct shl_config config;
         ASSERT_OK(load_environment(&config, foreign[i]));
         assert_int_equal(config.port, 0);
         shl_config_free(&config);
     }
+    ASSERT_OK(load_environment(&config, "SHOAL_TEST_FAULT=on=send,do=kill")); /* not foreign */
+    assert_string_equal(config.test_fault, "on=send,do=kill");
+    shl_config_free(&config);
 }
 
 int main(void)
