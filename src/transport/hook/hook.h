@@ -69,7 +69,7 @@ enum shl_hook_call { SHL_HOOK_ON_SEND, SHL_HOOK_ON_RECV, SHL_HOOK_ON_POLL, SHL_H
 enum shl_hook_action {
     SHL_HOOK_FAIL,      /* a send or receive returns `status`, nothing is posted */
     SHL_HOOK_DELAY,     /* it happens `delay_ns` later; poll: nothing moves for that long */
-    SHL_HOOK_DROP_PEER, /* the connection to `peer` breaks: lost() is called */
+    SHL_HOOK_DROP_PEER, /* the connection to `peer` breaks, as the next poll finds: lost() */
     SHL_HOOK_KILL,      /* SIGKILL to this process, before the call has any effect */
     SHL_HOOK_STOP,      /* SIGSTOP to this process, likewise */
     SHL_HOOK_ACTION_COUNT

@@ -31,6 +31,7 @@ struct shl_transport {
     uint64_t calls[SHL_HOOK_CALL_COUNT];
     uint64_t stalled_until_ns; /* poll moves nothing before */
     struct shl_list delayed;
+    uint32_t broken; /* peer whose connection the next poll finds broken; SHL_HOOK_ANY: none */
 };
 
 static struct hook_place places[SHL_HOOK_WRAPS_MAX];
@@ -63,10 +64,11 @@ static void strike_process(const struct shl_transport *t, const struct shl_hook_
     kill(getpid(), number);
 }
 
-static void strike_peer(struct shl_transport *t, const struct shl_hook_fault *fault,
-                        const struct shl_xfer *xfer)
+/* As when a connection breaks: the post is accepted, and a poll finds out. */
+static void break_connection(struct shl_transport *t)
 {
-    uint32_t peer = fault->peer != SHL_HOOK_ANY || xfer == NULL ? fault->peer : xfer->peer;
+    uint32_t peer = t->broken;
+    t->broken = SHL_HOOK_ANY;
     if (peer >= t->env->size)
         return;
     t->hook.inner_ops->drop_peer(t->hook.inner, peer);
@@ -74,8 +76,7 @@ static void strike_peer(struct shl_transport *t, const struct shl_hook_fault *fa
 }
 
 /* The fault that this call meets, NULL: none. Process faults have struck when it returns. */
-static const struct shl_hook_fault *meet(struct shl_transport *t, enum shl_hook_call call,
-                                         const struct shl_xfer *xfer)
+static const struct shl_hook_fault *meet(struct shl_transport *t, enum shl_hook_call call)
 {
     uint64_t k = ++t->calls[call];
     for (size_t i = 0; i < t->fault_count; i++) {
@@ -87,8 +88,6 @@ static const struct shl_hook_fault *meet(struct shl_transport *t, enum shl_hook_
             strike_process(t, fault, SIGKILL);
         else if (fault->action == SHL_HOOK_STOP)
             strike_process(t, fault, SIGSTOP);
-        else if (fault->action == SHL_HOOK_DROP_PEER)
-            strike_peer(t, fault, xfer);
         else
             return fault;
     }
@@ -105,7 +104,7 @@ static enum shoal_status pass_on(struct shl_transport *t, struct shl_xfer *xfer,
 
 static enum shoal_status post(struct shl_transport *t, struct shl_xfer *xfer, bool send)
 {
-    const struct shl_hook_fault *fault = meet(t, send ? SHL_HOOK_ON_SEND : SHL_HOOK_ON_RECV, xfer);
+    const struct shl_hook_fault *fault = meet(t, send ? SHL_HOOK_ON_SEND : SHL_HOOK_ON_RECV);
     if (fault == NULL)
         return pass_on(t, xfer, send);
     if (fault->action == SHL_HOOK_FAIL)
@@ -116,6 +115,10 @@ static enum shoal_status post(struct shl_transport *t, struct shl_xfer *xfer, bo
     xfer->moved_bytes = 0;
     *due_ns(xfer) = shl_now_ns() + fault->delay_ns;
     *is_send(xfer) = send;
+    if (fault->action == SHL_HOOK_DROP_PEER) {
+        t->broken = fault->peer == SHL_HOOK_ANY ? xfer->peer : fault->peer;
+        *due_ns(xfer) = xfer->peer == t->broken ? UINT64_MAX : 0;
+    }
     shl_list_append(&t->delayed, &xfer->link);
     return SHOAL_OK;
 }
@@ -156,9 +159,13 @@ static unsigned post_delayed(struct shl_transport *t)
 
 static unsigned fault_poll(struct shl_transport *t)
 {
-    const struct shl_hook_fault *fault = meet(t, SHL_HOOK_ON_POLL, NULL);
-    if (fault != NULL)
+    const struct shl_hook_fault *fault = meet(t, SHL_HOOK_ON_POLL);
+    if (fault != NULL && fault->action == SHL_HOOK_DELAY)
         t->stalled_until_ns = shl_now_ns() + fault->delay_ns;
+    else if (fault != NULL)
+        t->broken = fault->peer;
+    if (t->broken != SHL_HOOK_ANY)
+        break_connection(t);
     if (t->stalled_until_ns > 0) {
         if (shl_now_ns() < t->stalled_until_ns)
             return 0;
@@ -171,7 +178,8 @@ static unsigned fault_poll(struct shl_transport *t)
 /* Nothing wakes a sleeper when a delay ends, so it may not sleep before. */
 static bool fault_arm(struct shl_transport *t, bool sleeping)
 {
-    if (sleeping && (t->stalled_until_ns > 0 || !shl_list_empty(&t->delayed)))
+    if (sleeping &&
+        (t->stalled_until_ns > 0 || t->broken != SHL_HOOK_ANY || !shl_list_empty(&t->delayed)))
         return false;
     return t->hook.inner_ops->arm(t->hook.inner, sleeping);
 }
@@ -221,6 +229,7 @@ static enum shoal_status fault_open(size_t place, const struct shl_transport_env
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for test faults");
     const struct fault_place *from = &faults_of[place];
     made->env = env;
+    made->broken = SHL_HOOK_ANY;
     made->hook.inner_ops = places[place].inner_ops;
     shl_list_init(&made->delayed);
     for (size_t i = 0; i < from->count; i++) {
