@@ -1,4 +1,4 @@
-"""Finding the library, joining a job: what is tried, what is said when it fails. One process.
+"""Finding the library and joining a job: what is tried, what is said when it fails. One process.
 
 SPDX-License-Identifier: Apache-2.0
 """
