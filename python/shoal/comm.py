@@ -10,8 +10,10 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import time
 import weakref
 from typing import Any, NamedTuple, Optional, Union
 
@@ -20,12 +22,14 @@ from shoal.buffers import DTypeLike
 from shoal.calls import OpLike
 from shoal.context import Context, check, last_error
 from shoal.enums import COLOR_NONE, Collective, DType
-from shoal.errors import InvalidArgument, ShoalError
+from shoal.errors import Busy, InvalidArgument, ShoalError
 from shoal.interrupt import run_interruptibly
 from shoal.ops import ReduceFunction, UserOp
 from shoal.request import SLICE_MS, Request
 
 _WHY_BYTES = 1024
+# How long close() waits for other threads to leave; giving operations up takes less.
+_CLOSE_SECONDS = 10.0
 
 _start_wait = _ffi.lib.shoal_start_wait
 _request_wait = _ffi.lib.shoal_request_wait
@@ -56,6 +60,9 @@ class Comm:
         self._process = os.getpid()
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self._user_ops: list[UserOp] = []
+        # One entry for each call that is inside C with the handle; a deque, since its append and
+        # pop are atomic.
+        self._calls: collections.deque[None] = collections.deque()
         self.rank: int = _ffi.lib.shoal_comm_rank(handle)
         self.size: int = _ffi.lib.shoal_comm_size(handle)
         open_comms.add(self)
@@ -221,6 +228,7 @@ class Comm:
         image = call.image(timeout)
         request = _ffi.new_handle()
         try:
+            self._calls.append(None)
             # Fast operations end in this one call. `call` keeps the buffers meanwhile.
             status = _start_wait(self.handle, image, SLICE_MS, _ffi.byref(request))
             while status == 1:
@@ -231,6 +239,7 @@ class Comm:
             # Unfinished only when a signal handler raised: then this aborts it on every rank.
             if request.value is not None:
                 _ffi.lib.shoal_request_destroy(request)
+            self._calls.pop()
         if call.user_op is not None:
             error = call.user_op.take_error()
             if error is not None:
@@ -273,7 +282,11 @@ class Comm:
 
         def split() -> Optional[Comm]:
             child = _ffi.new_handle()
-            check(_ffi.lib.shoal_comm_split(self.handle, number, key, _ffi.byref(child)))
+            try:
+                self._calls.append(None)
+                check(_ffi.lib.shoal_comm_split(self.handle, number, key, _ffi.byref(child)))
+            finally:
+                self._calls.pop()
             return None if child.value is None else Comm(child.value, self._context)
 
         return run_interruptibly(split)
@@ -314,18 +327,32 @@ class Comm:
         )
 
     def close(self) -> None:
-        """Leave it; twice is fine. Unfinished requests are aborted. Never blocks on a dead peer.
-        No other thread may be in a call on it."""
-        if self._handle is None:
+        """Leave it; twice is fine. Unfinished requests are aborted, also those that other threads
+        wait for. Never blocks on a dead peer."""
+        handle, self._handle = self._handle, None
+        if handle is None:
             return
-        requests = list(self._requests)
-        for request in requests:
-            request._detach()
-        check(_ffi.lib.shoal_comm_destroy(self._handle))
-        self._handle = None
+        try:
+            self._empty(handle)
+            requests = list(self._requests)
+            for request in requests:
+                request._detach()
+            check(_ffi.lib.shoal_comm_destroy(handle))
+        except BaseException:
+            self._handle = handle
+            raise
         for request in requests:
             request._abandon()
         open_comms.discard(self)
+
+    def _empty(self, handle: int) -> None:
+        """Let other threads leave their calls; new ones find the communicator closed."""
+        end = time.monotonic() + _CLOSE_SECONDS
+        while self._calls:
+            check(_ffi.lib.shoal_comm_abort(handle, b"the communicator is being closed"))
+            if time.monotonic() > end:
+                raise Busy(f"{len(self._calls)} calls of other threads are still in progress")
+            time.sleep(0.001)
 
     def __enter__(self) -> Comm:
         return self

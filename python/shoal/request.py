@@ -67,6 +67,15 @@ class Request:
         """
         if self._over:
             return self._outcome()
+        try:
+            self._comm._calls.append(None)
+            self._note(self._drive(timeout))
+        finally:
+            self._comm._calls.pop()
+        return self._outcome()
+
+    def _drive(self, timeout: Optional[float]) -> int:
+        """Wait in slices."""
         end = None if timeout is None else time.monotonic() + timeout
         wait = _ffi.lib.shoal_request_wait
         status: int = Status.IN_PROGRESS
@@ -78,8 +87,7 @@ class Request:
             status = wait(self._live_handle(), slice_ms)
             if slice_ms < SLICE_MS:
                 break
-        self._note(status)
-        return self._outcome()
+        return status
 
     def abort(self) -> None:
         """Give it up on every rank. After that the buffers are free and wait() raises Aborted,

@@ -42,7 +42,7 @@ def signalled(number, when):
 
 
 def waits():
-    return "has not called it" in ranks.comm.why()
+    return "not called it" in ranks.comm.why()
 
 
 def filled():

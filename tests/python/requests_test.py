@@ -226,7 +226,7 @@ class CommunicatorsTest(unittest.TestCase):
             thread = threading.Thread(target=comm.allreduce, args=(filled(),))
             thread.start()
             ranks.wait_until(lambda: "allreduce" in comm.why(), "why names the operation")
-            ranks.wait_until(lambda: "has not called it" in comm.why(), "why names the ranks")
+            ranks.wait_until(lambda: "not called it" in comm.why(), "why names the ranks")
         ranks.side.barrier()
         if comm.rank == 0:
             thread.join()
@@ -256,6 +256,32 @@ class CommunicatorsTest(unittest.TestCase):
         self.assertEqual(len(caught), 1)
         self.assertIn("the test says so", caught[0])
         comm.barrier()
+
+    def test_closing_while_another_thread_waits(self):
+        """The waiting thread gets Aborted, and only then the communicator goes."""
+        child = ranks.comm.split(0)
+        caught = []
+
+        def wait(operation):
+            try:
+                operation()
+            except shoal.Aborted as error:
+                caught.append(error)
+
+        if child.rank == 0:
+            request = child.allreduce_async(filled())
+            works = (request.wait, child.barrier, lambda: child.split(0))
+            threads = [threading.Thread(target=wait, args=(work,)) for work in works]
+            for thread in threads:
+                thread.start()
+            ranks.wait_until(lambda: len(child._calls) == len(works), "all threads are in calls")
+            ranks.wait_until(lambda: "not called it" in child.why(), "they wait")
+            child.close()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(len(caught), len(works))
+        ranks.side.barrier()
+        child.close()
 
     def test_plan(self):
         for which in shoal.Collective:
