@@ -73,7 +73,7 @@ static enum shoal_status meet_by_config(const struct launcher *launcher, struct 
 static enum shoal_status meet_torch(const struct launcher *launcher, struct shl_launch_env *env)
 {
     const char *host = get("MASTER_ADDR"), *port_text = get("MASTER_PORT");
-    uint32_t port;
+    uint32_t port = 0;
     (void)launcher;
     if (!host || !port_text)
         return shl_fail(SHOAL_ERR_CONFIG,
@@ -96,7 +96,7 @@ static enum shoal_status meet_torch(const struct launcher *launcher, struct shl_
 static bool is_single_host(const char *local_size_name, uint32_t size)
 {
     const char *local = get(local_size_name);
-    uint32_t local_size;
+    uint32_t local_size = 0;
     return !local ||
            (parse_u32(local_size_name, local, &local_size) == SHOAL_OK && local_size == size);
 }

@@ -164,7 +164,7 @@ enum shoal_status shl_hook_fault_wrap_text(const struct shl_transport_ops *inner
                                            const struct shl_transport_ops **ops)
 {
     struct shl_hook_fault faults[SHL_HOOK_FAULTS_MAX];
-    size_t count;
+    size_t count = 0;
     SHL_TRY(shl_hook_fault_parse(text, faults, SHL_HOOK_FAULTS_MAX, &count));
     if (count > 0)
         return shl_hook_fault_wrap(inner, faults, count, ops);
