@@ -57,7 +57,13 @@ static enum shoal_status form_child(struct shoal_comm *parent, const struct vote
             options.rank = i;
     }
     options.id = members[0] << COUNTER_BITS | votes[0].counter;
-    enum shoal_status status = shl_world_form(parent->world, &options, child);
+    enum shoal_status status;
+    if (votes[0].counter >= 1u << COUNTER_BITS) /* All members see that, so all fail alike. */
+        status = shl_fail(SHOAL_ERR_UNSUPPORTED,
+                          "rank %u has taken part in %u splits, the most there can be",
+                          votes[0].rank, votes[0].counter - 1);
+    else
+        status = shl_world_form(parent->world, &options, child);
     shl_mem->free(members);
     return status;
 }
@@ -69,10 +75,6 @@ enum shoal_status shl_world_split(struct shoal_comm *parent, uint32_t color, int
     shl_token_take(engine);
     struct vote mine = {.color = color, .key = key, .counter = ++engine->comm_counter};
     shl_token_give(engine);
-    if (mine.counter >= 1u << COUNTER_BITS)
-        return shl_fail(SHOAL_ERR_UNSUPPORTED,
-                        "this process has taken part in %u splits, the most there can be",
-                        mine.counter - 1);
     struct vote *votes = shl_mem->alloc(parent->size * sizeof(*votes));
     if (!votes)
         return shl_fail_errno("cannot allocate a split of %u ranks", parent->size);
