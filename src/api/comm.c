@@ -88,8 +88,9 @@ enum shoal_status shoal_comm_destroy(struct shoal_comm *comm)
     if (!comm)
         return SHOAL_OK;
     SHL_TRY(shl_check_comm(comm));
-    atomic_fetch_sub(&comm->context->comms, 1);
+    struct shoal_context *context = comm->context;
     shl_world_leave(comm);
+    atomic_fetch_sub(&context->comms, 1); /* From here on the context may be destroyed. */
     return SHOAL_OK;
 }
 
@@ -97,7 +98,7 @@ enum shoal_status shoal_comm_abort(struct shoal_comm *comm, const char *reason)
 {
     SHL_TRY(shl_check_comm(comm));
     shl_token_take(comm->engine);
-    shl_incident_raise_all(comm, SHOAL_ERR_ABORTED, reason ? reason : "no reason was given");
+    shl_comm_abort(comm, reason ? reason : "no reason was given");
     shl_token_give(comm->engine);
     return SHOAL_OK;
 }

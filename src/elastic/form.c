@@ -9,14 +9,15 @@
 #include "core/sys.h"
 #include "elastic/world.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* What members tell each other first. */
 struct first_word {
     uint64_t slots_offset; /* UINT64_MAX: not all members are in reach by shared memory */
     uint64_t window_offset;
-    uint32_t leader; /* the lowest member that shares memory with this one, itself included */
-    uint32_t padding;
+    uint32_t leader;  /* the lowest member that shares memory with this one, itself included */
+    uint32_t crowded; /* more local ranks than this one may use cores */
 };
 
 enum shoal_status shl_world_allgather(struct shoal_comm *comm, const void *mine, void *all,
@@ -51,6 +52,15 @@ static void number_hosts(const struct shoal_comm *comm, const struct first_word 
     }
 }
 
+/* Ranks may be bound to different numbers of cores; what follows from these is the same for all. */
+static bool any_crowded(const struct shoal_comm *comm, const struct first_word *words)
+{
+    for (uint32_t i = 0; i < comm->size; i++)
+        if (words[i].crowded)
+            return true;
+    return false;
+}
+
 static bool all_reach_all(const struct shoal_comm *comm, const struct first_word *words)
 {
     for (uint32_t i = 0; i < comm->size; i++)
@@ -63,7 +73,9 @@ static bool all_reach_all(const struct shoal_comm *comm, const struct first_word
 static enum shoal_status join_group(struct shoal_comm *comm, const uint64_t *offsets,
                                     uint8_t *answers)
 {
+    shl_token_take(comm->engine);
     uint8_t joined = shl_comm_join_group(comm, offsets, offsets + comm->size) == SHOAL_OK;
+    shl_token_give(comm->engine);
     SHL_TRY(shl_world_allgather(comm, &joined, answers, 1));
     bool all = memchr(answers, 0, comm->size) == NULL;
     shl_token_take(comm->engine);
@@ -75,22 +87,38 @@ static enum shoal_status join_group(struct shoal_comm *comm, const uint64_t *off
 static enum shoal_status learn(struct shoal_comm *comm, struct first_word *words, uint32_t *host_of,
                                uint64_t *offsets, uint8_t *answers)
 {
-    struct first_word mine = {.slots_offset = UINT64_MAX, .leader = lowest_local(comm)};
+    struct first_word mine = {.slots_offset = UINT64_MAX,
+                              .leader = lowest_local(comm),
+                              .crowded = comm->engine->oversubscribed};
+    shl_token_take(comm->engine);
     if (shl_comm_can_group(comm) &&
         shl_comm_reserve_group(comm, &mine.slots_offset, &mine.window_offset) != SHOAL_OK)
         mine.slots_offset = UINT64_MAX;
+    shl_token_give(comm->engine);
     SHL_TRY(shl_world_allgather(comm, &mine, words, sizeof(mine)));
     number_hosts(comm, words, host_of);
+    shl_token_take(comm->engine);
     shl_comm_set_hosts(comm, host_of);
-    if (!all_reach_all(comm, words)) {
+    comm->window_crowded = any_crowded(comm, words);
+    bool all = all_reach_all(comm, words);
+    if (!all)
         shl_comm_enable_group(comm, false);
+    shl_token_give(comm->engine);
+    if (!all)
         return SHOAL_OK;
-    }
     for (uint32_t i = 0; i < comm->size; i++) {
         offsets[i] = words[i].slots_offset;
         offsets[comm->size + i] = words[i].window_offset;
     }
     return join_group(comm, offsets, answers);
+}
+
+void shl_world_say_absent(struct shl_world *world, uint32_t id, uint32_t rank)
+{
+    char text[SHL_ENGINE_TEXT];
+    snprintf(text, sizeof(text), "%s", shl_error_text());
+    shl_engine_say_left(world->engine, id, rank, 0);
+    shl_error_set(text);
 }
 
 enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_options *options,
@@ -100,7 +128,11 @@ enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_
     shl_token_take(world->engine);
     enum shoal_status status = shl_comm_create(world->engine, options, &comm);
     shl_token_give(world->engine);
-    SHL_TRY(status);
+    if (status != SHOAL_OK) {
+        if (options->size > 1)
+            shl_world_say_absent(world, options->id, options->rank);
+        return status;
+    }
     comm->world = world;
     atomic_fetch_add(&world->references, 1);
     if (comm->size > 1) {

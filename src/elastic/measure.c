@@ -8,6 +8,7 @@
 #include "engine/probe.h"
 
 #include "core/log.h"
+#include "topology/topology.h"
 
 #define PROBE_TIMEOUT_NS 2000000000ull
 
@@ -39,8 +40,10 @@ enum shoal_status shl_world_measure(struct shoal_comm *comm)
         return SHOAL_OK;
     probe(comm, true, &costs.alpha_local_s, &costs.beta_local_s_per_byte);
     probe(comm, false, &costs.alpha_net_s, &costs.beta_net_s_per_byte);
-    if (comm->rank == 0)
+    if (comm->rank == 0) {
         costs.gamma_s_per_byte = shl_probe_reduce();
+        costs.cores_per_host = shl_topology()->usable_cpus;
+    }
     struct shoal_call call = {.struct_size = sizeof(call),
                               .collective = SHOAL_BROADCAST,
                               .dtype = SHOAL_U8,

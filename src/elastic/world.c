@@ -21,6 +21,7 @@
 
 static const struct shl_transport_ops *const all_transports[] = {&shl_transport_shm,
                                                                  &shl_transport_tcp};
+#define WORLD_COMM 0 /* the id of the communicator of all ranks */
 #define TRANSPORTS (sizeof(all_transports) / sizeof(all_transports[0]))
 
 /* ---- callbacks of control ------------------------------------------------------------------ */
@@ -238,7 +239,8 @@ static enum shoal_status form_all(struct shl_world *world, struct shoal_comm **c
         return shl_fail_errno("cannot allocate a communicator of %u ranks", size);
     for (uint32_t i = 0; i < size; i++)
         members[i] = i;
-    struct shl_comm_options options = {.members = members,
+    struct shl_comm_options options = {.id = WORLD_COMM,
+                                       .members = members,
                                        .size = size,
                                        .rank = world->options.rank,
                                        .op_timeout_ms = world->options.op_timeout_ms};
@@ -253,10 +255,13 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
     struct shl_secret secret;
     SHL_TRY(shl_secret_load(options->config, &secret));
     struct shl_world *world = shl_mem->alloc(sizeof(*world));
-    if (!world)
+    if (!world) {
+        shl_secret_wipe(&secret);
         return shl_fail_errno("cannot allocate a world");
+    }
     world->options = *options;
     atomic_store(&world->references, 1);
+    struct shoal_comm *formed = NULL;
     enum shoal_status status = SHOAL_OK;
     if (options->size > 1)
         status = open_control(world, &secret);
@@ -268,25 +273,27 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
     if (status == SHOAL_OK)
         status = shl_engine_start(world->engine);
     if (status == SHOAL_OK)
-        status = form_all(world, comm);
+        status = form_all(world, &formed);
     if (status != SHOAL_OK) {
+        if (world->engine && options->size > 1)
+            shl_world_say_absent(world, WORLD_COMM, options->rank);
         take_down(world);
         return status;
     }
-    status = shl_world_measure(*comm);
-    if (status != SHOAL_OK) {
-        atomic_fetch_sub(&world->references, 1);
-        shl_world_leave(*comm);
-        return status;
-    }
+    status = shl_world_measure(formed);
     atomic_fetch_sub(&world->references, 1); /* The communicator's remains. */
-    return SHOAL_OK;
+    if (status == SHOAL_OK)
+        *comm = formed;
+    else
+        shl_world_leave(formed);
+    return status;
 }
 
 void shl_world_leave(struct shoal_comm *comm)
 {
     struct shl_world *world = comm->world;
     shl_token_take(world->engine);
+    shl_comm_leave(comm);
     shl_comm_free(comm);
     shl_token_give(world->engine);
     if (atomic_fetch_sub(&world->references, 1) == 1)

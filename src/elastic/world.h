@@ -43,6 +43,9 @@ void shl_world_leave(struct shoal_comm *comm);
 enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_options *options,
                                  struct shoal_comm **comm);
 
+/* This rank takes no part in a communicator that others may be forming. Keeps the error detail. */
+void shl_world_say_absent(struct shl_world *world, uint32_t id, uint32_t rank);
+
 /* split.c */
 enum shoal_status shl_world_split(struct shoal_comm *parent, uint32_t color, int32_t key,
                                   struct shoal_comm **child);

@@ -40,9 +40,11 @@ static enum shoal_status fill_members(struct shoal_comm *comm,
     comm->rank_of = shl_mem->alloc(world_size * sizeof(uint32_t));
     comm->host_of = shl_mem->alloc(size * sizeof(uint32_t));
     comm->told_seq = shl_mem->alloc(size * sizeof(uint64_t));
-    if (!comm->members || !comm->rank_of || !comm->host_of || !comm->told_seq)
+    comm->left_seq = shl_mem->alloc(size * sizeof(uint64_t));
+    if (!comm->members || !comm->rank_of || !comm->host_of || !comm->told_seq || !comm->left_seq)
         return shl_fail_errno("cannot allocate a communicator of %u ranks", size);
     memset(comm->rank_of, 0xff, world_size * sizeof(uint32_t));
+    memset(comm->left_seq, 0xff, size * sizeof(uint64_t));
     comm->hosts.rank_count = size;
     comm->hosts.host_of = comm->host_of;
     for (uint32_t i = 0; i < size; i++) {
@@ -213,6 +215,7 @@ static void free_requests(struct shoal_comm *comm)
 
 void shl_comm_free(struct shoal_comm *comm)
 {
+    comm->window_cut = !shl_list_empty(&comm->ops);
     free_requests(comm);
     if (!shl_list_empty(&comm->link)) {
         shl_list_remove(&comm->link);
@@ -232,6 +235,7 @@ void shl_comm_free(struct shoal_comm *comm)
     shl_mem->free(comm->outputs);
     shl_mem->free(comm->inputs);
     shl_mem->free(comm->bounce);
+    shl_mem->free(comm->left_seq);
     shl_mem->free(comm->told_seq);
     shl_mem->free(comm->host_of);
     shl_mem->free(comm->rank_of);

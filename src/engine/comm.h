@@ -108,6 +108,7 @@ struct shoal_comm {
     uint64_t op_timeout_ms;
 
     uint64_t next_seq;
+    uint32_t drivers; /* callers inside of shl_request_drive */
     struct shl_list ops;
     uint32_t active, queued;
     bool starting; /* in shl_comm_start_queued */
@@ -129,6 +130,8 @@ struct shoal_comm {
     void *window;          /* mine; window.c */
     void **windows;        /* by member, as mapped here */
     uint64_t window_last;  /* progress that ends the last operation that used them */
+    bool window_crowded;   /* some member has more local ranks than cores */
+    bool window_cut;       /* operations were cut off without a verdict: others may still read */
 
     struct shl_plan *plans[SHL_COMM_PLANS];
     uint64_t plan_clock;
@@ -137,8 +140,10 @@ struct shoal_comm {
 
     uint64_t *told_seq; /* next operation of each rank, as it last told; why.c */
     uint64_t told_ns, asked_ns;
+    uint64_t *left_seq; /* by rank: first operation it takes no part in; UINT64_MAX: none yet */
     struct shl_list incidents; /* incident.c */
     enum shoal_status broken;  /* SHOAL_OK while usable */
+    uint64_t broken_from;      /* operations from this number on cannot be called */
     char broken_text[SHL_ENGINE_TEXT];
 };
 
@@ -231,18 +236,38 @@ void shl_exec_run(struct shl_exec *exec); /* start what is ready */
 void shl_exec_release(struct shl_exec *exec);
 void shl_exec_free(struct shl_exec *exec);
 
+/* ---- leave.c ------------------------------------------------------------------------------ */
+
+/* token: give up what is outstanding, on all ranks, and tell them that this one leaves. Waits for
+ * their answers, at most for an incident's patience. Then shl_comm_free. */
+void shl_comm_leave(struct shoal_comm *comm);
+/* token: rank `rank` of a communicator takes no part in operations from `seq` on. */
+void shl_engine_say_left(struct shl_engine *engine, uint32_t comm_id, uint32_t rank, uint64_t seq);
+/* token: give up every operation that is outstanding on any rank. */
+void shl_comm_abort(struct shoal_comm *comm, const char *reason);
+void shl_leave_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes);
+
 /* ---- incident.c, why.c -------------------------------------------------------------------- */
 
 /* token: this rank wants operation `seq` given up. Floods its statement. */
 void shl_incident_raise(struct shoal_comm *comm, uint64_t seq, enum shoal_status kind,
                         const char *reason);
-/* token: all outstanding operations of a communicator. */
-void shl_incident_raise_all(struct shoal_comm *comm, enum shoal_status kind, const char *reason);
+/* token: all outstanding operations of a communicator, from this number on. */
+void shl_incident_raise_all(struct shoal_comm *comm, uint64_t from, enum shoal_status kind,
+                            const char *reason);
 /* token: a statement came. */
 void shl_incident_mail(struct shl_engine *engine, const void *payload, size_t bytes);
 /* token: operation `seq` is about to start here: has it been given up already? True when so; the
  * request is then stopped or complete. */
 bool shl_incident_meets(struct shoal_request *request);
+/* token: a member takes no part in operations from `seq` on. */
+void shl_incident_left(struct shoal_comm *comm, uint32_t rank, uint64_t seq);
+/* token: no operation from this number on can be called any more. */
+void shl_comm_break(struct shoal_comm *comm, uint64_t from, enum shoal_status status,
+                    const char *text);
+/* token: keep mail about a communicator that may come to be here. */
+void shl_engine_keep_orphan(struct shl_engine *engine, uint32_t comm_id, uint16_t type,
+                            const void *payload, size_t bytes);
 /* token: a world rank is lost. */
 void shl_incident_lost(struct shl_engine *engine, uint32_t world_rank);
 void shl_incident_seen(struct shl_engine *engine, uint32_t peer, const struct shl_tag *tag,

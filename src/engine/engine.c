@@ -64,7 +64,7 @@ enum shoal_status shl_engine_create(const struct shl_engine_options *options,
                                        .alpha_net_s = 10e-6,
                                        .beta_net_s_per_byte = 1e-9,
                                        .gamma_s_per_byte = 0.1e-9,
-                                       .cores_per_host = options->cores};
+                                       .cores_per_host = 1};
     engine->route = shl_mem->alloc(engine->size);
     engine->peers = shl_mem->alloc(engine->size * sizeof(*engine->peers));
     enum shoal_status status = SHOAL_OK;

@@ -34,7 +34,9 @@
 enum shl_mail_type {
     SHL_MAIL_STATEMENT = 1, /* incident.c */
     SHL_MAIL_WHY_ASK = 2,   /* why.c */
-    SHL_MAIL_WHY_TELL = 3
+    SHL_MAIL_WHY_TELL = 3,
+    SHL_MAIL_LEFT = 4, /* leave.c */
+    SHL_MAIL_ABORT = 5
 };
 
 /* How mail leaves: the control mesh in production, a queue in the simulator. Delivers to every
@@ -63,7 +65,8 @@ struct shl_engine_transport {
 };
 
 struct shl_peer {
-    bool lost;
+    bool told; /* mail_lock: its loss was reported, with this cause, which stays */
+    bool lost; /* token: and taken note of */
     char cause[160];
 };
 
@@ -107,12 +110,14 @@ struct shl_engine {
 
     pthread_mutex_t mail_lock;
     struct shl_list mail;
+    uint32_t losses_told; /* peers told lost */
     atomic_bool has_mail;
-    struct shl_list orphans;
+    uint32_t losses_taken;   /* token: of these, taken note of */
+    struct shl_list orphans; /* mail about communicators that do not exist here yet */
+    uint32_t orphan_count;
 
     pthread_t service;
-    bool service_started;
-    atomic_bool service_stop, service_idle;
+    atomic_bool service_started, service_stop, service_idle;
     int service_bell; /* eventfd */
 };
 

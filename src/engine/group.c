@@ -259,14 +259,15 @@ static unsigned move_window(struct shoal_request *request)
 /*
  * Direct operations of a communicator run one after another, in the same order everywhere: two that
  * waited for each other on different members would never end, and the tables of addresses serve one
- * at a time.
+ * at a time. One that was given up goes before, too: until its verdict others may still read the
+ * windows for it, and would take the next operation's data for its own.
  */
 static bool is_first(const struct shoal_request *request)
 {
     const struct shl_list *node = request->comm->ops.next;
     for (; node != &request->link; node = node->next) {
         enum shl_request_state state = SHL_CONTAINER_OF(node, struct shoal_request, link)->state;
-        if (state == SHL_REQUEST_GATHER || state == SHL_REQUEST_MOVE)
+        if (state != SHL_REQUEST_SCHEDULE)
             return false;
     }
     return true;

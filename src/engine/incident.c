@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define STATEMENT_BYTES 64
+#define ORPHANS_MAX 4096
+#define LEFT_CAUSE "it destroyed the communicator"
 
 struct shl_incident {
     struct shl_list link; /* in comm->incidents */
@@ -31,6 +33,7 @@ struct shl_incident {
     enum shoal_status status;
     uint32_t reason_rank; /* lowest rank that raised so far */
     char reason[SHL_REASON_BYTES];
+    char loss[SHL_REASON_BYTES]; /* why the first of the lost ranks is lost */
     char text[SHL_ENGINE_TEXT];
     struct shl_statement statements[];
 };
@@ -46,7 +49,16 @@ static struct shl_incident *find(struct shoal_comm *comm, uint64_t seq)
     return NULL;
 }
 
-static void mark_lost(struct shoal_comm *comm, struct shl_incident *incident, uint32_t rank)
+/* Will this member not be heard of about operation `seq`? Why not, or NULL. */
+static const char *why_silent(const struct shoal_comm *comm, uint32_t rank, uint64_t seq)
+{
+    const struct shl_peer *peer = &comm->engine->peers[comm->members[rank]];
+    if (peer->lost)
+        return peer->cause;
+    return seq >= comm->left_seq[rank] ? LEFT_CAUSE : NULL;
+}
+
+static void mark_lost(struct shl_incident *incident, uint32_t rank, const char *cause)
 {
     struct shl_statement *statement = &incident->statements[rank];
     if (statement->lost)
@@ -54,9 +66,18 @@ static void mark_lost(struct shoal_comm *comm, struct shl_incident *incident, ui
     statement->lost = true;
     if (!statement->present)
         incident->missing--;
-    if (incident->reason_rank == UINT32_MAX || incident->reason[0] == '\0')
-        snprintf(incident->reason, sizeof(incident->reason), "%s",
-                 comm->engine->peers[comm->members[rank]].cause);
+    if (incident->loss[0] == '\0')
+        snprintf(incident->loss, sizeof(incident->loss), "%s", cause);
+}
+
+void shl_comm_break(struct shoal_comm *comm, uint64_t from, enum shoal_status status,
+                    const char *text)
+{
+    if (comm->broken != SHOAL_OK && comm->broken_from <= from)
+        return;
+    comm->broken = status;
+    comm->broken_from = from;
+    snprintf(comm->broken_text, sizeof(comm->broken_text), "%s", text);
 }
 
 static struct shl_incident *create(struct shoal_comm *comm, uint64_t seq)
@@ -72,9 +93,11 @@ static struct shl_incident *create(struct shoal_comm *comm, uint64_t seq)
     incident->missing = comm->size;
     incident->reason_rank = UINT32_MAX;
     shl_list_append(&comm->incidents, &incident->link);
-    for (uint32_t i = 0; i < comm->size; i++)
-        if (comm->engine->peers[comm->members[i]].lost)
-            mark_lost(comm, incident, i);
+    for (uint32_t i = 0; i < comm->size; i++) {
+        const char *cause = why_silent(comm, i, seq);
+        if (cause)
+            mark_lost(incident, i, cause);
+    }
     return incident;
 }
 
@@ -110,11 +133,10 @@ static void conclude(struct shoal_comm *comm, struct shl_incident *incident)
         return;
     incident->concluded = true;
     incident->status = shl_verdict(incident->seq, incident->statements, comm->size,
-                                   incident->reason, incident->text, sizeof(incident->text));
-    if (incident->status == SHOAL_ERR_PEER && comm->broken == SHOAL_OK) {
-        comm->broken = SHOAL_ERR_PEER;
-        snprintf(comm->broken_text, sizeof(comm->broken_text), "%s", incident->text);
-    }
+                                   incident->loss[0] ? incident->loss : incident->reason,
+                                   incident->text, sizeof(incident->text));
+    if (incident->status == SHOAL_ERR_PEER)
+        shl_comm_break(comm, 0, SHOAL_ERR_PEER, incident->text);
     deliver(comm, incident);
 }
 
@@ -160,7 +182,8 @@ static struct shl_incident *state(struct shoal_comm *comm, uint64_t seq, enum sh
         own->called = true;
         own->signature = *over;
     }
-    incident->missing--;
+    if (!own->lost)
+        incident->missing--;
     if (raised != SHOAL_OK && comm->rank < incident->reason_rank) {
         incident->reason_rank = comm->rank;
         snprintf(incident->reason, sizeof(incident->reason), "%s", reason);
@@ -189,9 +212,10 @@ void shl_incident_raise(struct shoal_comm *comm, uint64_t seq, enum shoal_status
 }
 
 /* Raising may complete requests and so change the list: it is followed by numbers, not nodes. */
-void shl_incident_raise_all(struct shoal_comm *comm, enum shoal_status kind, const char *reason)
+void shl_incident_raise_all(struct shoal_comm *comm, uint64_t from, enum shoal_status kind,
+                            const char *reason)
 {
-    uint64_t seq = 0;
+    uint64_t seq = from > 0 ? from - 1 : 0; /* numbers begin at 1 */
     while (true) {
         struct shoal_request *found = NULL;
         for (struct shl_list *node = comm->ops.next; node != &comm->ops && !found;
@@ -209,22 +233,27 @@ void shl_incident_raise_all(struct shoal_comm *comm, enum shoal_status kind, con
 
 /* ---- mail --------------------------------------------------------------------------------- */
 
-static void keep_orphan(struct shl_engine *engine, const void *payload, size_t bytes)
-{
-    struct shl_mail *mail = shl_mem->alloc(sizeof(*mail) + bytes);
-    if (!mail)
-        return;
-    mail->bytes = bytes;
-    memcpy(mail->payload, payload, bytes);
-    shl_list_append(&engine->orphans, &mail->link);
-}
-
 static bool is_gone(const struct shl_engine *engine, uint32_t id)
 {
     for (uint32_t i = 0; i < engine->gone_count; i++)
         if (engine->gone[i] == id)
             return true;
     return false;
+}
+
+void shl_engine_keep_orphan(struct shl_engine *engine, uint32_t comm_id, uint16_t type,
+                            const void *payload, size_t bytes)
+{
+    if (is_gone(engine, comm_id) || engine->orphan_count == ORPHANS_MAX)
+        return;
+    struct shl_mail *mail = shl_mem->alloc(sizeof(*mail) + bytes);
+    if (!mail)
+        return;
+    mail->type = type;
+    mail->bytes = bytes;
+    memcpy(mail->payload, payload, bytes);
+    shl_list_append(&engine->orphans, &mail->link);
+    engine->orphan_count++;
 }
 
 /* An operation that this rank has finished: it says that it had called, once, and is done. */
@@ -275,9 +304,9 @@ void shl_incident_mail(struct shl_engine *engine, const void *payload, size_t by
     if (in.failed)
         return;
     struct shoal_comm *comm = shl_comm_find(engine, id);
-    if (!comm && !is_gone(engine, id))
-        keep_orphan(engine, payload, bytes);
-    if (comm && rank < comm->size)
+    if (!comm)
+        shl_engine_keep_orphan(engine, id, SHL_MAIL_STATEMENT, payload, bytes);
+    else if (rank < comm->size)
         take_statement(comm, seq, rank, &statement, reason);
 }
 
@@ -287,9 +316,13 @@ void shl_incident_adopt_orphans(struct shl_engine *engine)
     shl_list_init(&batch);
     while ((node = shl_list_pop(&engine->orphans)))
         shl_list_append(&batch, node);
+    engine->orphan_count = 0;
     while ((node = shl_list_pop(&batch))) {
         struct shl_mail *mail = SHL_CONTAINER_OF(node, struct shl_mail, link);
-        shl_incident_mail(engine, mail->payload, mail->bytes);
+        if (mail->type == SHL_MAIL_STATEMENT)
+            shl_incident_mail(engine, mail->payload, mail->bytes);
+        else
+            shl_leave_mail(engine, mail->type, mail->payload, mail->bytes);
         shl_mem->free(mail);
     }
 }
@@ -306,21 +339,26 @@ bool shl_incident_meets(struct shoal_request *request)
 
 /* ---- loss, deadlines ---------------------------------------------------------------------- */
 
-static void lose_member(struct shoal_comm *comm, uint32_t rank)
+/* A member takes no part in operations from `from` on. */
+static void lose_member(struct shoal_comm *comm, uint32_t rank, uint64_t from, const char *cause)
 {
     struct shl_list *node, *next;
-    const char *cause = comm->engine->peers[comm->members[rank]].cause;
-    if (comm->broken == SHOAL_OK) {
-        comm->broken = SHOAL_ERR_PEER;
-        snprintf(comm->broken_text, sizeof(comm->broken_text),
-                 "rank %u lost (%s); destroy the communicator", rank, cause);
-    }
+    char text[SHL_ENGINE_TEXT];
+    snprintf(text, sizeof(text), "rank %u lost (%s); destroy the communicator", rank, cause);
+    shl_comm_break(comm, from, SHOAL_ERR_PEER, text);
     SHL_LIST_FOR_EACH(node, next, &comm->incidents)
     {
         struct shl_incident *incident = SHL_CONTAINER_OF(node, struct shl_incident, link);
-        mark_lost(comm, incident, rank);
+        if (incident->seq >= from)
+            mark_lost(incident, rank, cause);
     }
-    shl_incident_raise_all(comm, SHOAL_ERR_PEER, cause);
+    shl_incident_raise_all(comm, from, SHOAL_ERR_PEER, cause);
+}
+
+void shl_incident_left(struct shoal_comm *comm, uint32_t rank, uint64_t seq)
+{
+    comm->left_seq[rank] = seq;
+    lose_member(comm, rank, seq, LEFT_CAUSE);
 }
 
 void shl_incident_lost(struct shl_engine *engine, uint32_t world_rank)
@@ -330,7 +368,7 @@ void shl_incident_lost(struct shl_engine *engine, uint32_t world_rank)
     {
         struct shoal_comm *comm = SHL_CONTAINER_OF(node, struct shoal_comm, link);
         if (comm->rank_of[world_rank] != UINT32_MAX)
-            lose_member(comm, comm->rank_of[world_rank]);
+            lose_member(comm, comm->rank_of[world_rank], 0, engine->peers[world_rank].cause);
     }
 }
 
@@ -353,9 +391,7 @@ static void give_up_waiting(struct shoal_comm *comm, struct shl_incident *incide
         struct shl_statement *statement = &incident->statements[i];
         if (statement->present || statement->lost)
             continue;
-        statement->lost = true;
-        snprintf(incident->reason, sizeof(incident->reason),
-                 "it did not answer when the operation was given up");
+        mark_lost(incident, i, "it did not answer when the operation was given up");
     }
     conclude(comm, incident);
 }

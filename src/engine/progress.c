@@ -12,18 +12,11 @@
 #include <signal.h>
 #include <string.h>
 
-#define ORPHANS_MAX 4096 /* mail about communicators that do not exist here yet */
-#define LOST_MAIL 0xffff /* posted to ourselves by shl_engine_lost */
-
-static void post_mail(struct shl_engine *engine, struct shl_mail *mail)
+static void announce_mail(struct shl_engine *engine)
 {
     const uint64_t one = 1;
-    pthread_mutex_lock(&engine->mail_lock);
-    shl_list_append(&engine->mail, &mail->link);
-    atomic_store(&engine->has_mail, true);
-    pthread_mutex_unlock(&engine->mail_lock);
     shl_engine_ring(engine);
-    if (engine->service_started)
+    if (atomic_load(&engine->service_started))
         (void)!shl_fd->write(engine->service_bell, &one, sizeof(one));
 }
 
@@ -37,36 +30,64 @@ void shl_engine_mail(struct shl_engine *engine, uint32_t origin, uint16_t type, 
     mail->type = type;
     mail->bytes = bytes;
     memcpy(mail->payload, payload, bytes);
-    post_mail(engine, mail);
+    pthread_mutex_lock(&engine->mail_lock);
+    shl_list_append(&engine->mail, &mail->link);
+    atomic_store(&engine->has_mail, true);
+    pthread_mutex_unlock(&engine->mail_lock);
+    announce_mail(engine);
 }
 
-/* Told by the control thread, or by a transport inside poll; handled as mail in both cases, since
- * the first does not hold the token and the second is in the middle of something. */
+/* Told by the control thread, or by a transport inside poll; handled with the mail in both cases,
+ * since the first does not hold the token and the second is in the middle of something. Needs no
+ * memory: a loss must not be missed. */
 void shl_engine_lost(struct shl_engine *engine, uint32_t rank, enum shoal_status status,
                      const char *cause)
 {
+    struct shl_peer *peer = &engine->peers[rank];
     (void)status;
-    shl_engine_mail(engine, rank, LOST_MAIL, cause, strlen(cause) + 1);
+    pthread_mutex_lock(&engine->mail_lock);
+    bool news = !peer->told;
+    if (news) {
+        peer->told = true;
+        memcpy(peer->cause, cause, strnlen(cause, sizeof(peer->cause) - 1));
+        engine->losses_told++;
+        atomic_store(&engine->has_mail, true);
+    }
+    pthread_mutex_unlock(&engine->mail_lock);
+    if (news)
+        announce_mail(engine);
 }
 
-static void handle_lost(struct shl_engine *engine, uint32_t rank, const char *cause)
+static void take_loss(struct shl_engine *engine, uint32_t rank)
 {
-    struct shl_peer *peer = &engine->peers[rank];
-    if (peer->lost)
-        return;
-    peer->lost = true;
-    size_t bytes = strnlen(cause, sizeof(peer->cause) - 1);
-    memcpy(peer->cause, cause, bytes);
+    engine->peers[rank].lost = true;
+    engine->losses_taken++;
     for (uint32_t i = 0; i < engine->transport_count; i++)
         engine->transports[i].ops->drop_peer(engine->transports[i].t, rank);
     shl_incident_lost(engine, rank);
 }
 
+static unsigned take_losses(struct shl_engine *engine)
+{
+    unsigned count = 0;
+    for (uint32_t rank = 0; rank < engine->size; rank++) {
+        pthread_mutex_lock(&engine->mail_lock);
+        bool news = engine->peers[rank].told && !engine->peers[rank].lost;
+        pthread_mutex_unlock(&engine->mail_lock);
+        if (news) {
+            take_loss(engine, rank);
+            count++;
+        }
+    }
+    return count;
+}
+
 static void handle_mail(struct shl_engine *engine, const struct shl_mail *mail)
 {
     switch (mail->type) {
-    case LOST_MAIL:
-        handle_lost(engine, mail->origin, (const char *)mail->payload);
+    case SHL_MAIL_LEFT:
+    case SHL_MAIL_ABORT:
+        shl_leave_mail(engine, mail->type, mail->payload, mail->bytes);
         break;
     case SHL_MAIL_STATEMENT:
         shl_incident_mail(engine, mail->payload, mail->bytes);
@@ -86,6 +107,7 @@ static unsigned read_mail(struct shl_engine *engine)
     while ((node = shl_list_pop(&engine->mail)))
         shl_list_append(&batch, node);
     atomic_store(&engine->has_mail, false);
+    bool losses = engine->losses_told != engine->losses_taken;
     pthread_mutex_unlock(&engine->mail_lock);
     while ((node = shl_list_pop(&batch))) {
         struct shl_mail *mail = SHL_CONTAINER_OF(node, struct shl_mail, link);
@@ -93,7 +115,7 @@ static unsigned read_mail(struct shl_engine *engine)
         shl_mem->free(mail);
         count++;
     }
-    return count;
+    return losses ? count + take_losses(engine) : count;
 }
 
 unsigned shl_engine_advance_groups(struct shl_engine *engine)
@@ -164,13 +186,15 @@ static void *service_main(void *arg)
 {
     struct shl_engine *engine = arg;
     uint64_t drained;
+    atomic_store(&engine->service_idle, true);
     while (!atomic_load(&engine->service_stop)) {
-        atomic_store(&engine->service_idle, true);
         if (shl_fd->read(engine->service_bell, &drained, sizeof(drained)) < 0)
             shl_time->sleep_ns(1000000);
-        atomic_store(&engine->service_idle, false);
         shl_token_take(engine);
+        atomic_store(&engine->service_idle, false);
         serve(engine);
+        /* Before the token goes, so that whoever starts a request next rings. */
+        atomic_store(&engine->service_idle, true);
         shl_token_give(engine);
     }
     return NULL;
@@ -186,7 +210,7 @@ enum shoal_status shl_service_start(struct shl_engine *engine)
     if (error != 0)
         return shl_fail(SHOAL_ERR_SYSTEM, "cannot start the service thread: %s; check ulimit -u",
                         strerror(error));
-    engine->service_started = true;
+    atomic_store(&engine->service_started, true);
     return SHOAL_OK;
 }
 
@@ -199,5 +223,5 @@ void shl_service_stop(struct shl_engine *engine)
     (void)!shl_fd->write(engine->service_bell, &one, sizeof(one));
     shl_engine_ring(engine);
     pthread_join(engine->service, NULL);
-    engine->service_started = false;
+    atomic_store(&engine->service_started, false);
 }

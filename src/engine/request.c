@@ -8,7 +8,6 @@
  */
 #include "core/sys.h"
 #include "engine/comm.h"
-#include "engine/window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -143,7 +142,7 @@ void shl_comm_start_queued(struct shoal_comm *comm)
 enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
                                     struct shoal_request **out)
 {
-    if (SHL_UNLIKELY(comm->broken != SHOAL_OK))
+    if (SHL_UNLIKELY(comm->broken != SHOAL_OK && comm->next_seq >= comm->broken_from))
         return shl_fail(comm->broken, "%s", comm->broken_text);
     struct shoal_request *request = take_request(comm);
     if (!request)
@@ -223,9 +222,6 @@ void shl_request_stop(struct shoal_request *request)
         comm->queued--;
         comm->active++;
     }
-    /* When the verdict is known, nobody looks at the windows any more. */
-    if (request->state == SHL_REQUEST_MOVE)
-        shl_window_forget(comm);
     request->state = SHL_REQUEST_STOPPED;
     for (uint32_t i = 0; i < engine->transport_count; i++)
         engine->transports[i].ops->cancel(engine->transports[i].t, comm->id, request->seq);

@@ -101,7 +101,9 @@ enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t time
     struct shl_engine *engine = request->comm->engine;
     struct shl_idle idle = {.timeout_ns = timeout_ns};
     unsigned polls = 0;
+    struct shoal_comm *comm = request->comm;
     bool counted = !request->waited && request->status == SHOAL_IN_PROGRESS;
+    comm->drivers++;
     if (counted) {
         request->waited = true;
         engine->waited++;
@@ -125,6 +127,7 @@ enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t time
         request->waited = false;
         engine->waited--;
     }
+    comm->drivers--;
     return request->status;
 }
 

@@ -11,7 +11,9 @@
  * that order, above a base made of the operation's number; so it only grows.
  *
  * Invariant: a member writes only its own window, and that only in A, and in B to its own slice,
- * which nobody else reads before B is published.
+ * which nobody else reads before B is published. An operation that is given up stops in the middle;
+ * the next begins only after its verdict, when nobody looks at what it left. Everything that the
+ * sizes of windows follow from is agreed when the communicator forms.
  *
  * Bytes, allreduce of n on two members: n read and n written in memory each; in the cache n written
  * and n read across.
@@ -96,15 +98,10 @@ static bool all_done(const struct shoal_comm *comm)
 void shl_window_release(struct shoal_comm *comm)
 {
     struct shl_heap *heap = comm->engine->heap;
+    bool unread = !comm->window_cut && all_done(comm);
     if (comm->window)
-        (void)(all_done(comm) ? shl_heap_free(heap, comm->window)
-                              : shl_heap_abandon(heap, comm->window));
+        (void)(unread ? shl_heap_free(heap, comm->window) : shl_heap_abandon(heap, comm->window));
     comm->window = NULL;
-}
-
-void shl_window_forget(struct shoal_comm *comm)
-{
-    comm->window_last = 0;
 }
 
 /* ---- arithmetic ----------------------------------------------------------------------------- */
@@ -119,7 +116,7 @@ static struct plan make_plan(const struct shoal_request *request)
     plan.total = call->count;
     uint64_t per_element = call->collective == SHOAL_REDUCE_SCATTER ? comm->size : 1;
     uint64_t bytes = plan.total * plan.elem_bytes * per_element;
-    uint64_t largest = comm->engine->oversubscribed ? LARGEST_SHARED_BYTES : LARGEST_BYTES;
+    uint64_t largest = comm->window_crowded ? LARGEST_SHARED_BYTES : LARGEST_BYTES;
     uint64_t window_bytes = bytes / 2 < SMALLEST_BYTES ? SMALLEST_BYTES : bytes / 2;
     window_bytes = window_bytes < largest ? window_bytes : largest;
     uint64_t line = LINE_BYTES / plan.elem_bytes;
@@ -214,9 +211,9 @@ static void copy_in(const struct plan *plan, uint64_t window)
     struct range range = window_range(plan, window);
     uint8_t *to = buffer_of(plan, comm->rank, window);
     size_t bytes = range.count * plan->elem_bytes;
-    const uint8_t *from = (const uint8_t *)call->send + range.first * plan->elem_bytes;
     if (call->collective == SHOAL_BROADCAST && comm->rank != call->root)
         return;
+    const uint8_t *from = (const uint8_t *)call->send + range.first * plan->elem_bytes;
     if (call->collective != SHOAL_REDUCE_SCATTER) {
         memcpy(to, from, bytes);
         return;
@@ -261,10 +258,10 @@ static void combine_slice(const struct plan *plan, uint64_t window)
     size_t at = (range.first + slice.first) * plan->elem_bytes;
     bool receives = plan->call->collective == SHOAL_ALLREDUCE || comm->rank == plan->call->root;
     uint8_t *shared = buffer_of(plan, comm->rank, window) + offset;
-    const uint8_t *mine = (const uint8_t *)plan->call->send + at;
-    uint8_t *out = (uint8_t *)plan->call->recv + at;
     if (slice.count == 0 || (plan->stages == 2 && !receives))
         return;
+    const uint8_t *mine = (const uint8_t *)plan->call->send + at;
+    uint8_t *out = receives ? (uint8_t *)plan->call->recv + at : NULL;
     if (plan->stages == 2)
         combine(plan, window, offset, mine, slice.count, out, NULL);
     else if (receives)

@@ -25,7 +25,4 @@ void shl_window_release(struct shoal_comm *comm);
  */
 bool shl_window_step(struct shoal_request *request, bool *done);
 
-/* The operation was given up; the others have stopped, too, when its verdict is known. */
-void shl_window_forget(struct shoal_comm *comm);
-
 #endif

@@ -55,6 +55,8 @@ static void run_child(const struct ranks_job *job, uint32_t rank, const char *ad
                         .reports = reports,
                         .arg = job->arg};
     size_t count = 0;
+    if (job->before)
+        job->before(rank);
     while (job->settings && job->settings[count])
         count++;
     struct shoal_context_options context = {

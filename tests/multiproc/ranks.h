@@ -35,7 +35,8 @@ struct rank {
 
 struct ranks_job {
     uint32_t size;
-    const char *const *settings; /* "SHOAL_KEY=value", NULL at the end; may be NULL */
+    const char *const *settings;   /* "SHOAL_KEY=value", NULL at the end; may be NULL */
+    void (*before)(uint32_t rank); /* in the rank, before anything of the library; may be NULL */
     void (*body)(struct rank *self);
     /* In the test, once all ranks run; may be NULL. */
     void (*meanwhile)(const struct ranks_job *job, const pid_t *pids, struct rank_report *reports);
