@@ -22,3 +22,12 @@ file(RELATIVE_PATH SHOAL_PC_PREFIX "/p/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/p")
 configure_file(cmake/shoal.pc.in "${PROJECT_BINARY_DIR}/shoal.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/shoal.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# What a Python wheel carries besides the package (pyproject.toml). A wheel has no links, so the
+# library goes by the one name that the package looks for.
+if(SKBUILD)
+  install(FILES "$<TARGET_FILE:shoal>" DESTINATION shoal COMPONENT wheel
+    RENAME "libshoal.so.${PROJECT_VERSION_MAJOR}")
+  install(PROGRAMS "$<TARGET_FILE:shoal_program>" DESTINATION "${SKBUILD_SCRIPTS_DIR}"
+    COMPONENT wheel)
+endif()

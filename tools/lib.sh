@@ -11,7 +11,7 @@ CHECK_PACKAGES=(clang-format-14 g++ shellcheck)
 CLANG_PACKAGES=(clang-14 clang libclang-rt-14-dev llvm-14)
 CROSS_PACKAGES=(gcc-aarch64-linux-gnu qemu-user dpkg-dev)
 VALGRIND_PACKAGES=(valgrind libc6-dbg)
-PYTHON_PACKAGES=(python3-numpy python3-sklearn)
+PYTHON_PACKAGES=(python3-numpy python3-sklearn python3-pip python3-venv)
 NETWORK_PACKAGES=(iproute2)
 COVERAGE_PACKAGES=(gcovr)
 

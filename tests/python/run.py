@@ -29,7 +29,8 @@ def main() -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            print(f"skipped: {error}; on Debian: apt-get install python3-{module}")
+            package = {"ensurepip": "venv"}.get(module, module)
+            print(f"skipped: {error}; on Debian: apt-get install python3-{package}")
             sys.exit(77)
     build = given.build.resolve()
     # The source file of a setting wins over a build tree next to the package.
