@@ -104,6 +104,10 @@ enum shoal_status shoal_request_test(struct shoal_request *request)
     shl_token_take(engine);
     if (request->status == SHOAL_IN_PROGRESS)
         shl_engine_poll(engine);
+    /* Whoever only ever tests must not miss the operation's own deadline either. */
+    if (request->status == SHOAL_IN_PROGRESS && request->deadline_ns != 0 &&
+        request->state != SHL_REQUEST_STOPPED && shl_now_ns() >= request->deadline_ns)
+        shl_request_expire(request);
     enum shoal_status status = outcome(request);
     shl_token_give(engine);
     return status;

@@ -197,6 +197,9 @@ enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t time
  * ranks. */
 enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_ns);
 
+/* token: the operation's own deadline has passed: give it up on all ranks. Does not wait. */
+void shl_request_expire(struct shoal_request *request);
+
 /* Start, drive, and give up on all ranks when the time passes. Takes the token itself. */
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
                                   uint64_t timeout_ns);

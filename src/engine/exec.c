@@ -151,7 +151,8 @@ static void xfer_done(struct shl_xfer *xfer)
     struct shl_engine *engine = exec->request->comm->engine;
     if (SHL_UNLIKELY(xfer->status != SHOAL_OK)) {
         /* The transport told why through `lost`; this makes the others stop too. */
-        exec->failed = xfer->status;
+        exec->failed =
+            shl_fail(xfer->status, "a message to or from rank %u failed", run->step->peer);
     } else {
         finish_step(exec, run->step);
     }
@@ -217,7 +218,9 @@ void shl_exec_run(struct shl_exec *exec)
     }
     exec->running = false;
     if (status != SHOAL_OK) {
-        shl_incident_raise(request->comm, request->seq, SHOAL_ERR_ABORTED, shl_error_text());
+        /* Without the peer the others cannot go on either; other failures are this rank's own. */
+        enum shoal_status kind = status == SHOAL_ERR_PEER ? SHOAL_ERR_PEER : SHOAL_ERR_ABORTED;
+        shl_incident_raise(request->comm, request->seq, kind, shl_error_text());
         return;
     }
     if (exec->remaining == 0)

@@ -93,9 +93,11 @@ static bool agreed(struct shoal_request *request)
     for (uint32_t i = 0; i < comm->size; i++) {
         if (i == comm->rank)
             continue;
-        bool there = shl_group_peek(comm->group, i, request->seq, 0, &peek);
-        SHL_ASSERT(there);
-        (void)there;
+        if (SHL_UNLIKELY(!shl_group_peek(comm->group, i, request->seq, 0, &peek))) {
+            /* It was there a moment ago: the member wrote what it must not, and is given up. */
+            shl_incident_raise(comm, request->seq, SHOAL_ERR_ABORTED, "a slot was overwritten");
+            return false;
+        }
         if (SHL_UNLIKELY(!shl_signature_equal(peek.signature, &request->signature))) {
             shl_incident_raise(comm, request->seq, SHOAL_ERR_MISMATCH, "ranks disagree");
             return false;

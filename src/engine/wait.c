@@ -131,14 +131,12 @@ enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t time
     return request->status;
 }
 
-static enum shoal_status give_up(struct shoal_request *request, uint64_t timeout_ns)
+void shl_request_expire(struct shoal_request *request)
 {
     char reason[64];
     snprintf(reason, sizeof(reason), "it was not done within %llu ms",
-             (unsigned long long)(timeout_ns / 1000000));
+             (unsigned long long)(request->timeout_ns / 1000000));
     shl_incident_raise(request->comm, request->seq, SHOAL_ERR_TIMEOUT, reason);
-    /* The incident has its own deadline, so this ends. */
-    return shl_request_drive(request, UINT64_MAX);
 }
 
 enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_ns)
@@ -149,8 +147,10 @@ enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_
         left_ns = now_ns < request->deadline_ns ? request->deadline_ns - now_ns : 0;
     }
     if (left_ns <= wait_ns && left_ns != UINT64_MAX) {
-        if (shl_request_drive(request, left_ns) == SHOAL_IN_PROGRESS)
-            give_up(request, request->timeout_ns);
+        if (shl_request_drive(request, left_ns) == SHOAL_IN_PROGRESS) {
+            shl_request_expire(request);
+            shl_request_drive(request, UINT64_MAX); /* The incident has a deadline: this ends. */
+        }
         return request->status;
     }
     /* An operation that finishes at once never looks at the clock. */

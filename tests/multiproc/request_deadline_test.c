@@ -164,6 +164,25 @@ static void the_deadline_of_a_started_operation_ends_it_everywhere(void **state)
     assert_gives_up(pair, request);
 }
 
+static void the_deadline_ends_an_operation_that_is_only_tested(void **state)
+{
+    struct pair *pair = *state;
+    int32_t values[COUNT] = {0};
+    struct shoal_call call = sum_of(values, 30);
+    struct shoal_request *request = NULL;
+    int status = SHOAL_IN_PROGRESS;
+    ASSERT_OK(shoal_start(pair->comm, &call, &request));
+    for (int i = 0; i < 10000 && status == SHOAL_IN_PROGRESS; i++) {
+        usleep(1000);
+        status = shoal_request_test(request);
+    }
+    assert_int_equal(status, SHOAL_ERR_TIMEOUT);
+    ASSERT_OK(shoal_request_destroy(request));
+    order(pair);
+    assert_answer(pair, SHOAL_ERR_TIMEOUT);
+    both_can_sum(pair);
+}
+
 static void the_deadline_may_pass_in_the_first_wait(void **state)
 {
     struct pair *pair = *state;
@@ -198,6 +217,7 @@ int main(void)
         cmocka_unit_test(one_call_starts_and_finishes),
         cmocka_unit_test(a_wait_that_ends_leaves_the_operation_going),
         cmocka_unit_test(the_deadline_of_a_started_operation_ends_it_everywhere),
+        cmocka_unit_test(the_deadline_ends_an_operation_that_is_only_tested),
         cmocka_unit_test(the_deadline_may_pass_in_the_first_wait),
         cmocka_unit_test(bad_arguments_start_nothing),
     };
