@@ -143,6 +143,7 @@ class InFlightTest(unittest.TestCase):
         forgotten = child.allreduce_async(filled())
         ranks.wait_until(forgotten.test, "allreduce")
         late = child.allreduce_async(filled()) if child.rank == 0 else None
+        ranks.comm.barrier()  # a rank that has closed it is an error to those who start later
         child.close()
         self.assertTrue(over.wait())
         self.assertTrue(forgotten.wait())
