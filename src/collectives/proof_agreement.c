@@ -41,8 +41,10 @@ enum shoal_status shl_proof_agreement(const struct shl_proof *proof)
             uint64_t mask = rank - base < 64 ? UINT64_C(1) << (rank - base) : 0;
             for (uint32_t i = proof->first_step[rank]; i < proof->first_step[rank + 1]; i++)
                 mask |= known[i];
+            if (mask == UINT64_MAX)
+                continue;
             uint32_t unknown = base + (uint32_t)__builtin_ctzll(~mask);
-            if (mask != UINT64_MAX && unknown < proof->rank_count)
+            if (unknown < proof->rank_count)
                 status = shl_fail(SHOAL_ERR_INTERNAL,
                                   "%s %s on %u ranks: rank %u may complete before rank %u starts",
                                   shoal_collective_string((enum shoal_collective)any->collective),
