@@ -252,6 +252,7 @@ bool script_settled(struct cluster *cluster, uint32_t rank, struct script_call *
     if (call->status != SHOAL_IN_PROGRESS) {
         snprintf(call->text, sizeof(call->text), "%s", request->text);
         shl_request_free(request);
+        call->request = NULL;
     }
     shl_token_give(member->engine);
     return call->status != SHOAL_IN_PROGRESS;
@@ -366,6 +367,13 @@ void script_verify_equal(struct cluster *cluster, const struct script_call *a,
 
 void script_free(struct script_call *call)
 {
+    /* A rank that crashed never asked for its outcome. */
+    struct shoal_request *request = call->request;
+    if (request != NULL && request->status != SHOAL_IN_PROGRESS)
+        shl_request_free(request);
+    else if (request != NULL)
+        request->detached = true;
+    call->request = NULL;
     free(call->store[0]);
     free(call->store[1]);
     call->store[0] = call->store[1] = NULL;
