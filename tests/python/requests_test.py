@@ -144,6 +144,9 @@ class InFlightTest(unittest.TestCase):
         ranks.wait_until(forgotten.test, "allreduce")
         late = child.allreduce_async(filled()) if child.rank == 0 else None
         ranks.comm.barrier()  # a rank that has closed it is an error to those who start later
+        if child.rank == 0:
+            child.close()
+        ranks.comm.barrier()  # and to those who wait
         child.close()
         self.assertTrue(over.wait())
         self.assertTrue(forgotten.wait())
