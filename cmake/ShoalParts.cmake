@@ -84,11 +84,10 @@ endif()
 
 pkg_check_modules(IBVERBS QUIET libibverbs)
 if(IBVERBS_FOUND)
-  set(found "libibverbs ${IBVERBS_VERSION} found")
+  shoal_part(VERBS ON "libibverbs ${IBVERBS_VERSION} found")
 else()
-  set(found "libibverbs not found")
+  shoal_part(VERBS OFF "libibverbs not found; on Debian: apt-get install libibverbs-dev")
 endif()
-shoal_part(VERBS OFF "not built yet: arrives with the RDMA transport; ${found}")
 
 find_path(SHOAL_CUDA_INCLUDE cuda.h PATHS /usr/local/cuda/include ENV CUDA_HOME PATH_SUFFIXES include)
 mark_as_advanced(SHOAL_CUDA_INCLUDE)

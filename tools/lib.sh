@@ -5,7 +5,7 @@
 
 # What each purpose needs from Debian 12.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libyaml-dev libhwloc-dev libssl-dev
-    libjansson-dev)
+    libjansson-dev libibverbs-dev)
 TEST_PACKAGES=(libcmocka-dev python3)
 CHECK_PACKAGES=(clang-format-14 g++ shellcheck)
 CLANG_PACKAGES=(clang-14 clang libclang-rt-14-dev llvm-14)

@@ -16,18 +16,19 @@
 static const char usage[] =
     "usage: shoal info [--json]\n\n"
     "Prints every setting with its effective value and source, the build, what was found of the\n"
-    "machine, and what this host lets processes do. Exit status 1 when the configuration is "
+    "machine, its RDMA ports and which can be used, and what this host lets processes do. Exit "
+    "status 1 when the configuration is "
     "bad.\n\n"
     "  --json   print JSON\n"
     "  --help   print this\n";
 
 static json_t *collect(void)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "configuration",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "configuration",
                      shoal_info_configuration(), "build", shoal_info_build(), "host",
                      shoal_info_host(), "topology", shoal_info_topology(), "limits",
-                     shoal_info_limits(), "interfaces", shoal_info_interfaces(), "abilities",
-                     shoal_info_abilities());
+                     shoal_info_limits(), "interfaces", shoal_info_interfaces(), "rdma",
+                     shoal_info_rdma(), "abilities", shoal_info_abilities());
 }
 
 /* ---- text ------------------------------------------------------------------------------- */

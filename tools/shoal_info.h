@@ -15,6 +15,8 @@ json_t *shoal_info_host(void);
 json_t *shoal_info_topology(void);
 json_t *shoal_info_limits(void);
 json_t *shoal_info_interfaces(void);
+/* {"device:port": {usable, reason, ...}...}, or {"none": why}. */
+json_t *shoal_info_rdma(void);
 /* What is tried out here and now: {"name": {"works": bool, "detail": text}...}. */
 json_t *shoal_info_abilities(void);
 

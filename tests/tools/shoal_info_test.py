@@ -83,12 +83,14 @@ class Info(unittest.TestCase):
         result, info = self.info()
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(list(info), ["configuration", "build", "host", "topology", "limits",
-                                      "interfaces", "abilities"])
+                                      "interfaces", "rdma", "abilities"])
         self.assertGreaterEqual(info["topology"]["usable_cpus"], 1)
         self.assertEqual(info["build"]["version"], run("--version").stdout.split()[1])
         self.assertIn("f32", info["build"]["kernels"])
         self.assertIn("lo", info["interfaces"])
         self.assertEqual(info["host"]["name"], os.uname().nodename)
+        for name, port in info["rdma"].items():
+            self.assertTrue(name == "none" or port["reason"])
         for ability in info["abilities"].values():
             self.assertIn(ability["works"], (True, False))
             self.assertTrue(ability["detail"])

@@ -1,0 +1,62 @@
+/*
+ * Which ports of which RDMA devices this rank may use, and why not the others.
+ *
+ * No type of libibverbs shows here, so that `shoal info` and builds without it can include this.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_TRANSPORT_VERBS_PORT_H
+#define SHL_TRANSPORT_VERBS_PORT_H
+
+#include "core/config.h"
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHL_VERBS_PORTS_MAX 64
+#define SHL_VERBS_NAME_BYTES 64
+#define SHL_VERBS_REASON_BYTES 320
+#define SHL_VERBS_GID_TEXT_BYTES 46
+#define SHL_VERBS_GID_BYTES 16
+
+enum shl_verbs_link {
+    SHL_VERBS_UNKNOWN_LINK,
+    SHL_VERBS_INFINIBAND,
+    SHL_VERBS_ROCE,
+    SHL_VERBS_IWARP
+};
+
+/* A port; of a device that cannot be opened there is one entry, with port 0. */
+struct shl_verbs_port {
+    char device[SHL_VERBS_NAME_BYTES];
+    uint32_t port; /* from 1 */
+    bool usable;
+    char reason[SHL_VERBS_REASON_BYTES]; /* why it is not usable; or why this GID */
+    enum shl_verbs_link link;
+    bool active;
+    uint32_t mtu_bytes;
+    uint64_t speed_mbit; /* 0: unknown */
+    uint32_t lid;        /* InfiniBand */
+    int32_t numa_node;   /* -1: unknown */
+    uint32_t gid_index;
+    uint8_t gid[SHL_VERBS_GID_BYTES];
+    char gid_text[SHL_VERBS_GID_TEXT_BYTES]; /* "" without a GID */
+    char interface[32];                      /* that has the GID's address; RoCE */
+};
+
+/*
+ * shl_verbs_ports_find - look at every device, in the order in which they are best used: usable
+ * ones first, the fastest of these first, then by name.
+ *
+ * Errors  SHOAL_ERR_UNSUPPORTED: this build or this machine has no libibverbs, or the kernel no
+ *         RDMA; SHOAL_ERR_CONFIG: SHOAL_IB_HCA or SHOAL_IB_GID_INDEX is malformed
+ */
+enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
+                                       struct shl_verbs_port *ports, uint32_t capacity,
+                                       uint32_t *count);
+
+const char *shl_verbs_link_string(enum shl_verbs_link link);
+
+#endif
