@@ -44,20 +44,20 @@ lane_checks() {
 lane_gcc() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
     build dev
-    run dev --label-exclude 'check|python|valgrind'
+    run dev --label-exclude 'check|python|rdma|valgrind'
 }
 
 lane_clang() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}"
     build clang
-    run clang --label-exclude 'check|python|slow|valgrind'
+    run clang --label-exclude 'check|python|rdma|slow|valgrind'
 }
 
 sanitizer_lane() { # preset [ctest argument...]
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
     hold_addresses
     build "$1"
-    run "$@" --label-exclude 'check|python|slow|valgrind'
+    run "$@" --label-exclude 'check|python|rdma|slow|valgrind'
 }
 
 lane_asan() {
@@ -112,7 +112,7 @@ lane_coverage() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${COVERAGE_PACKAGES[@]}"
     build coverage
     find build-coverage -name '*.gcda' -delete
-    run coverage --label-exclude 'check|python|slow|valgrind'
+    run coverage --label-exclude 'check|python|rdma|slow|valgrind'
     gcovr --root . --filter src/ --exclude-unreachable-branches --print-summary \
         --txt "$results/coverage.txt" build-coverage
 }

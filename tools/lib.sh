@@ -13,6 +13,8 @@ CROSS_PACKAGES=(gcc-aarch64-linux-gnu qemu-user dpkg-dev)
 VALGRIND_PACKAGES=(valgrind libc6-dbg)
 PYTHON_PACKAGES=(python3-numpy python3-sklearn python3-pip python3-venv)
 NETWORK_PACKAGES=(iproute2)
+KERNEL_PACKAGES=(linux-source-6.1 make gcc libc6-dev bison flex bc xz-utils)
+RDMA_PACKAGES=(libibverbs-dev librdmacm-dev ibverbs-providers iproute2)
 COVERAGE_PACKAGES=(gcovr)
 
 say() {
