@@ -13,12 +13,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define MS 1000000ull
 #define FAR UINT64_MAX
@@ -193,35 +190,6 @@ static int slow_getaddrinfo(const char *host, const char *service, const struct 
 
 static uint32_t threads_at_first;
 
-static bool are_helpers_gone(void *arg)
-{
-    (void)arg;
-    return shl_test_threads() == threads_at_first;
-}
-
-static void *name_yourself(void *path)
-{
-    snprintf(path, 64, "/proc/self/task/%ld", syscall(SYS_gettid));
-    return NULL;
-}
-
-static bool is_absent(void *path)
-{
-    return access(path, F_OK) != 0;
-}
-
-/* A sanitizer starts a thread of its own with the first one. A thread that was joined may still be
- * listed for a moment. */
-static uint32_t count_threads(void)
-{
-    pthread_t thread;
-    char path[64] = "";
-    assert_int_equal(pthread_create(&thread, NULL, name_yourself, path), 0);
-    pthread_join(thread, NULL);
-    assert_true(shl_test_wait_for(is_absent, path, 20000));
-    return shl_test_threads();
-}
-
 static void numbers_need_no_name_service(void **state)
 {
     struct shl_sockaddr found[2];
@@ -258,14 +226,14 @@ static void a_silent_name_service_does_not_hold_us(void **state)
     struct shl_sockaddr found[1];
     uint32_t count;
     (void)state;
-    assert_true(shl_test_wait_for(are_helpers_gone, NULL, 20000));
+    assert_true(shl_test_wait_for_threads(threads_at_first, 20000));
     atomic_store(&resolver_may_answer, 0);
     ASSERT_STATUS(SHOAL_ERR_TIMEOUT,
                   shl_resolve("localhost", 1, shl_now_ns() + 20 * MS, found, 1, &count));
     ASSERT_DETAIL("did not resolve");
     atomic_store(&resolver_may_answer, 1);
     /* The thread that was left behind frees everything when it gets its answer. */
-    assert_true(shl_test_wait_for(are_helpers_gone, NULL, 20000));
+    assert_true(shl_test_wait_for_threads(threads_at_first, 20000));
 }
 
 /* For good: a thread that was left behind may look at the table at any time. */
@@ -276,7 +244,7 @@ static int install_slow_resolver(void **state)
     slow = shl_sock_kernel;
     slow.getaddrinfo = slow_getaddrinfo;
     shl_sock = &slow;
-    threads_at_first = count_threads();
+    threads_at_first = shl_test_threads_at_first();
     return 0;
 }
 

@@ -228,26 +228,6 @@ static int late_getaddrinfo(const char *host, const char *service, const struct 
 
 static uint32_t threads_at_first;
 
-static bool are_helpers_gone(void *arg)
-{
-    (void)arg;
-    return shl_test_threads() == threads_at_first;
-}
-
-static void *do_nothing(void *arg)
-{
-    return arg;
-}
-
-/* A sanitizer starts a thread of its own with the first one. */
-static uint32_t count_threads(void)
-{
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, do_nothing, NULL), 0);
-    pthread_join(thread, NULL);
-    return shl_test_threads();
-}
-
 static void a_name_may_appear_late(void **state)
 {
     struct joiner joiner;
@@ -267,7 +247,7 @@ static void a_name_may_appear_late(void **state)
     assert_int_equal(joiner.status, SHOAL_ERR_ABSENT);
     assert_non_null(strstr(joiner.detail, "cannot resolve host \"trainer-0.trainer.svc\""));
     shl_rendezvous_stop(server);
-    assert_true(shl_test_wait_for(are_helpers_gone, NULL, 20000));
+    assert_true(shl_test_wait_for_threads(threads_at_first, 20000));
 }
 
 /* For good: a thread that was left behind may look at the table at any time. */
@@ -278,7 +258,7 @@ static int install_late_resolver(void **state)
     late = shl_sock_kernel;
     late.getaddrinfo = late_getaddrinfo;
     shl_sock = &late;
-    threads_at_first = count_threads();
+    threads_at_first = shl_test_threads_at_first();
     return 0;
 }
 
