@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "multiproc/ranks.h"
+#include "multiproc/values.h"
 #include "support/test.h"
 
 #include <pthread.h>
@@ -53,86 +54,6 @@ static void note(struct rank *self, int status, const char *what, size_t number)
     self->report->status = status;
     snprintf(self->report->text, sizeof(self->report->text), "%s, %zu: %d %s", what, number, status,
              shoal_last_error());
-}
-
-/* ---- values --------------------------------------------------------------------------------- */
-
-/* Encodings of 0, 1, 2, 3, ... 8 where they are not the machine's own. */
-static const uint16_t f16_codes[] = {0,      0x3c00, 0x4000, 0x4200, 0x4400,
-                                     0x4500, 0x4600, 0x4700, 0x4800};
-static const uint8_t e4m3_codes[] = {0, 0x38, 0x40, 0x44, 0x48, 0x4a, 0x4c, 0x4e, 0x50};
-static const uint8_t e5m2_codes[] = {0, 0x3c, 0x40, 0x42, 0x44, 0x45, 0x46, 0x47, 0x48};
-
-static void put(enum shoal_dtype dtype, void *data, size_t at, unsigned value)
-{
-    float as_float = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &as_float, sizeof(bits));
-    switch (dtype) {
-    case SHOAL_I8:
-    case SHOAL_U8:
-        ((uint8_t *)data)[at] = (uint8_t)value;
-        break;
-    case SHOAL_I32:
-    case SHOAL_U32:
-        ((uint32_t *)data)[at] = value;
-        break;
-    case SHOAL_I64:
-    case SHOAL_U64:
-        ((uint64_t *)data)[at] = value;
-        break;
-    case SHOAL_F16:
-        ((uint16_t *)data)[at] = f16_codes[value];
-        break;
-    case SHOAL_BF16:
-        ((uint16_t *)data)[at] = (uint16_t)(bits >> 16);
-        break;
-    case SHOAL_F32:
-        ((float *)data)[at] = as_float;
-        break;
-    case SHOAL_F64:
-        ((double *)data)[at] = value;
-        break;
-    case SHOAL_F8E4M3:
-        ((uint8_t *)data)[at] = e4m3_codes[value];
-        break;
-    default:
-        ((uint8_t *)data)[at] = e5m2_codes[value];
-        break;
-    }
-}
-
-/* At most one rank contributes 2 or more, so that sums and products stay at 8 or below. */
-static unsigned operand(uint32_t rank, uint32_t size, size_t at, uint32_t op)
-{
-    bool big = (at / 3 + at / 64) % size == rank;
-    switch (op) {
-    case SHOAL_SUM:
-        return big ? 1 + at % 2 * 2 : 0;
-    case SHOAL_PROD:
-        return big ? 1 + at % 3 : 1;
-    case SHOAL_AVG:
-        return at % 3; /* sums of these are exact in fp8, too */
-    default:
-        return big ? at % 2 * 4 : 1 + at % 2;
-    }
-}
-
-static unsigned reduced(uint32_t size, size_t at, uint32_t op)
-{
-    unsigned result = operand(0, size, at, op);
-    for (uint32_t r = 1; r < size; r++) {
-        unsigned value = operand(r, size, at, op);
-        if (op == SHOAL_SUM)
-            result += value;
-        else if (op == SHOAL_PROD)
-            result *= value;
-        else if (op == SHOAL_MIN)
-            result = value < result ? value : result;
-        else if (op == SHOAL_MAX)
-            result = value > result ? value : result;
-    }
-    return result;
 }
 
 /* ---- every collective ------------------------------------------------------------------------ */
@@ -198,16 +119,16 @@ static void call_once(struct rank *self, struct buffers *buffers, struct shoal_c
         recv = send;
     uint32_t from = call.collective == SHOAL_BROADCAST ? call.root : rank;
     for (size_t i = 0; i < in_count; i++)
-        put(call.dtype, send, i, operand(copies ? from : rank, size, i, call.op));
+        value_put(call.dtype, send, i, value_operand(copies ? from : rank, size, i, call.op));
     for (size_t i = 0; i < out_count; i++) {
         unsigned value;
         if (gathers)
-            value = operand((uint32_t)(i / count), size, i % count, call.op);
+            value = value_operand((uint32_t)(i / count), size, i % count, call.op);
         else if (copies)
-            value = operand(call.root, size, i, call.op);
+            value = value_operand(call.root, size, i, call.op);
         else
-            value = reduced(size, scatters ? rank * count + i : i, call.op);
-        put(call.dtype, buffers->right, i, value);
+            value = value_reduced(size, scatters ? rank * count + i : i, call.op);
+        value_put(call.dtype, buffers->right, i, value);
     }
     bool receives = call.collective != SHOAL_REDUCE || rank == call.root;
     struct shoal_request *request = NULL;

@@ -8,173 +8,25 @@
 #include "control/listener.h"
 
 #include "control/control.h"
-#include "control/dial.h"
 #include "core/log.h"
 #include "core/sys.h"
 #include "support/clock.h"
 #include "support/fault.h"
 #include "support/leaks.h"
 #include "support/test.h"
+#include "unit/control/listener_scene.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define MS 1000000ull
-
-static struct shl_key key, other_key;
-
-struct scene {
-    struct shl_loop loop;
-    struct shl_listener listener;
-    struct shl_sockaddr address;
-    enum shl_welcome verdict;
-    int accepted_fd;
-    uint32_t accepted; /* connections handed over */
-    struct shl_hello hello;
-    bool local;
-
-    struct shl_dialler dialler;
-    struct shl_dial_target target;
-    bool done;
-    struct shl_dial_result result;
-    char cause[448];
-};
-
-static enum shl_welcome admit(void *arg, const struct shl_hello *hello, bool local)
-{
-    struct scene *scene = arg;
-    scene->hello = *hello;
-    scene->local = local;
-    return scene->verdict;
-}
-
-static void accepted(void *arg, int fd, const struct shl_hello *hello, bool local)
-{
-    struct scene *scene = arg;
-    (void)hello;
-    (void)local;
-    if (scene->accepted_fd >= 0)
-        shl_fd->close(scene->accepted_fd);
-    scene->accepted_fd = fd;
-    scene->accepted++;
-}
-
-static void on_dialled(void *arg, const struct shl_dial_result *result)
-{
-    struct scene *scene = arg;
-    scene->done = true;
-    scene->result = *result;
-    snprintf(scene->cause, sizeof(scene->cause), "%s", result->cause);
-}
-
-static enum shoal_status open_scene(struct scene *scene, const char *address)
-{
-    struct shl_hello expect = {.rank = 2, .job = {4}};
-    struct shl_sockaddr addr;
-    memset(scene, 0, sizeof(*scene));
-    scene->accepted_fd = -1;
-    scene->verdict = SHL_WELCOME_OK;
-    SHL_TRY(shl_loop_init(&scene->loop));
-    shl_listener_init(&scene->listener, &scene->loop, &key, &expect);
-    scene->listener.arg = scene;
-    scene->listener.admit = admit;
-    scene->listener.accepted = accepted;
-    enum shoal_status status;
-    if (address[0] == '@')
-        status = shl_sockaddr_unix(address + 1, &addr);
-    else
-        status = shl_sockaddr_parse(address, 0, &addr) ? SHOAL_OK : SHOAL_ERR_INVALID;
-    if (status == SHOAL_OK)
-        status = shl_listener_add(&scene->listener, &addr, &scene->address);
-    if (status == SHOAL_OK)
-        status = shl_listener_start(&scene->listener);
-    if (status < 0) {
-        shl_listener_fini(&scene->listener);
-        shl_loop_fini(&scene->loop);
-        return status;
-    }
-    shl_dialler_init(&scene->dialler, &scene->loop);
-    scene->target.addresses[0] = scene->address;
-    scene->target.count = 1;
-    scene->dialler.key = &key;
-    scene->dialler.hello =
-        (struct shl_hello){.kind = SHL_CHANNEL_SESSION, .rank = 1, .target_rank = 2, .job = {4}};
-    scene->dialler.target = &scene->target;
-    scene->dialler.deadline_ns = UINT64_MAX;
-    scene->dialler.arg = scene;
-    scene->dialler.done = on_dialled;
-    return SHOAL_OK;
-}
-
-static void close_scene(struct scene *scene)
-{
-    shl_dialler_stop(&scene->dialler);
-    if (scene->done && scene->result.outcome == SHL_DIAL_CONNECTED && scene->result.fd >= 0)
-        shl_fd->close(scene->result.fd);
-    if (scene->accepted_fd >= 0)
-        shl_fd->close(scene->accepted_fd);
-    shl_listener_fini(&scene->listener);
-    shl_loop_fini(&scene->loop);
-}
-
-/* Serve what is there; the kernel moves loopback bytes in no time, but not in none. */
-static void settle(struct scene *scene)
-{
-    for (int i = 0; i < 20; i++) {
-        shl_loop_turn(&scene->loop, shl_now_ns());
-        shl_time_kernel.sleep_ns(MS / 10);
-    }
-}
-
-static void dial(struct scene *scene)
-{
-    scene->done = false;
-    shl_dialler_start(&scene->dialler);
-    for (int i = 0; i < 20000 && !scene->done; i++) {
-        shl_loop_turn(&scene->loop, shl_now_ns());
-        shl_test_clock_advance(MS); /* back-offs pass */
-        shl_time_kernel.sleep_ns(MS / 50);
-    }
-    if (!scene->done)
-        fail_msg("the dialler never ended: %s", scene->dialler.cause);
-}
-
-/* A connection that knows nothing of Shoal. */
-static int connect_stranger(const struct scene *scene)
-{
-    int fd = socket(scene->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    if (connect(fd, &scene->address.any, scene->address.bytes))
-        assert_int_equal(errno, EINPROGRESS);
-    return fd;
-}
-
-/* Whether the listener has closed it, and without a word. */
-static bool was_dropped_silently(int fd)
-{
-    char byte;
-    ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno == ECONNRESET);
-}
-
-static void assert_works(struct scene *scene)
-{
-    uint32_t before = scene->accepted;
-    dial(scene);
-    if (scene->result.outcome != SHL_DIAL_CONNECTED)
-        fail_msg("an honest rank was kept out: %s", scene->cause);
-    settle(scene);
-    assert_int_equal(scene->accepted, before + 1);
-    shl_fd->close(scene->result.fd);
-    scene->done = false;
-}
+static struct shl_key other_key;
 
 static int set_up(void **state)
 {
     (void)state;
     shl_log_configure(SHL_LOG_OFF, NULL);
     shl_test_clock_install(1000000 * MS);
-    ASSERT_OK(shl_key_derive("0123456789abcdef", 16, "job", &key));
+    ASSERT_OK(shl_key_derive("0123456789abcdef", 16, "job", &scene_key));
     ASSERT_OK(shl_key_derive("another secret..", 16, "job", &other_key));
     return 0;
 }
@@ -192,10 +44,10 @@ static void an_honest_rank_gets_in(const char *address, bool local)
 {
     struct scene scene;
     char sent[] = "bytes that follow", got[sizeof(sent)] = "";
-    ASSERT_OK(open_scene(&scene, address));
-    dial(&scene);
+    ASSERT_OK(scene_open(&scene, address));
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_CONNECTED);
-    settle(&scene);
+    scene_settle(&scene);
     assert_int_equal(scene.hello.rank, 1);
     assert_int_equal(scene.local, local);
     /* Nothing of the handshake is left in the stream, on either side. */
@@ -205,7 +57,7 @@ static void an_honest_rank_gets_in(const char *address, bool local)
     assert_int_equal(recv(scene.result.fd, got, 1, MSG_DONTWAIT), -1);
     assert_int_equal(errno, EAGAIN);
     assert_int_equal(scene.listener.pending_count, 0);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 static void over_ipv4(void **state)
@@ -218,9 +70,9 @@ static void over_ipv6(void **state)
 {
     struct scene scene;
     (void)state;
-    if (open_scene(&scene, "::1") < 0)
+    if (scene_open(&scene, "::1") < 0)
         TEST_SKIP("no IPv6 loopback here");
-    close_scene(&scene);
+    scene_close(&scene);
     an_honest_rank_gets_in("::1", false);
 }
 
@@ -236,15 +88,15 @@ static void who_is_not_welcome_is_told(void **state)
                                                 SHL_WELCOME_WRONG};
     struct scene scene;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     for (size_t i = 0; i < 3; i++) {
         scene.verdict = verdicts[i];
-        dial(&scene);
+        scene_dial(&scene);
         assert_int_equal(scene.result.outcome, SHL_DIAL_DENIED);
         assert_int_equal(scene.result.welcome, verdicts[i]);
     }
     assert_int_equal(scene.accepted, 0);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 /* ---- the dialler's troubles -------------------------------------------------------------- */
@@ -253,18 +105,18 @@ static void a_wrong_secret_is_named_after_some_patience(void **state)
 {
     struct scene scene;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     scene.dialler.key = &other_key;
     uint64_t begun = shl_now_ns();
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_DENIED);
     assert_int_equal(scene.result.status, SHOAL_ERR_AUTH);
     assert_non_null(strstr(scene.cause, "did not prove knowledge of the job secret"));
     assert_true(shl_now_ns() - begun >= SHL_DIAL_AUTH_PATIENCE_MS * MS);
     assert_int_equal(scene.accepted, 0);
-    scene.dialler.key = &key;
-    assert_works(&scene);
-    close_scene(&scene);
+    scene.dialler.key = &scene_key;
+    scene_assert_works(&scene);
+    scene_close(&scene);
 }
 
 /* An address where nobody listens: bound once and given back. */
@@ -282,17 +134,17 @@ static void a_refusing_host_can_end_it(void **state)
 {
     struct scene scene;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     scene.target.addresses[0] = nobody();
     scene.dialler.give_up_when_refused = true;
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_REFUSED);
     assert_non_null(strstr(scene.cause, "Connection refused"));
     scene.dialler.give_up_when_refused = false;
     scene.dialler.deadline_ns = shl_now_ns() + 500 * MS;
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_EXPIRED);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 static void all_addresses_are_tried(void **state)
@@ -301,7 +153,7 @@ static void all_addresses_are_tried(void **state)
     struct shl_sockaddr silent_address, addr;
     int silent;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     assert_true(shl_sockaddr_parse("127.0.0.1", 0, &addr));
     /* One refuses, one accepts and says nothing, the third is the peer. */
     ASSERT_OK(shl_sock_listen(&addr, 1, &silent, &silent_address));
@@ -311,43 +163,43 @@ static void all_addresses_are_tried(void **state)
     scene.target.count = 3;
     scene.dialler.give_up_when_refused = true; /* one refusal among three proves nothing */
     uint64_t begun = shl_now_ns();
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_CONNECTED);
     assert_true(shl_now_ns() - begun < SHL_HANDSHAKE_MS * MS);
     shl_fd->close(scene.result.fd);
     /* The next time it goes straight to the one that works; and its refusal counts alone. */
     assert_int_equal(scene.dialler.first, 2);
     scene.target.addresses[2] = nobody();
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_REFUSED);
     shl_fd->close(silent);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 static void no_address_at_all_expires(void **state)
 {
     struct scene scene;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     scene.target.count = 0;
     scene.dialler.deadline_ns = shl_now_ns() + 100 * MS;
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_EXPIRED);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 static void a_probe_only_asks(void **state)
 {
     struct scene scene;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     scene.dialler.probe = true;
-    dial(&scene);
+    scene_dial(&scene);
     assert_int_equal(scene.result.outcome, SHL_DIAL_CONNECTED);
     assert_int_equal(scene.result.fd, -1);
-    settle(&scene);
+    scene_settle(&scene);
     assert_int_equal(scene.accepted + scene.listener.pending_count, 0);
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 /* ---- strangers --------------------------------------------------------------------------- */
@@ -357,27 +209,27 @@ static void garbage_is_dropped_without_a_word(void **state)
     struct scene scene;
     char garbage[200];
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     for (int i = 0; i < 256; i += 5) {
-        int fd = connect_stranger(&scene);
-        settle(&scene);
+        int fd = scene_connect_stranger(&scene);
+        scene_settle(&scene);
         memset(garbage, i, sizeof(garbage));
         assert_true(send(fd, garbage, sizeof(garbage), MSG_NOSIGNAL) > 0);
-        settle(&scene);
-        assert_true(was_dropped_silently(fd));
+        scene_settle(&scene);
+        assert_true(scene_dropped_silently(fd));
         shl_fd->close(fd);
     }
-    int fd = connect_stranger(&scene);
-    settle(&scene);
+    int fd = scene_connect_stranger(&scene);
+    scene_settle(&scene);
     static const char http[] =
         "GET / HTTP/1.1\r\nHost: shoal\r\nUser-Agent: scanner, and some more "
         "bytes to fill it up to what a hello has\r\n\r\n";
     assert_true(send(fd, http, sizeof(http), MSG_NOSIGNAL) > 0);
-    settle(&scene);
-    assert_true(was_dropped_silently(fd));
+    scene_settle(&scene);
+    assert_true(scene_dropped_silently(fd));
     shl_fd->close(fd);
-    assert_works(&scene);
-    close_scene(&scene);
+    scene_assert_works(&scene);
+    scene_close(&scene);
 }
 
 static void half_a_hello_has_its_deadline(void **state)
@@ -385,21 +237,21 @@ static void half_a_hello_has_its_deadline(void **state)
     struct scene scene;
     uint8_t bytes[SHL_HELLO_BYTES] = "SHL1";
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
-    int fd = connect_stranger(&scene);
-    settle(&scene);
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
+    int fd = scene_connect_stranger(&scene);
+    scene_settle(&scene);
     /* A byte a second, so that it is never idle for long. */
     for (int second = 0; second < 5; second++) {
         assert_int_equal(scene.listener.pending_count, 1);
         assert_int_equal(send(fd, bytes + second, 1, MSG_NOSIGNAL), 1);
         shl_test_clock_advance(1000 * MS);
-        settle(&scene);
+        scene_settle(&scene);
     }
     assert_int_equal(scene.listener.pending_count, 0);
-    assert_true(was_dropped_silently(fd));
+    assert_true(scene_dropped_silently(fd));
     shl_fd->close(fd);
-    assert_works(&scene);
-    close_scene(&scene);
+    scene_assert_works(&scene);
+    scene_close(&scene);
 }
 
 static void a_crowd_of_strangers_is_bounded_and_ranks_get_in(void **state)
@@ -408,23 +260,23 @@ static void a_crowd_of_strangers_is_bounded_and_ranks_get_in(void **state)
     struct scene scene;
     int fds[CROWD];
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     for (int i = 0; i < CROWD; i++) {
-        fds[i] = connect_stranger(&scene);
+        fds[i] = scene_connect_stranger(&scene);
         shl_loop_turn(&scene.loop, shl_now_ns());
         assert_true(scene.listener.pending_count <= SHL_LISTENER_PENDING);
     }
-    settle(&scene);
+    scene_settle(&scene);
     assert_int_equal(scene.listener.pending_count, SHL_LISTENER_PENDING);
     /* The table is full of young ones, so it waits, and then the oldest goes. */
-    assert_works(&scene);
-    assert_true(was_dropped_silently(fds[0]));
+    scene_assert_works(&scene);
+    assert_true(scene_dropped_silently(fds[0]));
     assert_true(scene.listener.pending_count <= SHL_LISTENER_PENDING);
     for (int i = 0; i < CROWD; i++)
         shl_fd->close(fds[i]);
-    settle(&scene);
-    assert_works(&scene);
-    close_scene(&scene);
+    scene_settle(&scene);
+    scene_assert_works(&scene);
+    scene_close(&scene);
 }
 
 /* Wrap the kernel's send, to record what a dialler says. */
@@ -447,26 +299,26 @@ static void a_replay_is_refused(void **state)
     struct shl_sys_sock recording = shl_sock_kernel;
     char answer[SHL_PROOF_ACCEPTOR_BYTES];
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     recording.send = recording_send;
     shl_sock = &recording;
-    assert_works(&scene);
+    scene_assert_works(&scene);
     shl_sock = &shl_sock_kernel;
     assert_int_equal(recorded_bytes, sizeof(recorded));
     uint32_t before = scene.accepted;
-    int fd = connect_stranger(&scene);
-    settle(&scene);
+    int fd = scene_connect_stranger(&scene);
+    scene_settle(&scene);
     assert_int_equal(send(fd, recorded, sizeof(recorded), MSG_NOSIGNAL), sizeof(recorded));
-    settle(&scene);
+    scene_settle(&scene);
     assert_int_equal(scene.accepted, before);
     assert_int_equal(scene.listener.pending_count, 0);
     /* The challenge may have been sent; it is worth nothing. */
     while (recv(fd, answer, sizeof(answer), MSG_DONTWAIT) > 0)
         ;
-    assert_true(was_dropped_silently(fd));
+    assert_true(scene_dropped_silently(fd));
     shl_fd->close(fd);
-    assert_works(&scene);
-    close_scene(&scene);
+    scene_assert_works(&scene);
+    scene_close(&scene);
 }
 
 /* ---- shortage ---------------------------------------------------------------------------- */
@@ -488,28 +340,28 @@ static void when_descriptors_run_out_it_waits_and_goes_on(void **state)
     struct scene scene;
     struct shl_sys_sock failing = shl_sock_kernel;
     (void)state;
-    ASSERT_OK(open_scene(&scene, "127.0.0.1"));
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
     failing.accept4 = failing_accept4;
     accept_fails = 3;
     shl_sock = &failing;
-    assert_works(&scene);
+    scene_assert_works(&scene);
     assert_int_equal(accept_fails, 0);
     shl_sock = &shl_sock_kernel;
-    close_scene(&scene);
+    scene_close(&scene);
 }
 
 static enum shoal_status meet_once(void *arg)
 {
     struct scene scene;
     (void)arg;
-    SHL_TRY(open_scene(&scene, "127.0.0.1"));
+    SHL_TRY(scene_open(&scene, "127.0.0.1"));
     scene.dialler.deadline_ns = shl_now_ns() + 20000 * MS;
-    dial(&scene);
-    settle(&scene);
+    scene_dial(&scene);
+    scene_settle(&scene);
     enum shl_dial_outcome outcome = scene.result.outcome;
     if (outcome != SHL_DIAL_CONNECTED)
         shl_fail(SHOAL_ERR_PEER, "%s", scene.cause);
-    close_scene(&scene);
+    scene_close(&scene);
     return outcome == SHL_DIAL_CONNECTED ? SHOAL_OK : SHOAL_ERR_PEER;
 }
 

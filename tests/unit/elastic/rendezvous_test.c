@@ -11,6 +11,7 @@
 #include "support/fault.h"
 #include "support/leaks.h"
 #include "support/test.h"
+#include "unit/elastic/joiners.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,87 +24,6 @@
 
 static struct shl_config config, other_config;
 static struct shl_key key, other_key;
-
-/* One rank: a thread that joins. */
-struct joiner {
-    pthread_t thread;
-    const char *address;
-    const struct shl_config *config;
-    const struct shl_key *key;
-    uint32_t rank, size;
-    uint64_t patience_ms, delay_ms;
-    enum shoal_status status;
-    char detail[1024];
-    struct shl_rendezvous_result result;
-};
-
-static size_t make_blob(uint32_t rank, uint8_t *blob)
-{
-    size_t bytes = rank * 37 % 500;
-    memset(blob, (int)rank, bytes);
-    return bytes;
-}
-
-static void *join_one(void *arg)
-{
-    struct joiner *joiner = arg;
-    uint8_t blob[512];
-    size_t bytes = make_blob(joiner->rank, blob);
-    shl_time->sleep_ns(joiner->delay_ms * MS);
-    joiner->status = shl_rendezvous_join(joiner->config, joiner->address, "job", joiner->key,
-                                         joiner->rank, joiner->size, blob, bytes,
-                                         shl_now_ns() + joiner->patience_ms * MS, &joiner->result);
-    snprintf(joiner->detail, sizeof(joiner->detail), "%s", shl_error_text());
-    return NULL;
-}
-
-static void prepare(struct joiner *joiners, uint32_t size, const char *address)
-{
-    for (uint32_t rank = 0; rank < size; rank++)
-        joiners[rank] = (struct joiner){.address = address,
-                                        .config = &config,
-                                        .key = &key,
-                                        .rank = rank,
-                                        .size = size,
-                                        .patience_ms = 30000};
-}
-
-static void launch(struct joiner *joiners, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        assert_int_equal(pthread_create(&joiners[i].thread, NULL, join_one, &joiners[i]), 0);
-}
-
-static void gather(struct joiner *joiners, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        pthread_join(joiners[i].thread, NULL);
-}
-
-static void assert_met(struct joiner *joiners, uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++) {
-        struct shl_rendezvous_result *result = &joiners[i].result;
-        if (joiners[i].status != SHOAL_OK)
-            fail_msg("rank %u: %s", i, joiners[i].detail);
-        assert_int_equal(result->size, size);
-        assert_true(result->incarnation != 0);
-        assert_int_equal(result->incarnation, joiners[0].result.incarnation);
-        assert_int_equal(result->epoch, joiners[0].result.epoch);
-        for (uint32_t rank = 0; rank < size; rank++) {
-            uint8_t blob[512];
-            assert_int_equal(result->blob_bytes[rank], make_blob(rank, blob));
-            assert_memory_equal(result->blobs[rank], blob, result->blob_bytes[rank]);
-        }
-    }
-}
-
-static void release(struct joiner *joiners, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (joiners[i].status == SHOAL_OK)
-            shl_rendezvous_result_free(&joiners[i].result);
-}
 
 static struct shl_rendezvous_server *serve(const char *address)
 {
@@ -147,14 +67,14 @@ static void all_learn_everything(void **state)
     /* One server, several rounds: a new epoch and a new incarnation each. */
     for (uint32_t round = 0; round < sizeof(sizes) / sizeof(sizes[0]); round++) {
         struct joiner joiners[RANKS_MAX];
-        prepare(joiners, sizes[round], shl_rendezvous_address(server));
-        launch(joiners, sizes[round]);
-        gather(joiners, sizes[round]);
-        assert_met(joiners, sizes[round]);
+        joiners_prepare(joiners, sizes[round], shl_rendezvous_address(server), &config, &key);
+        joiners_launch(joiners, sizes[round]);
+        joiners_gather(joiners, sizes[round]);
+        joiners_assert_met(joiners, sizes[round]);
         assert_int_equal(joiners[0].result.epoch, round + 1);
         assert_true(joiners[0].result.incarnation != incarnation);
         incarnation = joiners[0].result.incarnation;
-        release(joiners, sizes[round]);
+        joiners_release(joiners, sizes[round]);
     }
     shl_rendezvous_stop(server);
 }
@@ -163,11 +83,11 @@ static void meet_at(const char *address)
 {
     struct joiner joiners[3];
     struct shl_rendezvous_server *server = serve(address);
-    prepare(joiners, 3, shl_rendezvous_address(server));
-    launch(joiners, 3);
-    gather(joiners, 3);
-    assert_met(joiners, 3);
-    release(joiners, 3);
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
+    joiners_launch(joiners, 3);
+    joiners_gather(joiners, 3);
+    joiners_assert_met(joiners, 3);
+    joiners_release(joiners, 3);
     shl_rendezvous_stop(server);
 }
 
@@ -206,13 +126,13 @@ static void ranks_may_come_before_the_server(void **state)
     char address[SHL_SOCK_TEXT_BYTES];
     (void)state;
     reserve(address, sizeof(address));
-    prepare(joiners, 3, address);
-    launch(joiners, 3);
+    joiners_prepare(joiners, 3, address, &config, &key);
+    joiners_launch(joiners, 3);
     shl_time->sleep_ns(60 * MS);
     struct shl_rendezvous_server *server = serve(address);
-    gather(joiners, 3);
-    assert_met(joiners, 3);
-    release(joiners, 3);
+    joiners_gather(joiners, 3);
+    joiners_assert_met(joiners, 3);
+    joiners_release(joiners, 3);
     shl_rendezvous_stop(server);
 }
 
@@ -237,13 +157,13 @@ static void a_name_may_appear_late(void **state)
     snprintf(address, sizeof(address), "trainer-0.trainer.svc%s",
              strchr(shl_rendezvous_address(server), ':'));
     atomic_store(&lookups_that_fail, 3);
-    prepare(&joiner, 1, address);
-    join_one(&joiner);
-    assert_met(&joiner, 1);
-    release(&joiner, 1);
+    joiners_prepare(&joiner, 1, address, &config, &key);
+    joiner_run(&joiner);
+    joiners_assert_met(&joiner, 1);
+    joiners_release(&joiner, 1);
     atomic_store(&lookups_that_fail, 1000);
     joiner.patience_ms = 100;
-    join_one(&joiner);
+    joiner_run(&joiner);
     assert_int_equal(joiner.status, SHOAL_ERR_ABSENT);
     assert_non_null(strstr(joiner.detail, "cannot resolve host \"trainer-0.trainer.svc\""));
     shl_rendezvous_stop(server);
@@ -271,7 +191,7 @@ static void the_absent_are_listed(void **state)
     struct shl_rendezvous_server *server = serve("127.0.0.1:0");
     char expected[SHL_SOCK_TEXT_BYTES + 8];
     (void)state;
-    prepare(joiners, 4, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 4, shl_rendezvous_address(server), &config, &key);
     snprintf(expected, sizeof(expected), " s at %s", joiners[0].address);
     for (uint32_t i = 0; i < 4; i++) {
         joiners[i].rank = present[i];
@@ -279,8 +199,8 @@ static void the_absent_are_listed(void **state)
         joiners[i].patience_ms = 400;
     }
     uint64_t begun = shl_now_ns();
-    launch(joiners, 4);
-    gather(joiners, 4);
+    joiners_launch(joiners, 4);
+    joiners_gather(joiners, 4);
     assert_true(shl_now_ns() - begun < 20000 * MS);
     bool complete = false;
     for (uint32_t i = 0; i < 4; i++) {
@@ -292,11 +212,11 @@ static void the_absent_are_listed(void **state)
     }
     assert_true(complete);
     /* Their successors can still meet. */
-    prepare(joiners, 2, shl_rendezvous_address(server));
-    launch(joiners, 2);
-    gather(joiners, 2);
-    assert_met(joiners, 2);
-    release(joiners, 2);
+    joiners_prepare(joiners, 2, shl_rendezvous_address(server), &config, &key);
+    joiners_launch(joiners, 2);
+    joiners_gather(joiners, 2);
+    joiners_assert_met(joiners, 2);
+    joiners_release(joiners, 2);
     shl_rendezvous_stop(server);
 }
 
@@ -306,14 +226,14 @@ static void nobody_serves(void **state)
     char address[SHL_SOCK_TEXT_BYTES];
     (void)state;
     reserve(address, sizeof(address));
-    prepare(&joiner, 1, address);
+    joiners_prepare(&joiner, 1, address, &config, &key);
     joiner.patience_ms = 150;
-    join_one(&joiner);
+    joiner_run(&joiner);
     assert_int_equal(joiner.status, SHOAL_ERR_ABSENT);
     assert_non_null(strstr(joiner.detail, address));
     assert_non_null(strstr(joiner.detail, "Connection refused"));
     joiner.address = "no port";
-    join_one(&joiner);
+    joiner_run(&joiner);
     assert_int_equal(joiner.status, SHOAL_ERR_INVALID);
 }
 
@@ -321,8 +241,8 @@ static void nobody_serves(void **state)
 static void contradict(struct joiner *joiners, uint32_t count, enum shoal_status status,
                        const char *part)
 {
-    launch(joiners, count);
-    gather(joiners, count);
+    joiners_launch(joiners, count);
+    joiners_gather(joiners, count);
     for (uint32_t i = 0; i < count; i++) {
         if (joiners[i].status != status || !strstr(joiners[i].detail, part))
             fail_msg("joiner %u: status %d, %s", i, joiners[i].status, joiners[i].detail);
@@ -334,35 +254,35 @@ static void contradictions_fail_all_at_once(void **state)
     struct shl_rendezvous_server *server = serve("127.0.0.1:0");
     struct joiner joiners[3];
     (void)state;
-    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
     joiners[2].size = 4;
     joiners[2].delay_ms = 200;
     contradict(joiners, 3, SHOAL_ERR_INVALID, "disagree on the size of the job: 3 and 4");
 
-    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
     joiners[2].rank = 1;
     joiners[2].delay_ms = 200;
     contradict(joiners, 3, SHOAL_ERR_INVALID,
                "two processes came to the rendezvous as rank 1 of 3");
 
-    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
     joiners[2].config = &other_config;
     joiners[2].delay_ms = 200;
     contradict(joiners, 3, SHOAL_ERR_CONFIG, "among those that must agree");
 
     /* Who comes after a failure is told of it with the absent. */
-    prepare(joiners, 3, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
     joiners[0].patience_ms = 100;
-    join_one(&joiners[0]);
+    joiner_run(&joiners[0]);
     assert_int_equal(joiners[0].status, SHOAL_ERR_ABSENT);
     assert_non_null(strstr(joiners[0].detail, "ranks 1-2 of 3"));
     assert_non_null(strstr(joiners[0].detail, "an earlier attempt failed: rank 2 has other"));
 
-    prepare(joiners, 3, shl_rendezvous_address(server));
-    launch(joiners, 3);
-    gather(joiners, 3);
-    assert_met(joiners, 3);
-    release(joiners, 3);
+    joiners_prepare(joiners, 3, shl_rendezvous_address(server), &config, &key);
+    joiners_launch(joiners, 3);
+    joiners_gather(joiners, 3);
+    joiners_assert_met(joiners, 3);
+    joiners_release(joiners, 3);
     shl_rendezvous_stop(server);
 }
 
@@ -371,16 +291,16 @@ static void a_wrong_secret_is_named_and_disturbs_nobody(void **state)
     struct shl_rendezvous_server *server = serve("127.0.0.1:0");
     struct joiner joiners[3];
     (void)state;
-    prepare(joiners, 2, shl_rendezvous_address(server));
-    prepare(joiners + 2, 1, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 2, shl_rendezvous_address(server), &config, &key);
+    joiners_prepare(joiners + 2, 1, shl_rendezvous_address(server), &config, &key);
     joiners[2].key = &other_key; /* says that it is rank 0 */
     joiners[0].delay_ms = 200;
-    launch(joiners, 3);
-    gather(joiners, 3);
-    assert_met(joiners, 2);
+    joiners_launch(joiners, 3);
+    joiners_gather(joiners, 3);
+    joiners_assert_met(joiners, 2);
     assert_int_equal(joiners[2].status, SHOAL_ERR_AUTH);
     assert_non_null(strstr(joiners[2].detail, "secret"));
-    release(joiners, 2);
+    joiners_release(joiners, 2);
     shl_rendezvous_stop(server);
 }
 
@@ -398,9 +318,9 @@ static void strangers_disturb_nobody(void **state)
     (void)state;
     ASSERT_OK(shl_sock_split(shl_rendezvous_address(server), -1, host, sizeof(host), &port));
     assert_true(shl_sockaddr_parse(host, port, &address));
-    prepare(joiners, 5, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 5, shl_rendezvous_address(server), &config, &key);
     joiners[4].delay_ms = 100;
-    launch(joiners, 5);
+    joiners_launch(joiners, 5);
     for (int i = 0; i < STRANGERS; i++) {
         static const char noise[300] = "SHL1";
         ASSERT_OK(shl_sock_connect(&address, &fds[i]));
@@ -408,9 +328,9 @@ static void strangers_disturb_nobody(void **state)
         /* Nothing, a little, much that is wrong. */
         (void)!send(fds[i], noise, i % 3 * 150u, MSG_NOSIGNAL);
     }
-    gather(joiners, 5);
-    assert_met(joiners, 5);
-    release(joiners, 5);
+    joiners_gather(joiners, 5);
+    joiners_assert_met(joiners, 5);
+    joiners_release(joiners, 5);
     for (int i = 0; i < STRANGERS; i++)
         shl_fd->close(fds[i]);
     shl_rendezvous_stop(server);
@@ -459,17 +379,17 @@ static enum shoal_status meet_once(void *arg)
     struct joiner joiners[2];
     (void)arg;
     SHL_TRY(shl_rendezvous_serve(&config, "127.0.0.1:0", "job", &key, &server));
-    prepare(joiners, 2, shl_rendezvous_address(server));
+    joiners_prepare(joiners, 2, shl_rendezvous_address(server), &config, &key);
     joiners[0].patience_ms = joiners[1].patience_ms = 500;
-    launch(joiners, 2);
-    gather(joiners, 2);
+    joiners_launch(joiners, 2);
+    joiners_gather(joiners, 2);
     enum shoal_status status = SHOAL_OK;
     for (uint32_t i = 0; i < 2; i++)
         if (joiners[i].status < 0)
             status = shl_fail(joiners[i].status, "%s", joiners[i].detail);
     if (status == SHOAL_OK)
-        assert_met(joiners, 2);
-    release(joiners, 2);
+        joiners_assert_met(joiners, 2);
+    joiners_release(joiners, 2);
     shl_rendezvous_stop(server);
     return status;
 }
