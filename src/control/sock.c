@@ -89,6 +89,16 @@ enum shoal_status shl_sock_open(int family, int *fd)
     return SHOAL_OK;
 }
 
+/* Within a host no link can be congested, but an algorithm that paces (BBR) still sends by timers,
+ * which halves what an allreduce moves. Reno does not pace, is in every kernel, and anybody may
+ * choose it. It must be chosen before the connection is made, else pacing stays on; accepted
+ * sockets have it from their listener. Best effort. */
+static void do_not_pace(int fd, const struct shl_sockaddr *addr)
+{
+    if (addr->any.sa_family != AF_UNIX && shl_sockaddr_is_loopback(addr))
+        shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
 enum shoal_status shl_sock_listen(const struct shl_sockaddr *addr, int backlog, int *fd,
                                   struct shl_sockaddr *bound)
 {
@@ -98,6 +108,7 @@ enum shoal_status shl_sock_listen(const struct shl_sockaddr *addr, int backlog, 
     SHL_TRY(shl_sock_open(addr->any.sa_family, &opened));
     enum shoal_status status = SHOAL_OK;
     struct shl_sockaddr real = {.bytes = sizeof(real) - offsetof(struct shl_sockaddr, any)};
+    do_not_pace(opened, addr);
     /* Without it a restarted job could not take its port back for a minute. */
     if (addr->any.sa_family != AF_UNIX &&
         shl_sock->setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)))
@@ -121,6 +132,7 @@ enum shoal_status shl_sock_connect(const struct shl_sockaddr *addr, int *fd)
 {
     int opened = -1;
     SHL_TRY(shl_sock_open(addr->any.sa_family, &opened));
+    do_not_pace(opened, addr);
     /* EAGAIN of a Unix socket means a full backlog: it is not connecting, so it is a failure. */
     if (shl_sock->connect(opened, &addr->any, addr->bytes) && errno != EINPROGRESS &&
         errno != EINTR) {

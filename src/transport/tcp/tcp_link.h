@@ -32,7 +32,7 @@
 #define SHL_TCP_KEPT_SLOTS 8    /* kept PUSH messages; their credit counts messages */
 #define SHL_TCP_NOTICES_MAX 512 /* announcements and questions that wait for a post */
 #define SHL_TCP_BATCH 16        /* frames without payload sent in one call */
-#define SHL_TCP_BOUNCE_BYTES 131072
+#define SHL_TCP_BOUNCE_BYTES 524288
 #define SHL_TCP_ZERO_BYTES 65536
 #define SHL_TCP_CAUSE_BYTES 256
 

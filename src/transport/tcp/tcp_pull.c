@@ -17,7 +17,7 @@
 #include <errno.h>
 
 /* One call sends at most this much, so that receiving gets its turn. */
-#define SEND_BYTES 262144
+#define SEND_BYTES 1048576
 /* With several flows a message is cut so that all of them work on it, but not finer than this. */
 #define SHARE_BYTES_MIN 65536
 
