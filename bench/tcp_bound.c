@@ -3,9 +3,12 @@
  * one run: spinning ping-pong, and streams one way and both ways.
  *
  * Two processes, one a core. Rounds of the raw sockets and of the transport alternate, and the
- * median of each is shown, so that what disturbs the machine disturbs both.
+ * median of each is shown, so that what disturbs the machine disturbs both. With --limit only the
+ * floor of an allreduce of two ranks is measured, from raw sockets, and printed as "bytes,us": half
+ * a round trip up to 64 KiB, as many bytes both ways at once beyond.
  *
  *     build/bench/tcp_bound [rounds]
+ *     build/bench/tcp_bound --limit FIRST LAST FACTOR
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -31,7 +34,9 @@
 #define STREAMS 2
 #define ROUNDS_MAX 101
 #define BUFFER_BYTES ((size_t)64 << 20)
-#define SLICE_BYTES 262144
+#define SLICE_BYTES ((size_t)1 << 20)
+#define HALF_TRIP_BYTES_MAX 65536
+#define LIMIT_US 200000.0 /* time given to one size */
 
 enum direction { ONE_WAY, BOTH_WAYS };
 
@@ -46,15 +51,23 @@ static void die(const char *what)
     exit(1);
 }
 
+/* As control does on loopback: timers between segments would hide what the machine can do. */
+static void do_not_pace(int fd)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
 static void connect_pair(int fds[2])
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof(at);
     int yes = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    do_not_pace(listener);
     if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 1) ||
         getsockname(listener, (struct sockaddr *)&at, &bytes))
         die("listen");
     fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    do_not_pace(fds[0]);
     if (connect(fds[0], (struct sockaddr *)&at, sizeof(at)))
         die("connect");
     fds[1] = accept(listener, NULL, NULL);
@@ -121,13 +134,14 @@ static void raw_stream(size_t bytes, enum direction direction, int streams)
         for (int i = 0; i < streams; i++) {
             size_t base = share * (size_t)i, step = 0;
             if (sends && out[i] < share) {
-                size_t want = share - out[i] < SLICE_BYTES ? share - out[i] : SLICE_BYTES;
+                size_t rest = share - out[i], want = rest < SLICE_BYTES ? rest : SLICE_BYTES;
                 step = moved(send(raw_fds[i], out_buffer + base + out[i], want, MSG_NOSIGNAL));
                 out[i] += step;
                 left -= step;
             }
             if (receives && in[i] < share) {
-                step = moved(recv(raw_fds[i], in_buffer + base + in[i], share - in[i], 0));
+                size_t rest = share - in[i], want = rest < SLICE_BYTES ? rest : SLICE_BYTES;
+                step = moved(recv(raw_fds[i], in_buffer + base + in[i], want, 0));
                 in[i] += step;
                 left -= step;
             }
@@ -349,6 +363,29 @@ static void measure_all(int rounds)
         }
 }
 
+static void both_ways(size_t bytes)
+{
+    for (size_t rest = bytes, step; rest; rest -= step) {
+        step = rest < BUFFER_BYTES ? rest : BUFFER_BYTES;
+        raw_stream(step, BOTH_WAYS, 1);
+    }
+}
+
+static void measure_limit(size_t bytes)
+{
+    bool small = bytes <= HALF_TRIP_BYTES_MAX;
+    double start = now_us();
+    long trips = 0;
+    do {
+        for (int i = 0; i < 4; i++, trips++)
+            small ? raw_ping(bytes) : both_ways(bytes);
+        out_buffer[0] = now_us() < start + LIMIT_US; /* rank 0 decides for both */
+        raw_ping(8);
+    } while (rank == 0 ? out_buffer[0] : in_buffer[0]);
+    if (rank == 0)
+        printf("%zu,%.3f\n", bytes, (now_us() - start) / (double)trips / (small ? 2 : 1));
+}
+
 static void pin(void)
 {
     cpu_set_t set;
@@ -357,14 +394,52 @@ static void pin(void)
     sched_setaffinity(0, sizeof(set), &set); /* with one core it stays where it is */
 }
 
-int main(int argc, char **argv)
+static int usage(void)
+{
+    fprintf(stderr,
+            "usage: tcp_bound [rounds, 1 to %d]\n"
+            "       tcp_bound --limit FIRST LAST FACTOR\n",
+            ROUNDS_MAX);
+    return 2;
+}
+
+static void map_buffers(void)
+{
+    out_buffer =
+        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    in_buffer =
+        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (out_buffer == MAP_FAILED || in_buffer == MAP_FAILED)
+        die("mmap");
+    memset(out_buffer, rank + 1, BUFFER_BYTES);
+    memset(in_buffer, 0, BUFFER_BYTES);
+}
+
+static void compare_transport(int rounds)
 {
     static const struct shl_tcp_channels channels = {dial, host_id};
+    shl_tcp_channels = &channels;
+    env = (struct shl_transport_env){.rank = (uint32_t)rank,
+                                     .size = 2,
+                                     .epoch = 1,
+                                     .wanted = wanted,
+                                     .seen = seen,
+                                     .lost = lost};
+    open_transport(1);
+    open_transport(2);
+    measure_all(rounds);
+    raw_ping(8);
+}
+
+int main(int argc, char **argv)
+{
+    bool limit = argc == 5 && strcmp(argv[1], "--limit") == 0;
     int rounds = argc > 1 ? atoi(argv[1]) : 11, pairs[3][STREAMS][2];
-    if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: tcp_bound [rounds, 1 to %d]\n", ROUNDS_MAX);
-        return 2;
-    }
+    size_t first = limit ? strtoull(argv[2], NULL, 10) : 0;
+    size_t last = limit ? strtoull(argv[3], NULL, 10) : 0;
+    size_t factor = limit ? strtoull(argv[4], NULL, 10) : 0;
+    if (limit ? first < 8 || factor < 2 : argc > 2 || rounds < 1 || rounds > ROUNDS_MAX)
+        return usage();
     for (int set = 0; set < 3; set++)
         for (int i = 0; i < STREAMS; i++)
             connect_pair(pairs[set][i]);
@@ -381,25 +456,12 @@ int main(int argc, char **argv)
         for (int set = 0; set < 3; set++)
             close(pairs[set][i][1 - rank]);
     }
-    out_buffer =
-        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    in_buffer =
-        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (out_buffer == MAP_FAILED || in_buffer == MAP_FAILED)
-        die("mmap");
-    memset(out_buffer, rank + 1, BUFFER_BYTES);
-    memset(in_buffer, 0, BUFFER_BYTES);
-    shl_tcp_channels = &channels;
-    env = (struct shl_transport_env){.rank = (uint32_t)rank,
-                                     .size = 2,
-                                     .epoch = 1,
-                                     .wanted = wanted,
-                                     .seen = seen,
-                                     .lost = lost};
-    open_transport(1);
-    open_transport(2);
-    measure_all(rounds);
-    raw_ping(8);
+    map_buffers();
+    for (size_t bytes = first; limit && bytes <= last; bytes *= factor)
+        measure_limit(bytes);
+    if (!limit)
+        compare_transport(rounds);
+    fflush(NULL);
     if (rank == 1)
         _exit(0);
     int status = 0;
