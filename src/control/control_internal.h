@@ -5,7 +5,7 @@
  *   session.c    numbered frames to one peer                session_io.c their bytes
  *   reconnect.c  connections of a session                   mesh.c       neighbours and floods
  *   verdict.c    a rank is lost                             heartbeat.c  beats, progress, silence
- *   channel.c    connections for transports
+ *   channel.c    connections for transports              starved.c    silent for want of CPU
  *
  * Everything in struct shl_control below `thread` belongs to the control thread while it runs,
  * except what is guarded by `lock` or atomic.
@@ -50,6 +50,7 @@ struct shl_session {
     struct shl_timer retry;     /* until it asks again */
     uint32_t retry_ms;
     uint64_t heard_ns; /* last sign of life */
+    bool is_spared;    /* silent beyond the limit, but starved of CPU: logged once */
     char broke[160];   /* why the last connection ended */
 
     struct shl_list queue;               /* sent but not acknowledged, then unsent */
@@ -176,6 +177,10 @@ void shl_verdict_pass(struct shl_control *control, uint32_t rank, enum shoal_sta
 /* False: malformed. Applies it here; forwarding is the mesh's. */
 bool shl_verdict_apply(struct shl_control *control, const struct shl_packet *packet);
 void shl_verdict_evicted(struct shl_control *control, const char *cause);
+
+/* starved.c */
+/* shl_session_peer_is_starved - it is on this host and wants to run. */
+bool shl_session_peer_is_starved(const struct shl_session *session);
 
 /* heartbeat.c */
 void shl_heartbeat_start(struct shl_control *control);

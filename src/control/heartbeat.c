@@ -3,7 +3,8 @@
  *
  * A rank counts as silent only after SHOAL_DEAD_AFTER_MS, several intervals, without a frame. When
  * this thread itself was kept from running, all deadlines move by as much: what looked like a
- * peer's silence may have been our own absence.
+ * peer's silence may have been our own absence. A peer on this host that wants to run and gets no
+ * CPU is given SPARED_LIMITS times as long: it can be told from a stopped one.
  *
  * Invariant: nobody is judged before everything that the kernel holds from it has been read.
  *
@@ -14,6 +15,8 @@
 #include "core/sys.h"
 
 #include <stdio.h>
+
+#define SPARED_LIMITS 10
 
 static uint64_t half_beat_ns(const struct shl_control *control)
 {
@@ -28,15 +31,34 @@ static uint64_t own_absence_ns(struct shl_control *control, uint64_t now)
     return late > 2 * half_beat_ns(control) ? late : 0;
 }
 
+/* Silent for too long, but not the peer's fault, and not for so long that it does not matter. */
+static bool spare(struct shl_session *session, uint64_t silent_ns, uint64_t limit_ns)
+{
+    if (silent_ns >= SPARED_LIMITS * limit_ns || !shl_session_peer_is_starved(session))
+        return false;
+    if (!session->is_spared)
+        shl_log(SHL_LOG_WARN,
+                "rank %u is silent for %.1f s, but runnable: this host is short of CPU; waiting up "
+                "to %.1f s for it",
+                session->peer, (double)silent_ns / 1e9, (double)(SPARED_LIMITS * limit_ns) / 1e9);
+    session->is_spared = true;
+    return true;
+}
+
 static void judge(struct shl_session *session)
 {
     struct shl_control *control = session->control;
     uint64_t limit = control->options.config->dead_after_ms * SHL_MS;
-    if (session->state != SHL_SESSION_LIVE || shl_now_ns() < session->heard_ns + limit)
+    if (session->state != SHL_SESSION_LIVE)
         return;
+    if (shl_now_ns() < session->heard_ns + limit) {
+        session->is_spared = false;
+        return;
+    }
     shl_session_read(session);
     uint64_t now = shl_now_ns();
-    if (session->state != SHL_SESSION_LIVE || now < session->heard_ns + limit)
+    if (session->state != SHL_SESSION_LIVE || now < session->heard_ns + limit ||
+        spare(session, now - session->heard_ns, limit))
         return;
     char cause[480];
     snprintf(cause, sizeof(cause), "no sign of life for %.1f s (%s%.300s)",

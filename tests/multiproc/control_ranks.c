@@ -36,14 +36,24 @@ static void fill(uint8_t *payload, size_t bytes, uint32_t origin, uint64_t numbe
         payload[i] = (uint8_t)(origin * 31 + number * 7 + i);
 }
 
+static void burn(uint64_t ns)
+{
+    for (uint64_t end = shl_now_ns() + ns; shl_now_ns() < end;)
+        ;
+}
+
 static void on_message(void *arg, uint32_t origin, uint16_t type, const void *payload, size_t bytes)
 {
     struct child *child = arg;
+    struct ranks_board *board = child->ranks->board;
+    uint64_t self = 1ull << child->rank;
     uint8_t expected[SHL_CONTROL_PAYLOAD_MAX];
     uint64_t due = atomic_load(&child->view->received[origin]) + 1;
     fill(expected, bytes, origin, due);
     if (type != 7 || bytes < sizeof(due) || memcmp(expected, payload, bytes))
         atomic_fetch_add(&child->view->disorder, 1);
+    if (atomic_fetch_and(&board->busy, ~self) & self)
+        burn(atomic_load(&board->busy_ns));
     atomic_store(&child->view->received[origin], due);
 }
 

@@ -38,6 +38,10 @@ struct ranks_board {
     _Atomic uint64_t flood_to; /* each rank floods until it has sent so many */
     _Atomic uint32_t payload_bytes;
     _Atomic uint64_t leave; /* bit mask: these stop, and end */
+    /* The control threads of these (bit mask) burn CPU for so long at the next message they get,
+     * once: like threads that wait for it. */
+    _Atomic uint64_t busy;
+    _Atomic uint64_t busy_ns;
 };
 
 struct ranks {

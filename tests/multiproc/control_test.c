@@ -112,6 +112,31 @@ static void short_stops_are_forgiven(void **state)
     ranks_finish(&ranks, mask(4));
 }
 
+/* A thread that spins is to others like one that waits for a CPU: runnable, and silent. */
+static void who_gets_no_cpu_is_not_lost(void **state)
+{
+    struct ranks ranks = {.size = 4,
+                          .settings = (const char *const[]){"SHOAL_DEAD_AFTER_MS=300",
+                                                            "SHOAL_HEARTBEAT_MS=50", NULL}};
+    (void)state;
+    form(&ranks);
+    ranks.board->busy_ns = SECOND;
+    ranks.board->busy = 1ull << 2;
+    ranks_flood(&ranks, 10, 64);
+    ranks_await_floods(&ranks, mask(4), mask(4), 10);
+    assert_int_equal(ranks.board->busy, 0);
+    assert_nobody_lost(&ranks, mask(4));
+    /* But nobody is waited for without end. */
+    uint64_t others = mask(4) & ~4ull, since = shl_now_ns();
+    ranks.board->busy_ns = 15 * SECOND;
+    ranks.board->busy = 1ull << 2;
+    ranks_flood(&ranks, 11, 64);
+    ranks_await_lost(&ranks, others, 2, since);
+    assert_true(shl_now_ns() - since > 2 * SECOND);
+    ranks_kill(&ranks, 2, SIGKILL);
+    ranks_finish(&ranks, others);
+}
+
 /* As when a virtual machine is paused: silence all around, and one's own clock has jumped. */
 static void who_was_absent_himself_accuses_nobody(void **state)
 {
@@ -243,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_killed_rank_is_lost_at_once),
         cmocka_unit_test(a_stopped_rank_is_lost_and_learns_it),
         cmocka_unit_test(short_stops_are_forgiven),
+        cmocka_unit_test(who_gets_no_cpu_is_not_lost),
         cmocka_unit_test(who_was_absent_himself_accuses_nobody),
         cmocka_unit_test(who_says_goodbye_is_not_lost),
         cmocka_unit_test(many_ranks_on_few_cores),
