@@ -81,8 +81,8 @@ lane_aarch64() {
     need_packages "${BUILD_PACKAGES[@]}" "${CROSS_PACKAGES[@]}"
     tools/sysroot.sh build-aarch64-sysroot
     ARM64_SYSROOT=$PWD/build-aarch64-sysroot build aarch64
-    # The emulator keeps a record of every page mapped, used or not: a heap as large as the machine's
-    # memory would cost it gigabytes a process. The library's heap obeys this limit (in KiB).
+    # The emulator keeps a record of every page mapped, used or not: a heap as large as the
+    # machine's memory would cost gigabytes a process. The heap obeys this limit (in KiB).
     ulimit -f $((1 << 20))
     run aarch64 --label-regex unit --label-exclude slow
 }
