@@ -120,6 +120,7 @@ struct shl_algorithm {
     bool in_rank_order; /* combines strictly in rank order: legal for ops that do not commute */
     bool needs_hosts;   /* makes sense only with more than one host and more than one rank on one */
     bool pipelined;     /* gains from more than one chunk */
+    bool fans_in;       /* many ranks send to one at the same time */
     uint32_t ranks_min, ranks_max; /* legal rank counts; max 0: any */
     /* Never called for one rank: then the result is a copy of the input. */
     enum shoal_status (*build)(const struct shl_shape *shape, struct shl_builder *builder);
@@ -177,7 +178,7 @@ struct shl_costs {
 struct shl_choice {
     const struct shl_algorithm *algorithm;
     uint32_t chunks;
-    double predicted_s;
+    double predicted_s; /* by the model of simulate.h */
 };
 
 struct shl_select_query {

@@ -15,6 +15,10 @@
 /* More pieces than this cost more memory than they can gain time. */
 #define CHUNKS_MAX 128u
 #define UNITS_MAX 8192u
+/* The model shares a port among many senders without loss. In a network its queue overflows, or
+ * their pacing leaves gaps: on shaped links such algorithms reach three quarters of the goodput
+ * where a ring reaches 95 %. */
+#define FAN_IN_WEIGHT 1.15
 
 /* ---- names -------------------------------------------------------------------------------- */
 
@@ -113,6 +117,11 @@ static enum shoal_status check_forced(const struct shl_algorithm *algorithm,
 
 /* ---- choosing ----------------------------------------------------------------------------- */
 
+static double weight(const struct shl_algorithm *algorithm, const struct shl_price *price)
+{
+    return algorithm->fans_in && price->hosts > 2 ? FAN_IN_WEIGHT : 1;
+}
+
 /* Chunk counts are powers of two; the fewest win where times are equal. */
 static void price_algorithm(const struct shl_algorithm *algorithm, struct shl_price *price,
                             struct shl_choice *best)
@@ -124,7 +133,8 @@ static void price_algorithm(const struct shl_algorithm *algorithm, struct shl_pr
         price->chunks = chunks;
         double seconds =
             price->rank_count > 1 ? shl_time_seconds(price, algorithm->cost(price)) : 0;
-        if (!best->algorithm || seconds < best->predicted_s)
+        if (!best->algorithm ||
+            seconds * weight(algorithm, price) < best->predicted_s * weight(best->algorithm, price))
             *best = (struct shl_choice){algorithm, chunks, seconds};
     }
 }
