@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 static enum shoal_status watch(struct shl_engine *engine, int fd)
 {
@@ -38,6 +39,15 @@ static enum shoal_status open_descriptors(struct shl_engine *engine)
     return watch(engine, engine->doorbell);
 }
 
+static void init_monotonic(pthread_cond_t *condition)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 enum shoal_status shl_engine_create(const struct shl_engine_options *options,
                                     struct shl_engine **out)
 {
@@ -54,6 +64,7 @@ enum shoal_status shl_engine_create(const struct shl_engine_options *options,
     engine->epoll = engine->doorbell = engine->service_bell = -1;
     pthread_mutex_init(&engine->token, NULL);
     pthread_mutex_init(&engine->mail_lock, NULL);
+    init_monotonic(&engine->changed);
     shl_list_init(&engine->comms);
     shl_list_init(&engine->ready_execs);
     shl_list_init(&engine->mail);
@@ -177,6 +188,7 @@ void shl_engine_destroy(struct shl_engine *engine)
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             shl_fd->close(fds[i]);
+    pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->mail_lock);
     pthread_mutex_destroy(&engine->token);
     shl_mem->free(engine->gone);

@@ -89,9 +89,11 @@ struct shl_engine {
 
     pthread_mutex_t token;
     atomic_uint token_wanted; /* threads that wait for the token */
-    atomic_uint sleepers;     /* threads asleep in shl_engine_sleep */
-    int doorbell;             /* eventfd: mail, or work for a sleeper */
+    atomic_bool is_listening; /* a thread sleeps on the descriptors, on behalf of all */
+    int doorbell;             /* eventfd: mail, or work for the listener */
     int epoll;
+    uint32_t followers;     /* token: threads that sleep until the listener tells them */
+    pthread_cond_t changed; /* with token: for followers */
 
     struct shl_engine_transport transports[SHL_ENGINE_TRANSPORTS];
     uint32_t transport_count;
@@ -144,8 +146,12 @@ void shl_token_take(struct shl_engine *engine);
 void shl_token_give(struct shl_engine *engine);
 /* Let another thread have it for a moment if one wants it. */
 void shl_token_offer(struct shl_engine *engine);
-/* Wake threads that sleep in shl_engine_sleep. */
+/* Wake the thread that listens. From any thread. */
 void shl_engine_ring(struct shl_engine *engine);
+/* token: wake every thread in shl_engine_sleep: something changed that may concern it. */
+void shl_engine_wake_all(struct shl_engine *engine);
+/* token: after a loop with shl_engine_sleep in it: leave the listening to another thread. */
+void shl_engine_stop_driving(struct shl_engine *engine);
 /* token: sleep until something happens or `until_ns`; gives the token away meanwhile. */
 void shl_engine_sleep(struct shl_engine *engine, uint64_t until_ns);
 

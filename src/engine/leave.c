@@ -91,7 +91,7 @@ void shl_comm_leave(struct shoal_comm *comm)
                                 UINT64_MAX);
     /* Other threads were inside of these operations; they get out as soon as they have looked. */
     while (comm->drivers > 0) {
-        shl_engine_ring(engine);
+        shl_engine_wake_all(engine);
         shl_token_give(engine);
         shl_time->yield();
         shl_token_take(engine);

@@ -180,6 +180,7 @@ static void serve(struct shl_engine *engine)
             shl_idle_step(engine, &idle);
         shl_token_offer(engine);
     }
+    shl_engine_stop_driving(engine);
 }
 
 static void *service_main(void *arg)

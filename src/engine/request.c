@@ -207,7 +207,7 @@ void shl_request_complete(struct shoal_request *request, enum shoal_status statu
     if (request->detached)
         shl_request_free(request);
     /* Its owner may be asleep while another thread drives. */
-    shl_engine_ring(engine);
+    shl_engine_wake_all(engine);
     if (comm->queued > 0)
         shl_comm_start_queued(comm);
 }

@@ -1,8 +1,12 @@
 /*
  * The progress token, and sleeping without it.
  *
- * Invariant: transports are armed exactly while `armed` threads sleep; arming precedes the last
- * look for work, so a wake-up cannot fall between the look and the sleep.
+ * Of several threads that have nothing to do, one listens to the descriptors for all; the others
+ * wait until it tells them that something of theirs has changed, or leaves the listening to one of
+ * them. So no thread takes another's wake-up.
+ *
+ * Invariant: transports are armed exactly while a thread listens; arming precedes the last look for
+ * work, so a wake-up cannot fall between the look and the sleep.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,9 +15,9 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <time.h>
 
-#define SLEEP_MS_MAX 50   /* bounds the harm of any wake-up that is missed */
-#define SHARED_SLEEP_MS 5 /* several sleepers share one doorbell and may swallow each other's */
+#define SLEEP_MS_MAX 50 /* bounds the harm of any wake-up that is missed */
 
 void shl_token_take(struct shl_engine *engine)
 {
@@ -42,8 +46,21 @@ void shl_token_offer(struct shl_engine *engine)
 void shl_engine_ring(struct shl_engine *engine)
 {
     const uint64_t one = 1;
-    if (atomic_load(&engine->sleepers) != 0)
+    if (atomic_load(&engine->is_listening))
         (void)!shl_fd->write(engine->doorbell, &one, sizeof(one));
+}
+
+void shl_engine_wake_all(struct shl_engine *engine)
+{
+    shl_engine_ring(engine);
+    if (SHL_UNLIKELY(engine->followers > 0))
+        pthread_cond_broadcast(&engine->changed);
+}
+
+void shl_engine_stop_driving(struct shl_engine *engine)
+{
+    if (SHL_UNLIKELY(engine->followers > 0) && !atomic_load(&engine->is_listening))
+        pthread_cond_signal(&engine->changed);
 }
 
 static bool arm_all(struct shl_engine *engine)
@@ -54,34 +71,54 @@ static bool arm_all(struct shl_engine *engine)
     return quiet;
 }
 
-static int sleep_ms(const struct shl_engine *engine, uint64_t until_ns)
+static uint64_t sleep_ns(uint64_t until_ns)
 {
+    const uint64_t limit_ns = SLEEP_MS_MAX * UINT64_C(1000000);
     uint64_t now_ns = shl_now_ns();
-    uint64_t limit_ms = atomic_load(&engine->sleepers) > 1 ? SHARED_SLEEP_MS : SLEEP_MS_MAX;
-    if (until_ns <= now_ns)
-        return 0;
-    uint64_t left_ms = (until_ns - now_ns + 999999) / 1000000;
-    return (int)(left_ms < limit_ms ? left_ms : limit_ms);
+    uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    return left_ns < limit_ns ? left_ns : limit_ns;
+}
+
+/* token: another thread listens. */
+static void follow(struct shl_engine *engine, uint64_t until_ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t at_ns = (uint64_t)until.tv_nsec + sleep_ns(until_ns);
+    until.tv_sec += (time_t)(at_ns / 1000000000);
+    until.tv_nsec = (long)(at_ns % 1000000000);
+    engine->followers++;
+    pthread_cond_timedwait(&engine->changed, &engine->token, &until);
+    engine->followers--;
+}
+
+/* The token is given away meanwhile. */
+static void listen_to_all(struct shl_engine *engine, uint64_t until_ns)
+{
+    struct epoll_event events[4];
+    int timeout_ms = (int)((sleep_ns(until_ns) + 999999) / 1000000);
+    shl_token_give(engine);
+    int n = shl_fd->epoll_wait(engine->epoll, events, 4, timeout_ms);
+    uint64_t drained;
+    for (int i = 0; i < n; i++)
+        if (events[i].data.fd == engine->doorbell)
+            (void)!shl_fd->read(engine->doorbell, &drained, sizeof(drained));
+    shl_token_take(engine);
 }
 
 void shl_engine_sleep(struct shl_engine *engine, uint64_t until_ns)
 {
-    atomic_fetch_add(&engine->sleepers, 1);
+    if (atomic_load(&engine->is_listening)) {
+        follow(engine, until_ns);
+        return;
+    }
+    atomic_store(&engine->is_listening, true);
     /* Progress through windows is seen by looking; whoever posts rings once we are armed. */
     bool quiet = arm_all(engine) && !atomic_load(&engine->has_mail) &&
                  shl_engine_advance_groups(engine) == 0;
-    if (quiet) {
-        struct epoll_event events[4];
-        int timeout_ms = sleep_ms(engine, until_ns);
-        shl_token_give(engine);
-        int n = shl_fd->epoll_wait(engine->epoll, events, 4, timeout_ms);
-        uint64_t drained;
-        for (int i = 0; i < n; i++)
-            if (events[i].data.fd == engine->doorbell)
-                (void)!shl_fd->read(engine->doorbell, &drained, sizeof(drained));
-        shl_token_take(engine);
-    }
-    if (atomic_fetch_sub(&engine->sleepers, 1) == 1)
-        for (uint32_t i = 0; i < engine->transport_count; i++)
-            engine->transports[i].ops->arm(engine->transports[i].t, false);
+    if (quiet)
+        listen_to_all(engine, until_ns);
+    atomic_store(&engine->is_listening, false);
+    for (uint32_t i = 0; i < engine->transport_count; i++)
+        engine->transports[i].ops->arm(engine->transports[i].t, false);
 }

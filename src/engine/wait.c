@@ -128,6 +128,7 @@ enum shoal_status shl_request_drive(struct shoal_request *request, uint64_t time
         engine->waited--;
     }
     comm->drivers--;
+    shl_engine_stop_driving(engine);
     return request->status;
 }
 
