@@ -97,7 +97,8 @@ lane_fuzz() {
 }
 
 lane_python() {
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}" \
+        "${TORCH_PACKAGES[@]}"
     build release
     run release --label-regex python
 }
