@@ -103,7 +103,7 @@ size_t shl_tcp_describe(struct shl_transport *t, void *blob, size_t capacity)
 
 /* One peer's description. NULL, or why it cannot be reached. */
 static const char *attach_peer(struct shl_transport *t, const void *blob, size_t blob_bytes,
-                               uint32_t *flow_count)
+                               struct shl_tcp_peer *peer)
 {
     const struct shl_config *config = t->env->config;
     struct shl_bytes in = shl_bytes_reader(blob, blob ? blob_bytes : 0);
@@ -117,10 +117,10 @@ static const char *attach_peer(struct shl_transport *t, const void *blob, size_t
         return "tcp is not in SHOAL_TRANSPORT here";
     if (!allowed)
         return "tcp is not in SHOAL_TRANSPORT there";
-    bool local = host == digest(shl_tcp_channels->host_id(t->env->control));
-    *flow_count = wanted < t->flows_wanted ? wanted : t->flows_wanted;
-    if (local && !config->tcp_flows)
-        *flow_count = 1;
+    peer->local = host == digest(shl_tcp_channels->host_id(t->env->control));
+    peer->flow_count = wanted < t->flows_wanted ? wanted : t->flows_wanted;
+    if (peer->local && !config->tcp_flows)
+        peer->flow_count = 1;
     return NULL;
 }
 
@@ -132,7 +132,7 @@ enum shoal_status shl_tcp_attach(struct shl_transport *t, const void *const *blo
         reaches[peer] = false;
         if (peer == t->env->rank)
             continue;
-        const char *why = attach_peer(t, blobs[peer], blob_bytes[peer], &t->peers[peer].flow_count);
+        const char *why = attach_peer(t, blobs[peer], blob_bytes[peer], &t->peers[peer]);
         reaches[peer] = !why;
         if (!why)
             SHL_TRY(shl_tcp_stand_by(t, peer));

@@ -20,6 +20,10 @@
 
 /* As a rule both sides want a link at the same time; when only this one does it must knock. */
 #define KNOCK_AFTER_NS UINT64_C(20000000)
+/* A small message waits for the chunk before it: 4 ms at 1 Gbit/s. Within a host that is short, and
+ * fewer calls are worth more. */
+#define CHUNK_BYTES_NET 524288
+#define CHUNK_BYTES_LOCAL 1048576
 
 static const char *const state_names[] = {"opening", "up", "broken", "closed by its rank", "lost"};
 
@@ -78,6 +82,13 @@ static bool alloc_storage(struct shl_tcp_link *link)
            link->slot_memory && link->notice_entries && link->staging && link->flows;
 }
 
+static uint32_t chunk_bytes(const struct shl_transport *t, uint32_t peer)
+{
+    if (t->env->config->tcp_chunk_bytes)
+        return (uint32_t)t->env->config->tcp_chunk_bytes;
+    return t->peers[peer].local ? CHUNK_BYTES_LOCAL : CHUNK_BYTES_NET;
+}
+
 static enum shoal_status create(struct shl_transport *t, uint32_t peer, struct shl_tcp_link **out)
 {
     struct shl_tcp_link *link = shl_mem->alloc(sizeof(*link));
@@ -86,6 +97,7 @@ static enum shoal_status create(struct shl_transport *t, uint32_t peer, struct s
     link->t = t;
     link->peer = peer;
     link->flow_count = t->peers[peer].flow_count;
+    link->chunk_bytes = chunk_bytes(t, peer);
     link->blocks_limit = link->blocks_told = SHL_TCP_KEPT_BLOCKS;
     link->slots_limit = link->slots_told = SHL_TCP_KEPT_SLOTS;
     init_lists(link);

@@ -138,6 +138,7 @@ struct shl_tcp_link {
     uint32_t peer;
     enum shl_tcp_link_state state;
     uint32_t flow_count, flows_up;
+    uint32_t chunk_bytes;   /* large messages are cut into pieces of so much */
     uint32_t futile_breaks; /* since a peer's header came over any flow */
     uint64_t deadline_ns;   /* while no flow is up */
     uint64_t knock_ns;      /* while no flow is up: when to knock; 0: need not */
@@ -201,6 +202,7 @@ struct shl_tcp_link {
 struct shl_tcp_peer {
     struct shl_tcp_link *link; /* NULL: not used yet */
     uint32_t flow_count;
+    bool local; /* on this host */
     bool dropped;
     bool standing; /* flow 0 is asked for although there is no link: the peer may come first */
 };
@@ -211,7 +213,6 @@ struct shl_transport {
     struct shl_list links;
     uint32_t link_count;
     uint32_t flows_wanted; /* what this side would choose for a peer on another host */
-    uint32_t chunk_bytes;
     uint32_t polls;
     uint64_t changes; /* cancels so far */
     int epoll_fd;

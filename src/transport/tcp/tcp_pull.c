@@ -50,7 +50,7 @@ void shl_tcp_header_fill(struct shl_tcp_link *link, const struct shl_tcp_frame *
 static uint32_t chunk_length(const struct shl_tcp_link *link, struct shl_xfer *xfer)
 {
     const struct shl_tcp_send_state *state = shl_tcp_send_state(xfer);
-    uint64_t rest = xfer->bytes - state->next, length = link->t->chunk_bytes;
+    uint64_t rest = xfer->bytes - state->next, length = link->chunk_bytes;
     if (link->flows_up > 1) {
         uint64_t share = rest / link->flows_up;
         share = share < SHARE_BYTES_MIN ? SHARE_BYTES_MIN : share;

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-#define CHUNK_BYTES_DEFAULT 524288
 #define LINGER_NS UINT64_C(50000000)
 #define BOUNCE_ALIGN 4096
 
@@ -50,8 +49,6 @@ static enum shoal_status tcp_open(const struct shl_transport_env *env, struct sh
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for the tcp transport");
     t->env = env;
     shl_list_init(&t->links);
-    t->chunk_bytes =
-        env->config->tcp_chunk_bytes ? (uint32_t)env->config->tcp_chunk_bytes : CHUNK_BYTES_DEFAULT;
     t->peers = shl_mem->alloc(env->size * sizeof(*t->peers));
     t->bounce = shl_mem->alloc_aligned(BOUNCE_ALIGN, SHL_TCP_BOUNCE_BYTES);
     t->zeros = shl_mem->alloc(SHL_TCP_ZERO_BYTES);
