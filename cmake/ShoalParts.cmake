@@ -58,6 +58,7 @@ endif()
 
 shoal_part(TOOLS ON "nothing else is needed")
 shoal_part(BENCH ON "nothing else is needed")
+shoal_part(CNI ON "nothing else is needed")
 
 set(CMAKE_REQUIRED_FLAGS "-fsanitize=fuzzer")
 check_c_source_compiles("#include <stddef.h>

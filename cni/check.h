@@ -1,0 +1,118 @@
+/*
+ * What one run of `validate` knows: findings, and a model of networks, pods and policies that rules
+ * across objects compare.
+ *
+ * Invariant: every check reads trees only; checks of single objects run before those across
+ * objects, in the order of the files.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef CNI_CHECK_H
+#define CNI_CHECK_H
+
+#include "cidr.h"
+#include "findings.h"
+#include "schema.h"
+
+#define CNI_SUBNETS_MAX 8
+
+/* What an attachment brings into the pod. */
+enum cni_carrier {
+    CNI_CARRIES_LINK,   /* a network interface that has nothing to do with RDMA, or is unknown */
+    CNI_CARRIES_SHARED, /* an interface on top of a device that stays in the host: shared mode */
+    CNI_CARRIES_DEVICE, /* the device's function itself */
+};
+
+struct cni_subnet {
+    struct cni_cidr cidr;
+    const char *text;
+};
+
+struct cni_network {
+    const char *name, *space;     /* space: namespace, "" when not given */
+    const struct cni_node *where; /* for findings about the whole */
+    const char *resource;         /* that multus takes devices from, or NULL */
+    bool any_prefix;              /* resource is without a prefix: the operator adds one */
+    enum cni_carrier carrier;
+    bool exclusive;           /* needs RDMA devices that belong to one network namespace */
+    const char *exclusive_by; /* what needs it */
+    int64_t mtu;              /* 0: not set */
+    struct cni_subnet subnets[CNI_SUBNETS_MAX];
+    uint32_t subnet_count;
+    struct cni_network *next;
+};
+
+/* One pod template, or a pod. */
+struct cni_pod {
+    const struct cni_node *metadata; /* may be NULL */
+    const struct cni_node *spec;
+    const char *space; /* "" when not given */
+    const char *owner; /* kind of the object that holds it */
+    const char *role;  /* Launcher, Worker, Master...; "" for a single one */
+    struct cni_pod *next;
+};
+
+struct cni_check {
+    struct cni_arena *arena;
+    struct cni_findings *findings;
+    const struct cni_schemas *schemas;
+    struct cni_document *documents;
+    struct cni_network *networks, **networks_tail;
+    struct cni_pod *pods, **pods_tail;
+};
+
+/* cni_check_documents - run all rules over documents; findings are sorted. */
+void cni_check_documents(struct cni_findings *findings, struct cni_document *documents);
+
+/* ---- single objects ------------------------------------------------------------------------ */
+
+/* Kinds that describe networks; they also enter the model. */
+void cni_check_attachment(struct cni_check *check, const struct cni_node *object);
+void cni_check_operator_network(struct cni_check *check, const struct cni_node *object);
+/* A CNI configuration or list by itself, not inside an object. */
+void cni_check_bare_config(struct cni_check *check, struct cni_node *config);
+
+/* The object that `config` is, into `network`. `named`: whoever runs it fills a missing name. */
+void cni_check_config(struct cni_check *check, struct cni_network *network,
+                      const struct cni_node *config, bool named);
+/* One plugin, or its keys only. */
+void cni_check_plugin_keys(struct cni_check *check, const struct cni_node *plugin,
+                           const char *type);
+void cni_check_ipam(struct cni_check *check, struct cni_network *network,
+                    const struct cni_node *ipam);
+/* A master interface by its name. */
+void cni_check_master(struct cni_check *check, const struct cni_node *master, const char *type);
+
+void cni_check_policy(struct cni_check *check, const struct cni_node *object);
+void cni_check_pools(struct cni_check *check, const struct cni_node *object);
+void cni_check_device_plugins(struct cni_check *check, const struct cni_node *object);
+
+/* Pods of a workload, into the model, with the traps of its launcher. */
+void cni_check_workload(struct cni_check *check, const struct cni_node *object);
+
+/* ---- across objects -------------------------------------------------------------------------- */
+
+void cni_check_pod(struct cni_check *check, const struct cni_pod *pod);
+void cni_check_pod_networks(struct cni_check *check, const struct cni_pod *pod);
+void cni_check_modes(struct cni_check *check);
+void cni_check_policies_together(struct cni_check *check);
+
+/* ---- shared -----------------------------------------------------------------------------------
+ */
+
+/* JSON inside a text, with a finding when it is none; NULL then. */
+struct cni_node *cni_check_json(struct cni_check *check, struct cni_node *scalar);
+struct cni_network *cni_check_add_network(struct cni_check *check, const struct cni_node *object);
+/* The text of `object.metadata.KEY`, or "". */
+const char *cni_metadata_text(const struct cni_node *object, const char *key);
+bool cni_has_kind(const struct cni_node *object, const char *kind);
+
+/* Extended resources that containers of a pod ask for: how many of those with this name. With
+ * any_prefix, `name` is what follows the slash. */
+int64_t cni_pod_resource_count(const struct cni_node *spec, const char *name, bool any_prefix);
+/* The entry of a resource that brings RDMA devices, as far as names tell: of one container's
+ * `resources`, or of the first container of a pod that has one. */
+const struct cni_node *cni_resources_rdma(const struct cni_node *resources);
+const struct cni_node *cni_pod_rdma_resource(const struct cni_node *spec);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * Commands of shoal-cni and what they share.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef CNI_COMMANDS_H
+#define CNI_COMMANDS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum cni_exit {
+    CNI_EXIT_CLEAN = 0,
+    CNI_EXIT_INTERNAL = 1,
+    CNI_EXIT_USAGE = 2, /* also input that cannot be read */
+    CNI_EXIT_ERRORS = 3,
+    CNI_EXIT_WARNINGS = 4, /* under --strict */
+};
+
+enum cni_format { CNI_FORMAT_TEXT, CNI_FORMAT_JSON, CNI_FORMAT_SARIF };
+
+int cni_command_validate(int argc, char **argv);
+int cni_command_explain(int argc, char **argv);
+
+/* cni_complain - one line on standard error, with the program's name. */
+void cni_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* cni_format_parse - a name given to -o; false after a complaint. */
+bool cni_format_parse(const char *name, enum cni_format *format);
+
+/* cni_colour_wanted - "auto", "always" or "never" for a stream; false after a complaint. */
+bool cni_colour_parse(const char *name, FILE *stream, bool *colour);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * shoal-cni: RDMA networking for pods, checked before it is applied.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "commands.h"
+
+#include "core/suggest.h"
+
+#include <shoal/version.h>
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: shoal-cni COMMAND [OPTION]... [ARGUMENT]...\n"
+    "\n"
+    "Checks the Kubernetes manifests and CNI configurations of pods that train over RDMA, without\n"
+    "a cluster.\n"
+    "\n"
+    "  validate FILE...   find what is wrong, with cause and fix\n"
+    "  explain [RULE]     explain a rule, or list all of them\n"
+    "\n"
+    "  --help             print this; after a command, its options\n"
+    "  --version          print the version\n"
+    "\n"
+    "Exit status: 0 nothing wrong; 1 internal fault; 2 wrong usage or unreadable input; 3 errors\n"
+    "found; 4 warnings found, with --strict.\n";
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"validate", cni_command_validate},
+    {"explain", cni_command_explain},
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void cni_complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("shoal-cni: ", stderr);
+    vfprintf(stderr, format, arguments);
+    putc('\n', stderr);
+    va_end(arguments);
+}
+
+bool cni_format_parse(const char *name, enum cni_format *format)
+{
+    static const char *const names[] = {"text", "json", "sarif"};
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *format = (enum cni_format)i;
+            return true;
+        }
+    cni_complain("no output format %s; there are text, json and sarif", name);
+    return false;
+}
+
+bool cni_colour_parse(const char *name, FILE *stream, bool *colour)
+{
+    const char *off = getenv("NO_COLOR");
+    *colour = strcmp(name, "always") == 0;
+    if (strcmp(name, "auto") == 0)
+        *colour = isatty(fileno(stream)) && !(off && *off);
+    else if (!*colour && strcmp(name, "never") != 0) {
+        cni_complain("--color takes auto, always or never, not %s", name);
+        return false;
+    }
+    return true;
+}
+
+static int unknown(const char *name)
+{
+    const char *names[COMMANDS + 1] = {NULL};
+    for (size_t i = 0; i < COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = shl_suggest(name, names);
+    cni_complain("no command %s%s%s%s; see shoal-cni --help", name, near ? ", did you mean " : "",
+                 near ? near : "", near ? "?" : "");
+    return CNI_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fputs(usage, stderr);
+        return CNI_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        fputs(usage, stdout);
+        return CNI_EXIT_CLEAN;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("shoal-cni %s\n", SHOAL_VERSION_STRING);
+        return CNI_EXIT_CLEAN;
+    }
+    return unknown(argv[1]);
+}
