@@ -6,14 +6,14 @@
 #include "engine/comm.h"
 
 #include "core/sys.h"
+#include "engine/ways.h"
 #include "engine/window.h"
 #include "transport/hook/hook.h"
 
 #include <string.h>
 
-#define PULL_BYTES 65536 /* measured crossovers, see docs/benchmarks.md */
-#define STREAM_BYTES (4ull << 20)
-#define BOUNCE_BYTES 65536 /* for each member: what a pull brings into the cache at a time */
+#define STREAM_BYTES (4ull << 20) /* measured, see docs/benchmarks.md */
+#define BOUNCE_BYTES 65536        /* for each member: what a pull brings into the cache at a time */
 
 struct shoal_comm *shl_comm_find(struct shl_engine *engine, uint32_t id)
 {
@@ -145,6 +145,7 @@ enum shoal_status shl_comm_join_group(struct shoal_comm *comm, const uint64_t *s
     if (!comm->bounce || !comm->inputs || !comm->outputs || !comm->in_address ||
         !comm->out_address || !comm->piece_inputs || !comm->piece_outputs || !comm->windows)
         return shl_fail_errno("cannot allocate the group of %u ranks", comm->size);
+    SHL_TRY(shl_ways_create(&comm->ways));
     SHL_TRY(shl_group_create(comm->group_transport, comm->members, comm->size, comm->rank,
                              slots_offsets, &comm->joined));
     return shl_window_map(comm, window_offsets);
@@ -227,6 +228,7 @@ void shl_comm_free(struct shoal_comm *comm)
         if (comm->plans[i])
             shl_plan_free(comm->plans[i]);
     leave_group(comm);
+    shl_ways_destroy(comm->ways);
     shl_mem->free(comm->windows);
     shl_mem->free(comm->piece_outputs);
     shl_mem->free(comm->piece_inputs);

@@ -32,19 +32,23 @@ enum shl_group_mode {
     SHL_GROUP_DIRECT, /* through mappings of each other's buffers */
     SHL_GROUP_PULL,   /* with process_vm_readv */
     SHL_GROUP_WINDOW, /* through shared memory that stays in the cache */
+    SHL_GROUP_STREAM, /* through shared memory that is written past the cache */
     SHL_GROUP_STAGED  /* by a schedule over messages */
 };
 
 struct shl_group_run {
     enum shl_group_mode mode;
-    unsigned phase;  /* waited for, or being worked on */
-    bool posted;     /* phase 0 is published */
-    uint32_t cursor; /* of shl_group_gathered */
-    uint32_t member; /* of the data movement */
-    uint64_t at;     /* its position, in elements */
+    unsigned phase;          /* waited for, or being worked on */
+    bool posted;             /* phase 0 is published */
+    enum shl_group_mode way; /* member 0: what it published for ordinary buffers */
+    uint32_t cursor;         /* of shl_group_gathered */
+    uint32_t member;         /* of the data movement */
+    uint64_t at;             /* its position, in elements */
+    uint64_t begin_ns;       /* member 0: when all were there */
 };
 
 struct shl_exec;
+struct shl_ways; /* ways.h */
 
 struct shoal_request {
     struct shl_list link; /* in comm->ops, or comm->free_requests */
@@ -127,6 +131,7 @@ struct shoal_comm {
     const void **piece_inputs; /* of one piece of it */
     void **piece_outputs;
     uint64_t stream_bytes; /* from here results bypass the cache */
+    struct shl_ways *ways; /* what ways of moving ordinary buffers took */
     void *window;          /* mine; window.c */
     void **windows;        /* by member, as mapped here */
     uint64_t window_last;  /* progress that ends the last operation that used them */

@@ -11,8 +11,10 @@
  *   PULL    the same with process_vm_readv: own slice first; phase 1; then the others' slices;
  *           phase 2: done reading.
  *   WINDOW  through windows of shared memory; window.c. No phase after 0: nobody touches another's
- *           buffers.
+ *   STREAM  buffers. STREAM is the same past the caches.
  *   STAGED  a schedule over messages: what user-defined operations need.
+ *
+ * Ordinary buffers go by PULL, WINDOW or STREAM, as member 0 says in phase 0; ways.h.
  *
  * Invariant: a member touches another's buffers only between phase 0 and the last phase, which all
  * wait for; in the first stage only its own slice of anybody's buffers.
@@ -22,18 +24,16 @@
 #include "core/sys.h"
 #include "engine/comm.h"
 #include "engine/group_move.h"
+#include "engine/ways.h"
 #include "engine/window.h"
 
 #include <string.h>
-
-/* Where pulling beat windows when both were measured in turns, docs/benchmarks.md. */
-#define PULL_BYTES_MIN (512u << 10)
-#define PULL_BYTES_MAX (4u << 20)
 
 #define INLINE_TOTAL_BYTES 65536 /* all members' payloads together */
 
 struct shl_group_place {
     struct shl_group_buffer in, out;
+    uint64_t way; /* of member 0: how to move ordinary buffers, an enum shl_group_mode */
 };
 
 /* Bytes this member publishes when the call is small enough, else -1. A function of the signature
@@ -65,6 +65,34 @@ static void describe(struct shoal_request *request, struct shl_group_place *plac
     shl_group_describe(comm->group, call->recv, out_bytes, &place->out);
 }
 
+/* How ordinary buffers can travel: the same on every member. Pulling cannot write into the root's
+ * private output. Members that share cores share their caches too. */
+static struct shl_way_op way_op(const struct shoal_comm *comm, const struct shoal_call *call)
+{
+    enum setting { COPY_AUTO, COPY_STAGED, COPY_CMA }; /* SHOAL_SHM_COPY */
+    const unsigned windows = 1u << SHL_GROUP_WINDOW | 1u << SHL_GROUP_STREAM;
+    const unsigned pull = 1u << SHL_GROUP_PULL;
+    uint32_t setting = comm->engine->config->shm_copy;
+    bool can_pull = setting != COPY_STAGED && shl_group_can_pull(comm->group) &&
+                    call->collective != SHOAL_REDUCE;
+    unsigned usable = !can_pull ? windows : setting == COPY_CMA ? pull : windows | pull;
+    return (struct shl_way_op){.collective = call->collective,
+                               .in_place = call->send == call->recv,
+                               .bytes = shl_call_count_total(call, comm->size) *
+                                        shoal_dtype_bytes(call->dtype),
+                               .usable = usable,
+                               .first = comm->window_crowded ? SHL_GROUP_WINDOW : SHL_GROUP_STREAM};
+}
+
+/* Member 0, for all. A way that is to be tried is not spent on an operation that goes directly. */
+static enum shl_group_mode choose_way(struct shoal_comm *comm, const struct shoal_call *call,
+                                      const struct shl_group_place *own)
+{
+    struct shl_way_op op = way_op(comm, call);
+    bool ordinary = own->in.heap_offset == UINT64_MAX || own->out.heap_offset == UINT64_MAX;
+    return ordinary ? shl_ways_next(comm->ways, &op) : shl_ways_usual(comm->ways, &op);
+}
+
 static void post_call(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
@@ -79,6 +107,9 @@ static void post_call(struct shoal_request *request)
     } else {
         struct shl_group_place place;
         describe(request, &place);
+        if (comm->rank == 0)
+            request->group.way = choose_way(comm, call, &place);
+        place.way = request->group.way;
         request->group.mode = SHL_GROUP_STAGED; /* until phase 0 tells more */
         shl_group_post(comm->group, request->seq, 0, &request->signature, &place, sizeof(place));
     }
@@ -124,29 +155,13 @@ static const struct shl_group_place *place_of(struct shoal_request *request, uin
     struct shl_group_peek peek;
     if (member == request->comm->rank) {
         describe(request, own);
+        own->way = request->group.way;
         return own;
     }
     if (!shl_group_peek(request->comm->group, member, request->seq, 0, &peek) ||
         peek.bytes != sizeof(struct shl_group_place))
         return NULL;
     return peek.payload;
-}
-
-/* How buffers that are not all in shareable heaps travel. */
-static enum shl_group_mode ordinary_mode(const struct shoal_comm *comm,
-                                         const struct shoal_call *call)
-{
-    enum setting { COPY_AUTO, COPY_STAGED, COPY_CMA }; /* SHOAL_SHM_COPY */
-    uint32_t setting = comm->engine->config->shm_copy;
-    uint64_t bytes = shl_call_count_total(call, comm->size) * shoal_dtype_bytes(call->dtype);
-    bool pays = bytes >= PULL_BYTES_MIN && bytes < PULL_BYTES_MAX;
-    enum shl_group_mode mode =
-        setting == COPY_CMA || (setting == COPY_AUTO && pays) ? SHL_GROUP_PULL : SHL_GROUP_WINDOW;
-    /* Pulling cannot write into the root's private output. */
-    if (mode == SHL_GROUP_PULL &&
-        (!shl_group_can_pull(comm->group) || call->collective == SHOAL_REDUCE))
-        return SHL_GROUP_WINDOW;
-    return mode;
 }
 
 /* The same answer on every member, since all see the same descriptions. */
@@ -156,12 +171,15 @@ static enum shl_group_mode choose_mode(struct shoal_request *request)
     const struct shoal_call *call = &request->call;
     struct shl_group_place own;
     bool direct = true;
+    uint64_t way = SHL_GROUP_WINDOW;
     if (call->op >= SHOAL_OP_USER_FIRST)
         return SHL_GROUP_STAGED;
     for (uint32_t i = 0; i < comm->size; i++) {
         const struct shl_group_place *place = place_of(request, i, &own);
         if (!place)
             return SHL_GROUP_STAGED;
+        if (i == 0)
+            way = place->way;
         if (needs_input(call, i) && place->in.heap_offset == UINT64_MAX)
             direct = false;
         if (needs_output(call, i) && place->out.heap_offset == UINT64_MAX)
@@ -169,7 +187,8 @@ static enum shl_group_mode choose_mode(struct shoal_request *request)
     }
     if (direct)
         return SHL_GROUP_DIRECT;
-    return ordinary_mode(comm, call);
+    bool usable = way < SHL_GROUP_STAGED && (way_op(comm, call).usable >> way & 1);
+    return usable ? (enum shl_group_mode)way : SHL_GROUP_WINDOW;
 }
 
 /* Fill comm->inputs and outputs with where members' buffers can be read or written; NULL: only by
@@ -206,6 +225,24 @@ static void give_up(struct shoal_request *request)
     shl_incident_raise(request->comm, request->seq, SHOAL_ERR_ABORTED, shl_error_text());
 }
 
+static bool uses_windows(const struct shl_group_run *run)
+{
+    return run->mode == SHL_GROUP_WINDOW || run->mode == SHL_GROUP_STREAM;
+}
+
+/* All was moved. Member 0 times the ways; the others only learn what is usual. */
+static void finish(struct shoal_request *request)
+{
+    struct shl_group_run *run = &request->group;
+    bool timed = request->comm->rank == 0;
+    if (uses_windows(run) || run->mode == SHL_GROUP_PULL) {
+        struct shl_way_op op = way_op(request->comm, &request->call);
+        shl_ways_note(request->comm->ways, &op, run->mode,
+                      timed ? shl_now_ns() - run->begin_ns : 0);
+    }
+    shl_request_complete(request, SHOAL_OK, NULL);
+}
+
 /* Phase 0 is complete: decide, and begin. */
 static void begin(struct shoal_request *request)
 {
@@ -224,7 +261,9 @@ static void begin(struct shoal_request *request)
     }
     request->state = SHL_REQUEST_MOVE;
     request->group.cursor = 0;
-    if (request->group.mode != SHL_GROUP_WINDOW && map_members(request) != SHOAL_OK)
+    if (request->comm->rank == 0 && request->group.mode != SHL_GROUP_DIRECT)
+        request->group.begin_ns = shl_now_ns();
+    if (!uses_windows(&request->group) && map_members(request) != SHOAL_OK)
         give_up(request);
 }
 
@@ -254,7 +293,7 @@ static unsigned move_window(struct shoal_request *request)
     if (!shl_window_step(request, &done))
         return 0;
     if (done)
-        shl_request_complete(request, SHOAL_OK, NULL);
+        finish(request);
     return 1;
 }
 
@@ -279,7 +318,7 @@ unsigned shl_group_advance(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
     struct shl_group_run *run = &request->group;
-    if (request->state == SHL_REQUEST_MOVE && run->mode == SHL_GROUP_WINDOW)
+    if (request->state == SHL_REQUEST_MOVE && uses_windows(run))
         return move_window(request);
     if (request->state == SHL_REQUEST_MOVE) {
         move(request);
@@ -299,14 +338,14 @@ unsigned shl_group_advance(struct shoal_request *request)
     } else if (shl_move_has_stage(request, run->phase)) {
         request->state = SHL_REQUEST_MOVE;
     } else {
-        shl_request_complete(request, SHOAL_OK, NULL);
+        finish(request);
     }
     return 1;
 }
 
 const char *shl_group_mode_string(enum shl_group_mode mode)
 {
-    static const char *const names[] = {"flat", "direct", "pull", "window", "staged"};
+    static const char *const names[] = {"flat", "direct", "pull", "window", "stream", "staged"};
     return names[mode];
 }
 
@@ -325,5 +364,6 @@ int shl_group_mode_for(struct shoal_comm *comm, const struct shoal_call *call)
     if ((!needs_input(call, comm->rank) || own.in.heap_offset != UINT64_MAX) &&
         (!needs_output(call, comm->rank) || own.out.heap_offset != UINT64_MAX))
         return SHL_GROUP_DIRECT;
-    return ordinary_mode(comm, call);
+    struct shl_way_op op = way_op(comm, call);
+    return (int)shl_ways_usual(comm->ways, &op);
 }

@@ -1,10 +1,10 @@
 /*
  * Moving ordinary buffers through windows. Path: from group.c, next device/reduce.h.
  *
- * Stages of window k: A copies input into my buffer k % 2; B combines from all members' buffers;
- * C, with more than two members, copies the slices that others combined. With two members B
- * combines the whole window, so that there is one wait less and nothing is copied twice. The order
- * is A(0), then for each k: A(k + 1), B(k), C(k): a member fills the next window before it waits.
+ * Stages of window k: A copies input into my buffer k % 2; B combines my slice from all members'
+ * buffers; C copies the slices that others combined. With two members and little data B combines
+ * the whole window, so that there is one wait less. The order is A(0), then for each k: A(k + 1),
+ * B(k), C(k): a member fills the next window before it waits.
  *
  * Waits: B(k) for all members' A(k); C(k) for all members' B(k); A(k) for the last stage that
  * reads buffer k - 2, in all members. A member's progress is the number of places it has passed in
@@ -15,8 +15,12 @@
  * the next begins only after its verdict, when nobody looks at what it left. Everything that the
  * sizes of windows follow from is agreed when the communicator forms.
  *
- * Bytes, allreduce of n on two members: n read and n written in memory each; in the cache n written
- * and n read across.
+ * In mode WINDOW windows are small and stay in the cache; in mode STREAM they are large and written
+ * past it, because a core reads lines that another core has just written several times slower than
+ * memory where the two share no cache.
+ *
+ * Bytes, allreduce of n on k members, each: n read and n written of the caller's; of windows n
+ * written and 2n (k - 1) / k read, in the cache or (STREAM) in memory.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -33,8 +37,9 @@
 #define WINDOW_BYTES (HEAD_BYTES + 2 * BUFFER_BYTES)
 #define PLACE_BITS 24 /* places in one operation */
 #define SMALLEST_BYTES 8192
-#define LARGEST_BYTES (128u << 10) /* two buffers of every member fit the second-level cache */
-#define LARGEST_SHARED_BYTES BUFFER_BYTES /* members that share cores wait less often */
+#define SLICED_BYTES (128u << 10)      /* two members: from here on each combines half for both */
+#define LARGEST_BYTES (128u << 10)     /* two buffers of every member fit the second-level cache */
+#define LARGEST_FEW_BYTES BUFFER_BYTES /* members that share cores, or need no cache, wait less */
 
 struct window_head {
     _Atomic uint64_t progress;
@@ -57,7 +62,8 @@ struct plan {
     uint64_t each;   /* elements of one window */
     uint64_t windows;
     uint64_t base;
-    bool streaming;
+    bool streaming;      /* results go past the cache */
+    bool windows_stream; /* what is written into windows does */
 };
 
 /* ---- life cycle ----------------------------------------------------------------------------- */
@@ -112,11 +118,13 @@ static struct plan make_plan(const struct shoal_request *request)
     const struct shoal_call *call = &request->call;
     struct plan plan = {.comm = comm, .call = call, .elem_bytes = shoal_dtype_bytes(call->dtype)};
     bool reduces = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE;
-    plan.stages = reduces && comm->size > 2 ? 3 : 2;
     plan.total = call->count;
     uint64_t per_element = call->collective == SHOAL_REDUCE_SCATTER ? comm->size : 1;
     uint64_t bytes = plan.total * plan.elem_bytes * per_element;
-    uint64_t largest = comm->window_crowded ? LARGEST_SHARED_BYTES : LARGEST_BYTES;
+    plan.stages = reduces && (comm->size > 2 || bytes >= SLICED_BYTES) ? 3 : 2;
+    plan.windows_stream = request->group.mode == SHL_GROUP_STREAM;
+    uint64_t largest =
+        comm->window_crowded || plan.windows_stream ? LARGEST_FEW_BYTES : LARGEST_BYTES;
     uint64_t window_bytes = bytes / 2 < SMALLEST_BYTES ? SMALLEST_BYTES : bytes / 2;
     window_bytes = window_bytes < largest ? window_bytes : largest;
     uint64_t line = LINE_BYTES / plan.elem_bytes;
@@ -204,6 +212,18 @@ static struct range slice_of(const struct plan *plan, struct range window, uint3
 
 /* ---- the stages ----------------------------------------------------------------------------- */
 
+/* What others combine. */
+static void copy_others_slices(const struct plan *plan, struct range window, uint8_t *to,
+                               const uint8_t *from)
+{
+    struct range own = slice_of(plan, window, plan->comm->rank);
+    size_t before = own.first * plan->elem_bytes;
+    size_t after = (own.first + own.count) * plan->elem_bytes;
+    shl_copy(to, from, before, plan->windows_stream);
+    shl_copy(to + after, from + after, window.count * plan->elem_bytes - after,
+             plan->windows_stream);
+}
+
 static void copy_in(const struct plan *plan, uint64_t window)
 {
     const struct shoal_call *call = plan->call;
@@ -214,38 +234,46 @@ static void copy_in(const struct plan *plan, uint64_t window)
     if (call->collective == SHOAL_BROADCAST && comm->rank != call->root)
         return;
     const uint8_t *from = (const uint8_t *)call->send + range.first * plan->elem_bytes;
+    if (plan->stages == 3) {
+        copy_others_slices(plan, range, to, from);
+        return;
+    }
     if (call->collective != SHOAL_REDUCE_SCATTER) {
-        memcpy(to, from, bytes);
+        shl_copy(to, from, bytes, plan->windows_stream);
         return;
     }
     for (uint32_t i = 0; i < comm->size; i++)
-        memcpy(to + i * plan->each * plan->elem_bytes, from + i * call->count * plan->elem_bytes,
-               bytes);
+        if (i != comm->rank)
+            shl_copy(to + i * plan->each * plan->elem_bytes,
+                     from + i * call->count * plan->elem_bytes, bytes, plan->windows_stream);
 }
 
-/* Combine all members' elements into out and, when `copy` is not NULL, there too. Operands lie
- * `offset` bytes into the buffers, my own at `mine`. */
+/* Combine all members' elements into out, shared, or both; one may be NULL. Operands lie `offset`
+ * bytes into the buffers, my own at `mine`. */
 static void combine(const struct plan *plan, uint64_t window, size_t offset, const void *mine,
-                    uint64_t count, void *out, void *copy)
+                    uint64_t count, void *out, void *shared)
 {
     struct shoal_comm *comm = plan->comm;
     const struct shl_reducer *reducer =
         shl_reducer_get(plan->call->dtype, (enum shoal_op)plan->call->op);
+    bool averages = plan->call->op == SHOAL_AVG, both = out && shared;
     for (uint32_t i = 0; i < comm->size; i++)
         comm->piece_inputs[i] = i == comm->rank ? mine : buffer_of(plan, i, window) + offset;
-    bool simple = plan->call->op != SHOAL_AVG && (!copy || !plan->streaming);
-    if (simple) {
-        void *outs[2] = {out, copy};
-        reducer->push(outs, copy ? 2 : 1, comm->piece_inputs, comm->size, count, plan->streaming);
+    if (!averages && !(both && plan->streaming != plan->windows_stream)) {
+        void *outs[2] = {out ? out : shared, shared};
+        reducer->push(outs, both ? 2 : 1, comm->piece_inputs, comm->size, count,
+                      out ? plan->streaming : plan->windows_stream);
         return;
     }
-    /* What is read again soon goes into the cache first. */
-    void *first = copy ? copy : out;
+    /* What is read again at once goes into the cache first. */
+    bool out_first = out && !(both && plan->streaming && !plan->windows_stream);
+    void *first = out_first ? out : shared, *second = out_first ? shared : out;
     reducer->many(first, comm->piece_inputs, comm->size, count);
-    if (plan->call->op == SHOAL_AVG)
+    if (averages)
         shl_reduce_scale(first, first, count, plan->call->dtype, comm->size);
-    if (copy)
-        shl_copy(out, copy, count * plan->elem_bytes, plan->streaming);
+    if (both)
+        shl_copy(second, first, count * plan->elem_bytes,
+                 out_first ? plan->windows_stream : plan->streaming);
 }
 
 static void combine_slice(const struct plan *plan, uint64_t window)
@@ -257,17 +285,12 @@ static void combine_slice(const struct plan *plan, uint64_t window)
     size_t offset = slice.first * plan->elem_bytes;
     size_t at = (range.first + slice.first) * plan->elem_bytes;
     bool receives = plan->call->collective == SHOAL_ALLREDUCE || comm->rank == plan->call->root;
-    uint8_t *shared = buffer_of(plan, comm->rank, window) + offset;
+    uint8_t *shared = plan->stages == 3 ? buffer_of(plan, comm->rank, window) + offset : NULL;
     if (slice.count == 0 || (plan->stages == 2 && !receives))
         return;
     const uint8_t *mine = (const uint8_t *)plan->call->send + at;
     uint8_t *out = receives ? (uint8_t *)plan->call->recv + at : NULL;
-    if (plan->stages == 2)
-        combine(plan, window, offset, mine, slice.count, out, NULL);
-    else if (receives)
-        combine(plan, window, offset, mine, slice.count, out, shared);
-    else
-        combine(plan, window, offset, mine, slice.count, shared, NULL);
+    combine(plan, window, offset, mine, slice.count, out, shared);
 }
 
 static void combine_block(const struct plan *plan, uint64_t window)
