@@ -45,7 +45,7 @@ SYSTEM = (
 
 PUBLIC_ONLY = ("bench", "examples", "python")
 # Programs that measure or bound an internal part by itself.
-SEES_INTERNALS = (r"bench/reduce_bench\.c", r"bench/\w+_bound\.c")
+SEES_INTERNALS = (r"bench/reduce_bench\.c", r"bench/\w+_bound(_\w+)?\.[ch]")
 CNI_LAYERS = ("topology", "core")
 HEADER_INCLUDES = re.compile(r"shoal/\w+\.h|stddef\.h|stdint\.h|stdbool\.h")
 
