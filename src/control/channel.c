@@ -184,7 +184,8 @@ void shl_channel_open(struct shl_control *control, struct shl_channel *channel)
 enum shl_welcome shl_channel_admit(struct shl_control *control, const struct shl_hello *hello,
                                    bool local)
 {
-    bool tcp = hello->kind == SHL_CHANNEL_TCP_DATA || hello->kind == SHL_CHANNEL_TCP_KNOCK;
+    bool tcp = hello->kind == SHL_CHANNEL_TCP_DATA || hello->kind == SHL_CHANNEL_TCP_KNOCK ||
+               hello->kind == SHL_CHANNEL_VERBS;
     bool fits = hello->kind == SHL_CHANNEL_FD_PASS ? local : tcp && !local;
     if (!fits || !dials(hello->rank, control->options.rank, hello->kind) ||
         control->parked_count >= PARKED_MAX)
@@ -252,7 +253,7 @@ enum shoal_status shl_control_dial(struct shl_control *control, uint32_t peer,
         return shl_fail(SHOAL_ERR_INVALID, "no channel from rank %u to rank %u of %u",
                         control->options.rank, peer, control->options.size);
     if (kind != SHL_CHANNEL_TCP_DATA && kind != SHL_CHANNEL_FD_PASS &&
-        kind != SHL_CHANNEL_TCP_KNOCK)
+        kind != SHL_CHANNEL_TCP_KNOCK && kind != SHL_CHANNEL_VERBS)
         return shl_fail(SHOAL_ERR_INVALID, "channel kind %d cannot be asked for", (int)kind);
     struct shl_channel *channel = shl_mem->alloc(sizeof(*channel));
     if (!channel)

@@ -38,9 +38,10 @@
 enum shl_channel_kind {
     SHL_CHANNEL_RENDEZVOUS = 1,
     SHL_CHANNEL_SESSION = 2,
-    SHL_CHANNEL_TCP_DATA = 3, /* index: flow */
-    SHL_CHANNEL_FD_PASS = 4,  /* over a Unix socket; index: the transport's */
-    SHL_CHANNEL_TCP_KNOCK = 5 /* the higher rank dials: asks the lower one for TCP_DATA */
+    SHL_CHANNEL_TCP_DATA = 3,  /* index: flow */
+    SHL_CHANNEL_FD_PASS = 4,   /* over a Unix socket; index: the transport's */
+    SHL_CHANNEL_TCP_KNOCK = 5, /* the higher rank dials: asks the lower one for TCP_DATA */
+    SHL_CHANNEL_VERBS = 6      /* sets a queue pair up, and tells when its peer ends */
 };
 
 #define SHL_CONTROL_ADDRESSES 8
