@@ -19,7 +19,7 @@ static json_t *describe(const struct shl_verbs_port *port)
     json_t *entry = json_pack("{s:b, s:s}", "usable", port->usable, "reason", port->reason);
     if (port->port == 0)
         return entry; /* never opened: nothing more is known */
-    json_object_set_new(entry, "link", json_string(shl_verbs_link_string(port->link)));
+    json_object_set_new(entry, "link", json_string(shl_verbs_kind_string(port->kind)));
     json_object_set_new(entry, "active", json_boolean(port->active));
     json_object_set_new(entry, "mtu", json_integer(port->mtu_bytes));
     json_object_set_new(entry, "speed_mbit", json_integer((json_int_t)port->speed_mbit));

@@ -19,8 +19,10 @@
 
 #include <string.h>
 
-static const struct shl_transport_ops *const all_transports[] = {&shl_transport_shm,
-                                                                 &shl_transport_tcp};
+/* By bit of SHOAL_TRANSPORT; peers take the first in `preference` that reaches them. */
+static const struct shl_transport_ops *const all_transports[] = {
+    &shl_transport_shm, &shl_transport_tcp, &shl_transport_verbs};
+static const uint8_t preference[] = {0, 2, 1};
 #define WORLD_COMM 0 /* the id of the communicator of all ranks */
 #define TRANSPORTS (sizeof(all_transports) / sizeof(all_transports[0]))
 
@@ -131,8 +133,8 @@ static enum shoal_status open_engine(struct shl_world *world)
                                          .cores = shl_topology()->usable_cpus};
     SHL_TRY(shl_engine_create(&options, &world->engine));
     for (size_t i = 0; i < TRANSPORTS && world->options.size > 1; i++)
-        if (config->transport & 1u << i)
-            SHL_TRY(open_transport(world, all_transports[i]));
+        if (config->transport & 1u << preference[i])
+            SHL_TRY(open_transport(world, all_transports[preference[i]]));
     return SHOAL_OK;
 }
 

@@ -166,5 +166,6 @@ struct shl_transport_ops {
 
 extern const struct shl_transport_ops shl_transport_tcp;
 extern const struct shl_transport_ops shl_transport_shm;
+extern const struct shl_transport_ops shl_transport_verbs;
 
 #endif

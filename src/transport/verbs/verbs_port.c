@@ -83,20 +83,20 @@ static const char *state_string(const struct ibv_port_attr *attr)
                                                                       : "in an unknown state";
 }
 
-static enum shl_verbs_link link_of(const struct ibv_device *device,
+static enum shl_verbs_kind kind_of(const struct ibv_device *device,
                                    const struct ibv_port_attr *attr)
 {
     if (device->transport_type == IBV_TRANSPORT_IWARP)
         return SHL_VERBS_IWARP;
     if (device->transport_type != IBV_TRANSPORT_IB)
-        return SHL_VERBS_UNKNOWN_LINK;
+        return SHL_VERBS_UNKNOWN_KIND;
     return attr->link_layer == IBV_LINK_LAYER_ETHERNET ? SHL_VERBS_ROCE : SHL_VERBS_INFINIBAND;
 }
 
-const char *shl_verbs_link_string(enum shl_verbs_link link)
+const char *shl_verbs_kind_string(enum shl_verbs_kind kind)
 {
     static const char *const names[] = {"unknown", "InfiniBand", "RoCE", "iWARP"};
-    return names[link];
+    return names[kind];
 }
 
 static int32_t numa_node(const char *device)
@@ -167,13 +167,13 @@ static void judge(struct finder *finder, const struct ibv_port_attr *attr,
         reject(port, "SHOAL_IB_HCA=\"%.100s\" leaves it out", finder->config->ib_hca);
     else if (!port->active)
         reject(port, "its port is %s, not active", state_string(attr));
-    else if (port->link == SHL_VERBS_IWARP)
+    else if (port->kind == SHL_VERBS_IWARP)
         reject(port, "iWARP connects by rdma_cm only, which this version does not do");
-    else if (port->link == SHL_VERBS_UNKNOWN_LINK)
+    else if (port->kind == SHL_VERBS_UNKNOWN_KIND)
         reject(port, "it is neither InfiniBand nor RoCE");
     else if (port->mtu_bytes == 0)
         reject(port, "its MTU code %d is unknown", (int)attr->active_mtu);
-    else if (port->link == SHL_VERBS_ROCE)
+    else if (port->kind == SHL_VERBS_ROCE)
         judge_gids(finder, port);
     else
         judge_infiniband(finder, port);
@@ -204,7 +204,7 @@ static void look_at_port(struct finder *finder, struct ibv_context *context, uin
         reject(port, "its port cannot be queried: %s", strerror(error));
         return;
     }
-    port->link = link_of(context->device, &attr);
+    port->kind = kind_of(context->device, &attr);
     port->active = attr.state == IBV_PORT_ACTIVE;
     port->mtu_bytes = mtu_bytes(attr.active_mtu);
     port->speed_mbit = speed_mbit(&attr);

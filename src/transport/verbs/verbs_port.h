@@ -21,8 +21,8 @@
 #define SHL_VERBS_GID_TEXT_BYTES 46
 #define SHL_VERBS_GID_BYTES 16
 
-enum shl_verbs_link {
-    SHL_VERBS_UNKNOWN_LINK,
+enum shl_verbs_kind {
+    SHL_VERBS_UNKNOWN_KIND,
     SHL_VERBS_INFINIBAND,
     SHL_VERBS_ROCE,
     SHL_VERBS_IWARP
@@ -34,7 +34,7 @@ struct shl_verbs_port {
     uint32_t port; /* from 1 */
     bool usable;
     char reason[SHL_VERBS_REASON_BYTES]; /* why it is not usable; or why this GID */
-    enum shl_verbs_link link;
+    enum shl_verbs_kind kind;
     bool active;
     uint32_t mtu_bytes;
     uint64_t speed_mbit; /* 0: unknown */
@@ -57,6 +57,6 @@ enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
                                        struct shl_verbs_port *ports, uint32_t capacity,
                                        uint32_t *count);
 
-const char *shl_verbs_link_string(enum shl_verbs_link link);
+const char *shl_verbs_kind_string(enum shl_verbs_kind kind);
 
 #endif

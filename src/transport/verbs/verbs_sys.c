@@ -26,6 +26,27 @@ static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port
     return extended ? extended->query_port(context, port, attr, sizeof(*attr)) : EOPNOTSUPP;
 }
 
+/* These the headers define: they call the device's driver. */
+static int poll_cq(struct ibv_cq *cq, int capacity, struct ibv_wc *completions)
+{
+    return ibv_poll_cq(cq, capacity, completions);
+}
+
+static int req_notify_cq(struct ibv_cq *cq, int solicited_only)
+{
+    return ibv_req_notify_cq(cq, solicited_only);
+}
+
+static int post_send(struct ibv_qp *qp, struct ibv_send_wr *chain, struct ibv_send_wr **bad)
+{
+    return ibv_post_send(qp, chain, bad);
+}
+
+static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *chain, struct ibv_recv_wr **bad)
+{
+    return ibv_post_recv(qp, chain, bad);
+}
+
 struct symbol {
     const char *name;
     void *slot; /* a pointer to a function, in `loaded` */
@@ -40,6 +61,23 @@ static void load(void)
         {"ibv_close_device", &loaded.close_device},
         {"ibv_query_device", &loaded.query_device},
         {"_ibv_query_gid_table", &loaded.query_gid_table},
+        {"ibv_alloc_pd", &loaded.alloc_pd},
+        {"ibv_dealloc_pd", &loaded.dealloc_pd},
+        {"ibv_reg_mr", &loaded.reg_mr},
+        {"ibv_dereg_mr", &loaded.dereg_mr},
+        {"ibv_create_comp_channel", &loaded.create_comp_channel},
+        {"ibv_destroy_comp_channel", &loaded.destroy_comp_channel},
+        {"ibv_create_cq", &loaded.create_cq},
+        {"ibv_destroy_cq", &loaded.destroy_cq},
+        {"ibv_get_cq_event", &loaded.get_cq_event},
+        {"ibv_ack_cq_events", &loaded.ack_cq_events},
+        {"ibv_create_qp", &loaded.create_qp},
+        {"ibv_modify_qp", &loaded.modify_qp},
+        {"ibv_destroy_qp", &loaded.destroy_qp},
+        {"ibv_get_async_event", &loaded.get_async_event},
+        {"ibv_ack_async_event", &loaded.ack_async_event},
+        {"ibv_wc_status_str", &loaded.wc_status_str},
+        {"ibv_event_type_str", &loaded.event_type_str},
     };
     void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
@@ -59,6 +97,10 @@ static void load(void)
         *(void **)symbols[i].slot = address;
     }
     loaded.query_port = query_port;
+    loaded.poll_cq = poll_cq;
+    loaded.req_notify_cq = req_notify_cq;
+    loaded.post_send = post_send;
+    loaded.post_recv = post_recv;
     shl_verbs = &loaded;
 }
 

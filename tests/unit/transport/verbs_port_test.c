@@ -210,7 +210,7 @@ static void roce_port_is_described(void **state)
     assert_int_equal(found_count, 1);
     const struct shl_verbs_port *port = port_named("mlx5_0", 1);
     assert_true(port->usable && port->active);
-    assert_int_equal(port->link, SHL_VERBS_ROCE);
+    assert_int_equal(port->kind, SHL_VERBS_ROCE);
     assert_int_equal(port->mtu_bytes, 4096);
     assert_int_equal(port->speed_mbit, 100000);
     assert_int_equal(port->numa_node, -1);
@@ -274,7 +274,7 @@ static void infiniband_needs_a_lid(void **state)
     assert_int_equal(found_count, 2);
     assert_true(port_named("mlx4_0", 1)->usable);
     assert_int_equal(port_named("mlx4_0", 1)->lid, 7);
-    assert_int_equal(port_named("mlx4_0", 1)->link, SHL_VERBS_INFINIBAND);
+    assert_int_equal(port_named("mlx4_0", 1)->kind, SHL_VERBS_INFINIBAND);
     assert_rejected("mlx4_0", 2, "no subnet manager");
 }
 

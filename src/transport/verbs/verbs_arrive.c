@@ -1,0 +1,98 @@
+/*
+ * Completions: what each means, and what a peer's frames are allowed to say.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "core/sys.h"
+
+#define SEND_REQUEST (UINT64_C(1) << 31)
+
+/* NULL, or what is illegal about a frame of `bytes` bytes. */
+static const char *check(const struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                         uint32_t bytes)
+{
+    bool eager = frame->type == SHL_VERBS_EAGER;
+    if (bytes < sizeof(*frame))
+        return "is cut short";
+    if (frame->type < SHL_VERBS_EAGER || frame->type > SHL_VERBS_CREDIT)
+        return "has an unknown type";
+    if (bytes - sizeof(*frame) != (eager ? frame->length : 0) ||
+        (eager && frame->length > SHL_VERBS_EAGER_BYTES) ||
+        (eager && frame->bytes != frame->length))
+        return "has another length than it says";
+    if (link->sent - frame->taken > SHL_VERBS_SLOTS ||
+        link->eager_sent - frame->unkept > SHL_VERBS_KEPT)
+        return "gives credit that was not used";
+    return NULL;
+}
+
+static void on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                     uint32_t bytes)
+{
+    const char *wrong = check(link, frame, bytes);
+    if (SHL_UNLIKELY(wrong != NULL)) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "a frame of rank %u %s (type %u, %u bytes)",
+                            link->peer, wrong, bytes ? frame->type : 0, bytes);
+        return;
+    }
+    link->peer_taken = frame->taken;
+    link->peer_unkept = frame->unkept;
+    link->bytes_received += bytes;
+    if (frame->type == SHL_VERBS_EAGER)
+        shl_verbs_on_eager(link, frame, (const uint8_t *)(frame + 1));
+    else if (frame->type == SHL_VERBS_READY)
+        shl_verbs_on_ready(link, frame);
+    else if (frame->type == SHL_VERBS_RELEASE)
+        shl_verbs_on_release(link, frame);
+    else if (frame->type != SHL_VERBS_CREDIT)
+        shl_verbs_on_announce(link, frame);
+    else if (link->state < SHL_VERBS_UP)
+        link->proof_received = true;
+}
+
+static void on_received(struct shl_verbs_link *link, const struct ibv_wc *completion)
+{
+    uint32_t slot = (uint32_t)completion->wr_id % SHL_VERBS_SLOTS;
+    const uint8_t *bytes = link->recv_slots + (size_t)slot * SHL_VERBS_SLOT_BYTES;
+    if (completion->opcode == IBV_WC_RECV_RDMA_WITH_IMM)
+        shl_verbs_on_write(link, completion->imm_data, completion->byte_len);
+    else
+        on_frame(link, (const struct shl_verbs_frame *)(const void *)bytes, completion->byte_len);
+    if (!link->qp)
+        return; /* it failed meanwhile */
+    if (shl_verbs_pair_recv(link, slot) < 0)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+    link->taken++;
+}
+
+static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completion)
+{
+    if (link->state == SHL_VERBS_GONE || shl_verbs_said_bye(link))
+        return; /* it closed; what we had still to say does not matter */
+    shl_verbs_link_fail(
+        link, SHOAL_ERR_PEER, "%s port %u GID %u (%s) to rank %u: %s (vendor error 0x%x)",
+        link->t->port.device, link->t->port.port, link->t->port.gid_index, link->t->port.gid_text,
+        link->peer, shl_verbs->wc_status_str(completion->status), completion->vendor_err);
+}
+
+void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
+{
+    struct shl_verbs_link *link = t->links[completion->wr_id >> 32];
+    if (!link || !link->qp || link->qp->qp_num != completion->qp_num)
+        return; /* of a queue pair that is no more */
+    if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
+        on_error(link, completion);
+        return;
+    }
+    if (!(completion->wr_id & SEND_REQUEST)) {
+        on_received(link, completion);
+        return;
+    }
+    link->signalled--;
+    link->quiet_ns = 0;
+    if (link->state == SHL_VERBS_PROVING)
+        link->proof_sent = true;
+    shl_verbs_completed(link, (uint32_t)completion->wr_id & (uint32_t)(SEND_REQUEST - 1));
+}

@@ -1,0 +1,263 @@
+/*
+ * What ranks tell each other before they connect, and connecting.
+ *
+ * A pair of ranks uses verbs when a frame has crossed each way and both have said so over the
+ * control channel; whatever else happens, both use the next transport, and each logs why.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "control/sock.h"
+#include "core/bytes.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#define BLOB_VERSION 1
+#define PAUSE_NS 200000
+#define CONNECT_NS UINT64_C(10000000000) /* for all pairs; above what a dead path takes to tell */
+
+size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity)
+{
+    struct shl_bytes out = shl_bytes_writer(blob, capacity);
+    shl_bytes_put_u8(&out, BLOB_VERSION);
+    shl_bytes_put_u8(&out, t->usable);
+    shl_bytes_put_u8(&out, (uint8_t)t->port.kind);
+    shl_bytes_put_string(&out, t->usable ? t->port.device : t->why_not);
+    return out.failed ? 0 : out.at;
+}
+
+/* NULL, or why there is no use in trying. */
+static const char *judge(const struct shl_transport *t, const void *blob, size_t blob_bytes,
+                         char text[SHL_VERBS_CAUSE_BYTES])
+{
+    struct shl_bytes in = shl_bytes_reader(blob, blob ? blob_bytes : 0);
+    uint8_t version = shl_bytes_get_u8(&in);
+    uint8_t usable = shl_bytes_get_u8(&in);
+    uint8_t kind = shl_bytes_get_u8(&in);
+    char told[SHL_VERBS_CAUSE_BYTES];
+    shl_bytes_get_string(&in, told, sizeof(told));
+    if (in.failed || version != BLOB_VERSION)
+        return "its description is not legal";
+    if (!usable) {
+        snprintf(text, SHL_VERBS_CAUSE_BYTES, "it says: %.200s", told);
+        return text;
+    }
+    return kind == t->port.kind ? NULL : "one has InfiniBand and the other RoCE";
+}
+
+/* ---- one pair ------------------------------------------------------------------------------ */
+
+static bool say(struct shl_verbs_link *link, const void *bytes, size_t count)
+{
+    ssize_t sent = shl_sock->send(link->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent == (ssize_t)count; /* the channel is empty, so it takes this little */
+}
+
+static void say_word(struct shl_verbs_link *link, enum shl_verbs_word word)
+{
+    uint8_t byte = (uint8_t)word;
+    if (!say(link, &byte, 1))
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "its channel broke");
+}
+
+static enum shoal_status greet(struct shl_verbs_link *link)
+{
+    const struct shl_verbs_port *port = &link->t->port;
+    const struct shl_transport_env *env = link->t->env;
+    SHL_TRY(shl_verbs_pair_create(link));
+    struct shl_verbs_greeting greeting = {.magic = SHL_VERBS_MAGIC,
+                                          .version = SHL_VERBS_VERSION,
+                                          .epoch = env->epoch,
+                                          .incarnation = env->incarnation,
+                                          .queue_pair = link->qp->qp_num,
+                                          .first_psn = link->first_psn,
+                                          .mtu_bytes = port->mtu_bytes,
+                                          .lid = port->lid,
+                                          .kind = port->kind};
+    memcpy(greeting.gid, port->gid, sizeof(greeting.gid));
+    if (!say(link, &greeting, sizeof(greeting)))
+        return shl_fail(SHOAL_ERR_PEER, "its channel broke");
+    link->state = SHL_VERBS_GREETING;
+    return SHOAL_OK;
+}
+
+static void on_greeting(struct shl_verbs_link *link)
+{
+    const struct shl_transport_env *env = link->t->env;
+    struct shl_verbs_greeting greeting;
+    memcpy(&greeting, link->greeting, sizeof(greeting));
+    if (greeting.magic != SHL_VERBS_MAGIC || greeting.version != SHL_VERBS_VERSION)
+        shl_verbs_link_fail(link, SHOAL_ERR_VERSION, "it greets in another version");
+    else if (greeting.epoch != env->epoch || greeting.incarnation != env->incarnation)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it greets from another epoch");
+    else if (shl_verbs_pair_connect(link, &greeting) < 0)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+    else {
+        link->state = SHL_VERBS_CONNECTING;
+        say_word(link, SHL_VERBS_CONNECTED);
+    }
+}
+
+/* A word of the peer's; 0: none. */
+static uint8_t hear(struct shl_verbs_link *link)
+{
+    uint8_t word = 0;
+    ssize_t got = shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        word = SHL_VERBS_REFUSED;
+    if (word == SHL_VERBS_REFUSED)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it could not connect; its log says why");
+    return got == 1 && link->state != SHL_VERBS_LOST ? word : 0;
+}
+
+static void hear_greeting(struct shl_verbs_link *link)
+{
+    size_t left = sizeof(link->greeting) - link->greeting_bytes;
+    ssize_t got =
+        shl_sock->recv(link->fd, link->greeting + link->greeting_bytes, left, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it ended its channel");
+        return;
+    }
+    link->greeting_bytes += got > 0 ? (uint32_t)got : 0;
+    if (link->greeting_bytes == sizeof(link->greeting))
+        on_greeting(link);
+}
+
+static void advance(struct shl_verbs_link *link)
+{
+    if (link->state == SHL_VERBS_GREETING)
+        hear_greeting(link);
+    if (link->state == SHL_VERBS_CONNECTING && hear(link) == SHL_VERBS_CONNECTED) {
+        link->state = SHL_VERBS_PROVING;
+        if (!shl_verbs_say_last(link))
+            shl_verbs_link_fail(link, SHOAL_ERR_PEER, "its queue pair takes nothing");
+    }
+    if (link->state == SHL_VERBS_PROVING && link->proof_sent && link->proof_received) {
+        link->state = SHL_VERBS_AGREEING;
+        say_word(link, SHL_VERBS_PROVED);
+    }
+    if (link->state == SHL_VERBS_AGREEING && hear(link) == SHL_VERBS_PROVED)
+        link->state = SHL_VERBS_UP;
+}
+
+/* ---- all pairs ----------------------------------------------------------------------------- */
+
+static void take_channels(struct shl_transport *t)
+{
+    uint32_t peer;
+    int fd;
+    char cause[160];
+    while (shl_verbs_calls_take(t->calls, &peer, &fd, cause, sizeof(cause))) {
+        struct shl_verbs_link *link = t->links[peer];
+        link->fd = fd;
+        if (fd < 0)
+            shl_verbs_link_fail(link, SHOAL_ERR_PEER, "no control channel: %s", cause);
+        else if (greet(link) < 0)
+            shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+    }
+}
+
+/* Proofs are handled; what peers that are ahead already send waits for the first poll. */
+static void take_proofs(struct shl_transport *t)
+{
+    struct ibv_wc completion;
+    while (shl_verbs->poll_cq(t->cq, 1, &completion) == 1) {
+        const struct shl_verbs_link *link = t->links[completion.wr_id >> 32];
+        bool early = link && (link->proof_received || link->state > SHL_VERBS_PROVING) &&
+                     !(completion.wr_id & UINT64_C(1) << 31) && completion.status == IBV_WC_SUCCESS;
+        if (early && t->deferred_count < t->deferred_capacity)
+            t->deferred[t->deferred_count++] = completion;
+        else
+            shl_verbs_arrive(t, &completion);
+    }
+}
+
+static bool unsettled(const struct shl_transport *t)
+{
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer] && t->links[peer]->state < SHL_VERBS_UP)
+            return true;
+    return false;
+}
+
+static void connect_all(struct shl_transport *t, uint64_t deadline_ns)
+{
+    static const char *const steps[] = {"its control channel", "its greeting",
+                                        "its queue pair to connect", "a frame to cross each way",
+                                        "its agreement"};
+    while (unsettled(t) && shl_now_ns() < deadline_ns) {
+        take_channels(t);
+        take_proofs(t);
+        for (uint32_t peer = 0; peer < t->env->size; peer++)
+            if (t->links[peer] && t->links[peer]->state < SHL_VERBS_UP)
+                advance(t->links[peer]);
+        if (unsettled(t))
+            shl_time->sleep_ns(PAUSE_NS);
+    }
+    for (uint32_t peer = 0; peer < t->env->size; peer++) {
+        struct shl_verbs_link *link = t->links[peer];
+        if (link && link->state < SHL_VERBS_UP)
+            shl_verbs_link_fail(link, SHOAL_ERR_TIMEOUT, "waited in vain for %s",
+                                steps[link->state]);
+    }
+}
+
+static enum shoal_status dial_all(struct shl_transport *t, const void *const *blobs,
+                                  const size_t *blob_bytes, uint64_t deadline_ns)
+{
+    if (!t->usable) {
+        shl_log(SHL_LOG_WARN, "verbs reaches nobody: %s", t->why_not);
+        return SHOAL_OK;
+    }
+    for (uint32_t peer = 0; peer < t->env->size; peer++) {
+        char text[SHL_VERBS_CAUSE_BYTES];
+        if (peer == t->env->rank)
+            continue;
+        const char *why = judge(t, blobs[peer], blob_bytes[peer], text);
+        if (why)
+            shl_log(SHL_LOG_WARN, "verbs does not reach rank %u: %s", peer, why);
+        else
+            SHL_TRY(shl_verbs_link_create(t, peer));
+    }
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer])
+            SHL_TRY(shl_verbs_calls_dial(t->calls, t->env->control, peer, deadline_ns));
+    return SHOAL_OK;
+}
+
+static enum shoal_status watch_channel(struct shl_transport *t, struct shl_verbs_link *link)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = link->peer};
+    if (shl_fd->epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, link->fd, &event) != 0)
+        return shl_fail_errno("the channel to rank %u cannot be watched", link->peer);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_verbs_attach(struct shl_transport *t, const void *const *blobs,
+                                   const size_t *blob_bytes, uint64_t deadline_ns, bool *reaches)
+{
+    uint64_t limit_ns = shl_now_ns() + CONNECT_NS;
+    limit_ns = limit_ns < deadline_ns ? limit_ns : deadline_ns;
+    memset(reaches, 0, t->env->size * sizeof(*reaches));
+    SHL_TRY(dial_all(t, blobs, blob_bytes, limit_ns));
+    if (t->usable)
+        connect_all(t, limit_ns);
+    for (uint32_t peer = 0; peer < t->env->size; peer++) {
+        struct shl_verbs_link *link = t->links[peer];
+        if (!link)
+            continue;
+        reaches[peer] = link->state == SHL_VERBS_UP;
+        if (reaches[peer])
+            SHL_TRY(watch_channel(t, link));
+        else
+            shl_log(SHL_LOG_WARN, "verbs does not reach rank %u: %s", peer, link->cause);
+    }
+    return SHOAL_OK;
+}

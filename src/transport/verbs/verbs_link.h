@@ -1,0 +1,311 @@
+/*
+ * The state of one transport and of its links, shared by the files of this folder.
+ *
+ * A link is one reliable queue pair to one peer. Frames (SENDs) carry small messages and the
+ * protocol; payload of large ones is written (WRITE WITH IMMEDIATE) into windows that the receiver
+ * grants, and copied or reduced from there to its place. A window belongs to the transport, so a
+ * write that comes late hurts nobody: cancel needs no round trip.
+ *
+ * Windows are a common pool. One is granted before the sender is known to have posted only while
+ * more than half are free; the others go to messages whose sender is READY, and therefore always
+ * come back. So no message can block another.
+ *
+ * Invariant: sent - peer_taken receive requests of the peer are in use, at most SHL_VERBS_SLOTS; so
+ * no send ever finds the peer without one. The last two are for CREDIT frames only.
+ *
+ * Reading path: verbs_transport.c (the contract) -> verbs_attach.c (connections) -> verbs_send.c,
+ * verbs_recv.c (posting) -> verbs_post.c (frames and writes leave) -> verbs_poll.c, verbs_arrive.c
+ * (completions) -> verbs_cancel.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_TRANSPORT_VERBS_LINK_H
+#define SHL_TRANSPORT_VERBS_LINK_H
+
+#include "core/list.h"
+#include "transport/verbs/verbs_port.h"
+#include "transport/verbs/verbs_sys.h"
+#include "transport/verbs/verbs_wire.h"
+
+#include <string.h>
+
+#define SHL_VERBS_SLOTS 32 /* receive requests, and send requests, of a link; a power of two */
+#define SHL_VERBS_SIGNAL 8 /* every so many sends ask for a completion */
+#define SHL_VERBS_KEPT 32  /* EAGER messages of a link that nobody has posted for */
+#define SHL_VERBS_BUCKETS 32
+#define SHL_VERBS_WINDOW_BYTES 131072
+#define SHL_VERBS_WINDOWS 64     /* of a transport, to receive into */
+#define SHL_VERBS_STAGES 32      /* of the same size, to send from */
+#define SHL_VERBS_XFER_WINDOWS 8 /* granted at once for one message */
+#define SHL_VERBS_NOTES_MAX 65536
+#define SHL_VERBS_INLINE_BYTES 128
+#define SHL_VERBS_CAUSE_BYTES 256
+#define SHL_VERBS_SLOT_BYTES (sizeof(struct shl_verbs_frame) + SHL_VERBS_EAGER_BYTES)
+
+struct shl_verbs_link;
+struct shl_verbs_calls;
+
+/* A frame that waits: to be sent, or for somebody to post what it is about. */
+struct shl_verbs_note {
+    struct shl_list link;
+    struct shl_verbs_frame frame;
+    struct shl_xfer *xfer; /* a GRANT in `serving`: the send that it is for */
+};
+
+struct shl_verbs_kept {
+    struct shl_list link;
+    struct shl_verbs_frame frame;
+    uint8_t payload[SHL_VERBS_EAGER_BYTES];
+};
+
+/* Memory to receive into. */
+struct shl_verbs_window {
+    struct shl_list link; /* in windows_free, else alone */
+    uint8_t *memory;
+    uint16_t index, generation;
+    struct shl_verbs_link *owner; /* whose peer may write; NULL: free */
+    struct shl_xfer *xfer;        /* NULL: cancelled, what comes is dropped */
+    uint64_t offset;
+    uint32_t length;
+};
+
+/* Memory to send from. */
+struct shl_verbs_stage {
+    struct shl_list link;
+    uint8_t *memory;
+};
+
+/* A posted send request, until it is known to be complete. */
+struct shl_verbs_request {
+    struct shl_verbs_stage *stage; /* NULL: a frame */
+    struct shl_xfer *xfer;         /* NULL: a frame, or cancelled */
+    uint32_t bytes;
+};
+
+enum shl_verbs_state {
+    SHL_VERBS_DIALLING,
+    SHL_VERBS_GREETING,   /* our greeting is sent, the peer's is awaited */
+    SHL_VERBS_CONNECTING, /* our queue pair is up, the peer's is awaited */
+    SHL_VERBS_PROVING,    /* a frame goes each way */
+    SHL_VERBS_AGREEING,   /* it did; what does the peer say? */
+    SHL_VERBS_UP,
+    SHL_VERBS_GONE, /* the peer closed in good order */
+    SHL_VERBS_LOST  /* also: refused in attach */
+};
+
+struct shl_verbs_link {
+    struct shl_transport *t;
+    uint32_t peer;
+    enum shl_verbs_state state;
+    char cause[SHL_VERBS_CAUSE_BYTES];
+    int fd; /* control channel */
+    uint8_t greeting[sizeof(struct shl_verbs_greeting)];
+    uint32_t greeting_bytes; /* of the peer's, so far */
+    bool proof_sent, proof_received;
+
+    struct ibv_qp *qp;
+    struct ibv_mr *slots_mr;
+    uint8_t *recv_slots, *send_slots; /* SHL_VERBS_SLOTS of SHL_VERBS_SLOT_BYTES */
+    uint32_t first_psn;
+
+    /* Receive requests, in total: the peer's that we used, and that it gave back; ours likewise. */
+    uint32_t sent, peer_taken;
+    uint32_t taken, taken_told;
+    /* EAGER messages, in total. */
+    uint32_t eager_sent, peer_unkept;
+    uint32_t unkept, unkept_told;
+    /* Send requests, in total. */
+    uint32_t requested, completed;
+    uint32_t signalled; /* of the outstanding ones */
+    uint64_t quiet_ns;  /* since when `signalled` is not zero and nothing completes; 0: not so */
+    struct shl_verbs_request requests[SHL_VERBS_SLOTS];
+
+    struct shl_list recvs[SHL_VERBS_BUCKETS]; /* posted, by tag */
+    struct shl_list sends[SHL_VERBS_BUCKETS]; /* posted, larger than a frame or out of credit */
+    struct shl_list eager;                    /* sends that wait for a send or receive request */
+    struct shl_list outbox;                   /* notes to send, in this order */
+    struct shl_list serving;                  /* GRANTs for posted sends */
+    struct shl_list notes[SHL_VERBS_BUCKETS]; /* about what is not posted here */
+    struct shl_list kept[SHL_VERBS_BUCKETS];
+    struct shl_list kept_free;
+    struct shl_verbs_kept *kept_memory;
+    struct shl_list granting; /* grant nodes of receives that may need more windows */
+    uint64_t bytes_sent, bytes_received;
+};
+
+struct shl_transport {
+    const struct shl_transport_env *env;
+    struct shl_verbs_port port; /* the one in use */
+    bool usable;
+    char why_not[SHL_VERBS_CAUSE_BYTES];
+    struct shl_verbs_link **links; /* by peer; NULL: not reached */
+    struct shl_verbs_calls *calls;
+
+    struct ibv_context *context;
+    struct ibv_pd *pd;
+    struct ibv_comp_channel *channel;
+    struct ibv_cq *cq;
+    int epoll_fd;
+    uint32_t polls;
+    bool armed;
+
+    /* Completions taken from the queue that could not be handled where they were taken. */
+    struct ibv_wc *deferred;
+    uint32_t deferred_count, deferred_capacity;
+
+    uint8_t *pool;
+    struct ibv_mr *pool_mr;
+    struct shl_verbs_window windows[SHL_VERBS_WINDOWS];
+    struct shl_verbs_stage stages[SHL_VERBS_STAGES];
+    struct shl_list windows_free, stages_free;
+    uint32_t windows_free_count;
+    struct shl_list notes_free;
+    uint32_t note_count;
+    struct shl_list note_blocks;
+};
+
+/* The transport's view of shl_xfer.scratch. */
+struct shl_verbs_send_state {
+    uint64_t placed; /* bytes given to the queue pair */
+    uint64_t acked;
+    bool ready_sent;
+};
+struct shl_verbs_recv_state {
+    struct shl_list grant; /* in granting, else alone */
+    uint64_t granted, landed;
+    uint32_t windows; /* granted and not landed */
+    bool ready;       /* the sender has posted */
+};
+_Static_assert(sizeof(struct shl_verbs_recv_state) <= sizeof(((struct shl_xfer *)0)->scratch),
+               "receive state fits in the transfer");
+
+static inline struct shl_verbs_send_state *shl_verbs_send_state(struct shl_xfer *xfer)
+{
+    return (struct shl_verbs_send_state *)xfer->scratch;
+}
+
+static inline struct shl_verbs_recv_state *shl_verbs_recv_state(struct shl_xfer *xfer)
+{
+    return (struct shl_verbs_recv_state *)xfer->scratch;
+}
+
+static inline uint32_t shl_verbs_bucket(const struct shl_tag *tag)
+{
+    uint32_t mixed = ((uint32_t)tag->seq ^ tag->comm * 0x85ebca6bu ^ tag->msg) * 0x9e3779b1u;
+    return mixed >> 27;
+}
+_Static_assert(SHL_VERBS_BUCKETS == 32, "shl_verbs_bucket keeps five bits");
+
+/* ---- verbs_link.c: making and ending links -------------------------------------------------- */
+
+enum shoal_status shl_verbs_link_create(struct shl_transport *t, uint32_t peer);
+void shl_verbs_link_destroy(struct shl_verbs_link *link);
+/* Nothing is written or read through the queue pair any more. */
+void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state);
+/* Give the peer up and tell the engine, once. */
+void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, const char *format,
+                         ...) __attribute__((format(printf, 3, 4), cold));
+
+/* ---- verbs_pair.c: queue pairs -------------------------------------------------------------- */
+
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link);
+enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
+                                         const struct shl_verbs_greeting *peer);
+/* Post receive request `slot` (again). */
+enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
+
+/* ---- verbs_device.c: what a transport holds of its device ------------------------------------ */
+
+enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links);
+void shl_verbs_device_close(struct shl_transport *t);
+
+/* ---- verbs_calls.c: control channels --------------------------------------------------------- */
+
+enum shoal_status shl_verbs_calls_create(struct shl_verbs_calls **calls);
+void shl_verbs_calls_close(struct shl_verbs_calls *calls);
+enum shoal_status shl_verbs_calls_dial(struct shl_verbs_calls *calls, struct shl_control *control,
+                                       uint32_t peer, uint64_t deadline_ns);
+/* The next outcome; false: none yet. fd -1: failed, with its cause. */
+bool shl_verbs_calls_take(struct shl_verbs_calls *calls, uint32_t *peer, int *fd, char *cause,
+                          size_t cause_bytes);
+
+/* ---- verbs_attach.c -------------------------------------------------------------------------- */
+
+size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity);
+enum shoal_status shl_verbs_attach(struct shl_transport *t, const void *const *blobs,
+                                   const size_t *blob_bytes, uint64_t deadline_ns, bool *reaches);
+
+/* ---- verbs_note.c ---------------------------------------------------------------------------- */
+
+/* A copy of the frame; NULL: no memory, and the link has failed. */
+struct shl_verbs_note *shl_verbs_note_new(struct shl_verbs_link *link,
+                                          const struct shl_verbs_frame *frame);
+void shl_verbs_note_free(struct shl_transport *t, struct shl_verbs_note *note);
+struct shl_verbs_note *shl_verbs_note_find(struct shl_verbs_link *link, const struct shl_tag *tag,
+                                           uint8_t type);
+struct shl_verbs_kept *shl_verbs_kept_find(struct shl_verbs_link *link, const struct shl_tag *tag);
+void shl_verbs_kept_free(struct shl_verbs_link *link, struct shl_verbs_kept *kept);
+struct shl_xfer *shl_verbs_find(struct shl_list *buckets, const struct shl_tag *tag);
+
+/* ---- verbs_post.c: frames and writes leave ----------------------------------------------------
+ */
+
+/* Queue a frame about a message. */
+void shl_verbs_say(struct shl_verbs_link *link, enum shl_verbs_frame_type type,
+                   const struct shl_xfer *xfer);
+void shl_verbs_say_grant(struct shl_verbs_link *link, const struct shl_xfer *xfer,
+                         const struct shl_verbs_window *window);
+void shl_verbs_say_release(struct shl_verbs_link *link, const struct shl_verbs_frame *grant);
+/* Send what can be sent now; returns how much that was. */
+unsigned shl_verbs_flush(struct shl_verbs_link *link);
+/* Can an EAGER frame leave now? Then send it. */
+bool shl_verbs_eager_now(struct shl_verbs_link *link, const struct shl_xfer *xfer);
+/* No request belongs to this transfer any more. */
+void shl_verbs_forget(struct shl_verbs_link *link, const struct shl_xfer *xfer);
+/* A CREDIT frame that asks for its completion: the proof of a new pair, or the last word. */
+bool shl_verbs_say_last(struct shl_verbs_link *link);
+/* Requests up to number `upto` (exclusive) are complete. */
+void shl_verbs_completed(struct shl_verbs_link *link, uint32_t upto);
+
+/* ---- verbs_send.c, verbs_recv.c ----------------------------------------------------------------
+ */
+
+enum shoal_status shl_verbs_send(struct shl_transport *t, struct shl_xfer *xfer);
+enum shoal_status shl_verbs_recv(struct shl_transport *t, struct shl_xfer *xfer);
+void shl_verbs_complete(struct shl_xfer *xfer, enum shoal_status status);
+enum shoal_status shl_verbs_length_differs(const struct shl_verbs_link *link,
+                                           const struct shl_xfer *xfer, uint64_t bytes);
+/* Frames about sends of this rank. */
+void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+/* Frames about receives of this rank; `payload` is only valid during the call. */
+void shl_verbs_on_eager(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                        const uint8_t *payload);
+void shl_verbs_on_ready(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+void shl_verbs_on_release(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+void shl_verbs_on_write(struct shl_verbs_link *link, uint32_t immediate, uint32_t bytes);
+/* End a receive: windows that are still out become nobody's. */
+void shl_verbs_recv_complete(struct shl_verbs_link *link, struct shl_xfer *xfer,
+                             enum shoal_status status);
+void shl_verbs_recv_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
+/* Grant windows to receives that need some. */
+unsigned shl_verbs_grant(struct shl_verbs_link *link);
+void shl_verbs_window_free(struct shl_transport *t, struct shl_verbs_window *window);
+
+/* ---- verbs_poll.c, verbs_arrive.c --------------------------------------------------------------
+ */
+
+unsigned shl_verbs_poll(struct shl_transport *t);
+bool shl_verbs_arm(struct shl_transport *t, bool sleeping);
+/* Handle all completions that are there; returns how many. */
+unsigned shl_verbs_drain(struct shl_transport *t);
+/* A request failed: because the peer has closed in good order? Then the link is GONE. */
+bool shl_verbs_said_bye(struct shl_verbs_link *link);
+void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion);
+
+/* ---- verbs_cancel.c ----------------------------------------------------------------------------
+ */
+
+void shl_verbs_cancel(struct shl_transport *t, uint32_t comm, uint64_t seq);
+void shl_verbs_review(struct shl_transport *t, uint32_t comm, uint64_t seq);
+
+#endif

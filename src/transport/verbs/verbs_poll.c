@@ -1,0 +1,189 @@
+/*
+ * Progress: completions first, then what they made possible; now and then the control channels,
+ * the device's events and the watchdog.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "control/sock.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+#define BATCH 16
+#define BATCHES 8       /* of completions a poll */
+#define SWEEP_POLLS 256 /* between looks at what is not a completion */
+#define EVENTS_MAX 16
+#define WATCHDOG_NS                                                                                \
+    UINT64_C(5000000000) /* well above what the retransmissions of a request take                  \
+                          */
+
+unsigned shl_verbs_drain(struct shl_transport *t)
+{
+    struct ibv_wc completions[BATCH];
+    unsigned work = 0;
+    for (int batch = 0; batch < BATCHES; batch++) {
+        int count = shl_verbs->poll_cq(t->cq, BATCH, completions);
+        for (int i = 0; i < count; i++)
+            shl_verbs_arrive(t, &completions[i]);
+        work += count > 0 ? (unsigned)count : 0;
+        if (count < BATCH)
+            break;
+    }
+    return work;
+}
+
+/* ---- channels and events ------------------------------------------------------------------- */
+
+bool shl_verbs_said_bye(struct shl_verbs_link *link)
+{
+    uint8_t word = 0;
+    if (link->state != SHL_VERBS_UP ||
+        shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK) != 1 || word != SHL_VERBS_BYE)
+        return false;
+    shl_fd->close(link->fd);
+    link->fd = -1;
+    link->state = SHL_VERBS_GONE;
+    return true;
+}
+
+static void read_channel(struct shl_transport *t, struct shl_verbs_link *link)
+{
+    uint8_t word = 0;
+    ssize_t got = shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    int error = got < 0 ? errno : 0;
+    /* What it sent before is here, and counts. */
+    while (shl_verbs_drain(t) > 0)
+        ;
+    if (link->state != SHL_VERBS_UP || shl_verbs_said_bye(link))
+        return;
+    if (error) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "the channel to rank %u broke: %s", link->peer,
+                            strerror(error));
+    } else {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u ended without saying goodbye",
+                            link->peer);
+    }
+}
+
+static void fail_all(struct shl_transport *t, const char *what)
+{
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer] && t->links[peer]->state == SHL_VERBS_UP)
+            shl_verbs_link_fail(t->links[peer], SHOAL_ERR_PEER, "%s: %s", t->port.device, what);
+}
+
+static void read_events(struct shl_transport *t)
+{
+    struct ibv_async_event event;
+    while (shl_verbs->get_async_event(t->context, &event) == 0) {
+        enum ibv_event_type type = event.event_type;
+        const char *text = shl_verbs->event_type_str(type);
+        shl_verbs->ack_async_event(&event);
+        shl_log(SHL_LOG_WARN, "%s: %s", t->port.device, text);
+        if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_CQ_ERR)
+            fail_all(t, text);
+    }
+}
+
+static void read_notifications(struct shl_transport *t)
+{
+    struct ibv_cq *cq;
+    void *arg;
+    unsigned count = 0;
+    while (shl_verbs->get_cq_event(t->channel, &cq, &arg) == 0)
+        count++;
+    if (count)
+        shl_verbs->ack_cq_events(t->cq, count);
+}
+
+/* A request whose completion never comes: there are faults that raise nothing. */
+static void watch(struct shl_verbs_link *link, uint64_t now_ns)
+{
+    if (link->state != SHL_VERBS_UP || !link->signalled)
+        return;
+    if (!link->quiet_ns)
+        link->quiet_ns = now_ns;
+    else if (now_ns - link->quiet_ns > WATCHDOG_NS)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
+                            "%s: a request to rank %u is not complete after %llu s, and no error "
+                            "is reported",
+                            link->t->port.device, link->peer,
+                            (unsigned long long)(WATCHDOG_NS / 1000000000));
+}
+
+static unsigned sweep(struct shl_transport *t)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int count = shl_fd->epoll_wait(t->epoll_fd, events, EVENTS_MAX, 0);
+    uint64_t now_ns = shl_now_ns();
+    for (int i = 0; i < count; i++) {
+        uint64_t name = events[i].data.u64;
+        struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
+        if (name == UINT64_MAX)
+            read_notifications(t);
+        else if (name == UINT64_MAX - 1)
+            read_events(t);
+        else if (link && link->fd >= 0)
+            read_channel(t, link);
+    }
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer])
+            watch(t->links[peer], now_ns);
+    return 0;
+}
+
+/* ---- the contract -------------------------------------------------------------------------- */
+
+static unsigned handle_deferred(struct shl_transport *t)
+{
+    uint32_t count = t->deferred_count;
+    t->deferred_count = 0; /* nothing defers while they are handled */
+    for (uint32_t i = 0; i < count; i++)
+        shl_verbs_arrive(t, &t->deferred[i]);
+    return count;
+}
+
+unsigned shl_verbs_poll(struct shl_transport *t)
+{
+    unsigned work = 0;
+    if (!t->cq)
+        return 0;
+    if (SHL_UNLIKELY(t->deferred_count))
+        work += handle_deferred(t);
+    work += shl_verbs_drain(t);
+    for (uint32_t peer = 0; peer < t->env->size; peer++) {
+        struct shl_verbs_link *link = t->links[peer];
+        if (!link || link->state != SHL_VERBS_UP)
+            continue;
+        if (!shl_list_empty(&link->granting))
+            work += shl_verbs_grant(link);
+        work += shl_verbs_flush(link);
+    }
+    if (++t->polls % SWEEP_POLLS == 0 || t->armed) {
+        t->armed = false;
+        work += sweep(t);
+    }
+    return work;
+}
+
+bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
+{
+    if (!sleeping || !t->cq)
+        return true;
+    t->armed = true; /* the next poll looks at everything */
+    read_notifications(t);
+    if (shl_verbs->req_notify_cq(t->cq, 0) != 0)
+        return false;
+    /* What came before the notification was asked for raises none. */
+    uint32_t left = t->deferred_capacity - t->deferred_count;
+    int count = left ? shl_verbs->poll_cq(t->cq, (int)left, t->deferred + t->deferred_count) : 0;
+    t->deferred_count += count > 0 ? (uint32_t)count : 0;
+    return t->deferred_count == 0;
+}

@@ -1,0 +1,247 @@
+/*
+ * Frames and writes leave.
+ *
+ * Invariant: request number n of a link uses send slot n modulo SHL_VERBS_SLOTS, which is free
+ * because requests complete in order and fewer than that are outstanding.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "core/sys.h"
+
+#include <string.h>
+
+#define CREDIT_RESERVE 2 /* receive requests of the peer that only CREDIT frames may use */
+#define SEND_REQUEST (UINT64_C(1) << 31)
+
+/* May one more request be posted, leaving `reserve` of the peer's receive requests? */
+static bool room(const struct shl_verbs_link *link, uint32_t reserve)
+{
+    return link->state >= SHL_VERBS_PROVING && link->state <= SHL_VERBS_UP &&
+           link->sent - link->peer_taken + reserve < SHL_VERBS_SLOTS &&
+           link->requested - link->completed < SHL_VERBS_SLOTS;
+}
+
+static bool post(struct shl_verbs_link *link, struct ibv_send_wr *request, bool signalled)
+{
+    struct ibv_send_wr *bad;
+    request->wr_id =
+        (uint64_t)link->peer << 32 | SEND_REQUEST | ((link->requested + 1) & (SEND_REQUEST - 1));
+    request->send_flags |= signalled ? IBV_SEND_SIGNALED : 0;
+    int error = shl_verbs->post_send(link->qp, request, &bad);
+    if (SHL_UNLIKELY(error != 0)) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s: a request to rank %u cannot be posted: %s",
+                            link->t->port.device, link->peer, strerror(error < 0 ? -error : error));
+        return false;
+    }
+    link->requested++;
+    link->sent++;
+    link->signalled += signalled;
+    return true;
+}
+
+static bool post_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                       const void *payload, bool signalled)
+{
+    uint32_t index = link->requested % SHL_VERBS_SLOTS;
+    uint8_t *slot = link->send_slots + (size_t)index * SHL_VERBS_SLOT_BYTES;
+    struct shl_verbs_frame *out = (struct shl_verbs_frame *)(void *)slot;
+    uint32_t payload_bytes = payload ? frame->length : 0;
+    struct ibv_sge piece = {.addr = (uintptr_t)slot,
+                            .length = (uint32_t)sizeof(*frame) + payload_bytes,
+                            .lkey = link->slots_mr->lkey};
+    struct ibv_send_wr request = {.sg_list = &piece, .num_sge = 1, .opcode = IBV_WR_SEND};
+    *out = *frame;
+    out->taken = link->taken;
+    out->unkept = link->unkept;
+    if (payload_bytes)
+        memcpy(slot + sizeof(*frame), payload, payload_bytes);
+    if (piece.length <= SHL_VERBS_INLINE_BYTES)
+        request.send_flags = IBV_SEND_INLINE;
+    link->requests[index] = (struct shl_verbs_request){0};
+    if (!post(link, &request, signalled || index % SHL_VERBS_SIGNAL == SHL_VERBS_SIGNAL - 1))
+        return false;
+    link->taken_told = link->taken;
+    link->unkept_told = link->unkept;
+    link->bytes_sent += piece.length;
+    return true;
+}
+
+/* ---- frames -------------------------------------------------------------------------------- */
+
+static struct shl_verbs_frame frame_about(enum shl_verbs_frame_type type,
+                                          const struct shl_xfer *xfer)
+{
+    return (struct shl_verbs_frame){.type = (uint8_t)type,
+                                    .tag = xfer->tag,
+                                    .signature = xfer->signature,
+                                    .bytes = xfer->bytes};
+}
+
+static void queue(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    struct shl_verbs_note *note = shl_verbs_note_new(link, frame);
+    if (note)
+        shl_list_append(&link->outbox, &note->link);
+}
+
+void shl_verbs_say(struct shl_verbs_link *link, enum shl_verbs_frame_type type,
+                   const struct shl_xfer *xfer)
+{
+    struct shl_verbs_frame frame = frame_about(type, xfer);
+    queue(link, &frame);
+}
+
+void shl_verbs_say_grant(struct shl_verbs_link *link, const struct shl_xfer *xfer,
+                         const struct shl_verbs_window *window)
+{
+    struct shl_verbs_frame frame = frame_about(SHL_VERBS_GRANT, xfer);
+    frame.offset = window->offset;
+    frame.length = window->length;
+    frame.address = (uintptr_t)window->memory;
+    frame.key = link->t->pool_mr->rkey;
+    frame.window = (uint32_t)window->generation << 16 | window->index;
+    queue(link, &frame);
+}
+
+void shl_verbs_say_release(struct shl_verbs_link *link, const struct shl_verbs_frame *grant)
+{
+    struct shl_verbs_frame frame = *grant;
+    frame.type = SHL_VERBS_RELEASE;
+    queue(link, &frame);
+}
+
+bool shl_verbs_say_last(struct shl_verbs_link *link)
+{
+    struct shl_verbs_frame frame = {.type = SHL_VERBS_CREDIT};
+    return room(link, 0) && post_frame(link, &frame, NULL, true);
+}
+
+static bool post_eager(struct shl_verbs_link *link, const struct shl_xfer *xfer)
+{
+    struct shl_verbs_frame frame = frame_about(SHL_VERBS_EAGER, xfer);
+    frame.length = (uint32_t)xfer->bytes;
+    return post_frame(link, &frame, xfer->data, false);
+}
+
+bool shl_verbs_eager_now(struct shl_verbs_link *link, const struct shl_xfer *xfer)
+{
+    return shl_list_empty(&link->outbox) && shl_list_empty(&link->eager) &&
+           room(link, CREDIT_RESERVE) && post_eager(link, xfer);
+}
+
+/* ---- writes -------------------------------------------------------------------------------- */
+
+/* Serve one GRANT; false: not now. */
+static bool serve(struct shl_verbs_link *link, struct shl_verbs_note *note)
+{
+    const struct shl_verbs_frame *grant = &note->frame;
+    struct shl_xfer *xfer = note->xfer;
+    if (!room(link, CREDIT_RESERVE) || shl_list_empty(&link->t->stages_free))
+        return false;
+    struct shl_list *node = shl_list_pop(&link->t->stages_free);
+    struct shl_verbs_stage *stage = SHL_CONTAINER_OF(node, struct shl_verbs_stage, link);
+    if (grant->length)
+        memcpy(stage->memory, (uint8_t *)xfer->data + grant->offset, grant->length);
+    struct ibv_sge piece = {
+        .addr = (uintptr_t)stage->memory, .length = grant->length, .lkey = link->t->pool_mr->lkey};
+    struct ibv_send_wr request = {.sg_list = &piece,
+                                  .num_sge = grant->length ? 1 : 0,
+                                  .opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
+                                  .imm_data =
+                                      grant->window, /* both ends have the same byte order */
+                                  .wr.rdma = {.remote_addr = grant->address, .rkey = grant->key}};
+    uint32_t index = link->requested % SHL_VERBS_SLOTS;
+    link->requests[index] = (struct shl_verbs_request){stage, xfer, grant->length};
+    uint32_t length = grant->length;
+    if (!post(link, &request, true))
+        return false; /* the link has failed, and its stages are free */
+    shl_verbs_send_state(xfer)->placed += length;
+    link->bytes_sent += length;
+    shl_verbs_note_free(link->t, note);
+    return true;
+}
+
+/* ---- what can leave now -------------------------------------------------------------------- */
+
+static unsigned flush_outbox(struct shl_verbs_link *link)
+{
+    unsigned work = 0;
+    while (!shl_list_empty(&link->outbox) && room(link, CREDIT_RESERVE)) {
+        struct shl_list *node = shl_list_pop(&link->outbox);
+        struct shl_verbs_note *note = SHL_CONTAINER_OF(node, struct shl_verbs_note, link);
+        work += post_frame(link, &note->frame, NULL, false);
+        shl_verbs_note_free(link->t, note);
+    }
+    return work;
+}
+
+static unsigned flush_eager(struct shl_verbs_link *link)
+{
+    unsigned work = 0;
+    while (shl_list_empty(&link->outbox) && !shl_list_empty(&link->eager) &&
+           room(link, CREDIT_RESERVE)) {
+        struct shl_xfer *xfer = SHL_CONTAINER_OF(link->eager.next, struct shl_xfer, link);
+        if (!post_eager(link, xfer))
+            break;
+        xfer->moved_bytes = xfer->bytes;
+        shl_verbs_complete(xfer, SHOAL_OK);
+        work++;
+    }
+    return work;
+}
+
+static unsigned flush_writes(struct shl_verbs_link *link)
+{
+    unsigned work = 0;
+    /* A write must not overtake frames about its message. */
+    while (shl_list_empty(&link->outbox) && !shl_list_empty(&link->serving) &&
+           serve(link, SHL_CONTAINER_OF(link->serving.next, struct shl_verbs_note, link)))
+        work++;
+    return work;
+}
+
+unsigned shl_verbs_flush(struct shl_verbs_link *link)
+{
+    unsigned work = flush_outbox(link);
+    work += flush_eager(link);
+    work += flush_writes(link);
+    if ((link->taken - link->taken_told >= SHL_VERBS_SLOTS / 2 ||
+         link->unkept - link->unkept_told >= SHL_VERBS_KEPT / 2) &&
+        room(link, 0)) {
+        struct shl_verbs_frame frame = {.type = SHL_VERBS_CREDIT};
+        work += post_frame(link, &frame, NULL, false);
+    }
+    return work;
+}
+
+/* ---- completions --------------------------------------------------------------------------- */
+
+void shl_verbs_forget(struct shl_verbs_link *link, const struct shl_xfer *xfer)
+{
+    for (uint32_t i = 0; i < SHL_VERBS_SLOTS; i++)
+        if (link->requests[i].xfer == xfer)
+            link->requests[i].xfer = NULL;
+}
+
+void shl_verbs_completed(struct shl_verbs_link *link, uint32_t upto)
+{
+    upto = link->completed + ((upto - link->completed) & (uint32_t)(SEND_REQUEST - 1));
+    while (link->completed != upto && link->state != SHL_VERBS_LOST) {
+        uint32_t index = link->completed % SHL_VERBS_SLOTS;
+        struct shl_verbs_request done = link->requests[index];
+        link->requests[index] = (struct shl_verbs_request){0};
+        link->completed++;
+        if (!done.stage)
+            continue;
+        shl_list_append(&link->t->stages_free, &done.stage->link);
+        if (!done.xfer)
+            continue;
+        struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
+        state->acked += done.bytes;
+        done.xfer->moved_bytes = state->acked;
+        if (state->acked == done.xfer->bytes)
+            shl_verbs_complete(done.xfer, SHOAL_OK);
+    }
+}

@@ -1,0 +1,211 @@
+/*
+ * The transport contract over verbs: opening, closing, and the table of operations.
+ *
+ * A machine without usable devices opens as well, and reaches nobody: which transport carries a
+ * pair of ranks is decided in attach.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "control/sock.h"
+#include "core/sys.h"
+
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#define LINGER_NS UINT64_C(50000000)
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+/* Sets `usable` and either `port` or `why_not`. */
+static enum shoal_status choose_port(struct shl_transport *t)
+{
+    uint32_t count = 0;
+    struct shl_verbs_port *ports = shl_mem->alloc(SHL_VERBS_PORTS_MAX * sizeof(*ports));
+    if (!ports)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory to look for RDMA devices");
+    enum shoal_status status =
+        shl_verbs_ports_find(t->env->config, ports, SHL_VERBS_PORTS_MAX, &count);
+    if (status == SHOAL_ERR_UNSUPPORTED)
+        snprintf(t->why_not, sizeof(t->why_not), "%s", shl_error_text());
+    else if (status == SHOAL_OK && count == 0)
+        snprintf(t->why_not, sizeof(t->why_not), "this machine has no RDMA device");
+    else if (status == SHOAL_OK && !ports[0].usable)
+        snprintf(t->why_not, sizeof(t->why_not), "%s:%u: %.180s", ports[0].device, ports[0].port,
+                 ports[0].reason);
+    t->usable = status == SHOAL_OK && count > 0 && ports[0].usable;
+    if (t->usable)
+        t->port = ports[0];
+    shl_mem->free(ports);
+    return status == SHOAL_ERR_UNSUPPORTED ? SHOAL_OK : status;
+}
+
+/* A device that cannot be used is a reason to use another transport, which peers are told. */
+static void open_port(struct shl_transport *t)
+{
+    if (!t->usable || shl_verbs_device_open(t, t->env->size - 1) == SHOAL_OK)
+        return;
+    snprintf(t->why_not, sizeof(t->why_not), "%s", shl_error_text());
+    t->usable = false;
+    shl_verbs_device_close(t);
+}
+
+static void free_transport(struct shl_transport *t)
+{
+    struct shl_list *node;
+    shl_verbs_device_close(t);
+    while ((node = shl_list_pop(&t->note_blocks)))
+        shl_mem->free(node); /* the first member of its block */
+    shl_verbs_calls_close(t->calls);
+    if (t->epoll_fd >= 0)
+        shl_fd->close(t->epoll_fd);
+    shl_mem->free(t->links);
+    shl_mem->free(t);
+}
+
+static enum shoal_status verbs_open(const struct shl_transport_env *env, struct shl_transport **out)
+{
+    struct shl_transport *t = shl_mem->alloc(sizeof(*t));
+    if (!t)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory for the verbs transport");
+    t->env = env;
+    shl_list_init(&t->windows_free);
+    shl_list_init(&t->stages_free);
+    shl_list_init(&t->notes_free);
+    shl_list_init(&t->note_blocks);
+    enum shoal_status status = SHOAL_OK;
+    t->epoll_fd = shl_fd->epoll_create(EPOLL_CLOEXEC);
+    if (t->epoll_fd < 0)
+        status = shl_fail_errno("epoll_create");
+    t->links = shl_mem->alloc(env->size * sizeof(*t->links));
+    if (status == SHOAL_OK && !t->links)
+        status = shl_fail(SHOAL_ERR_NOMEM, "no memory for verbs links to %u ranks", env->size);
+    if (status == SHOAL_OK)
+        status = shl_verbs_calls_create(&t->calls);
+    if (status == SHOAL_OK)
+        status = choose_port(t);
+    if (status < 0) {
+        free_transport(t);
+        return status;
+    }
+    open_port(t);
+    *out = t;
+    return SHOAL_OK;
+}
+
+/* ---- closing ------------------------------------------------------------------------------- */
+
+/* Small messages that were reported sent leave before the queue pair ends, if they can soon. */
+static void linger(struct shl_transport *t, struct shl_verbs_link *link, uint64_t deadline_ns)
+{
+    struct shl_list *node;
+    while ((node = shl_list_pop(&link->eager)))
+        ; /* these were not reported sent */
+    while ((node = shl_list_pop(&link->serving)))
+        shl_list_append(&t->notes_free, node);
+    bool said = false;
+    while (link->state == SHL_VERBS_UP && shl_now_ns() < deadline_ns) {
+        shl_verbs_flush(link);
+        said = said || (shl_list_empty(&link->outbox) && shl_verbs_say_last(link));
+        if (said && link->requested == link->completed)
+            break;
+        if (!shl_verbs_drain(t))
+            shl_time->sleep_ns(50000);
+    }
+    uint8_t bye = SHL_VERBS_BYE;
+    if (link->fd >= 0 && link->state == SHL_VERBS_UP)
+        (void)!shl_sock->send(link->fd, &bye, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void cancel_all(struct shl_verbs_link *link)
+{
+    struct shl_list *node;
+    for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++) {
+        while ((node = shl_list_pop(&link->sends[i])))
+            shl_verbs_forget(link, SHL_CONTAINER_OF(node, struct shl_xfer, link));
+        while ((node = shl_list_pop(&link->recvs[i])))
+            shl_verbs_recv_forget(link, SHL_CONTAINER_OF(node, struct shl_xfer, link));
+    }
+}
+
+static bool nothing_wanted(void *arg, const struct shl_tag *tag)
+{
+    (void)arg, (void)tag;
+    return false;
+}
+
+static void nothing_lost(void *arg, uint32_t peer, enum shoal_status status, const char *cause)
+{
+    (void)arg, (void)peer, (void)status, (void)cause;
+}
+
+static void verbs_close(struct shl_transport *t)
+{
+    if (!t)
+        return;
+    struct shl_transport_env quiet = *t->env;
+    uint64_t deadline_ns = shl_now_ns() + LINGER_NS;
+    quiet.wanted = nothing_wanted;
+    quiet.lost = nothing_lost;
+    t->env = &quiet;
+    for (uint32_t peer = 0; peer < quiet.size; peer++)
+        if (t->links[peer])
+            cancel_all(t->links[peer]);
+    for (uint32_t peer = 0; peer < quiet.size; peer++)
+        if (t->links[peer] && t->links[peer]->state == SHL_VERBS_UP)
+            linger(t, t->links[peer], deadline_ns);
+    for (uint32_t peer = 0; peer < quiet.size; peer++)
+        shl_verbs_link_destroy(t->links[peer]);
+    free_transport(t);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------ */
+
+static int verbs_wait_fd(struct shl_transport *t)
+{
+    return t->epoll_fd;
+}
+
+static void verbs_drop_peer(struct shl_transport *t, uint32_t peer)
+{
+    struct shl_verbs_link *link = peer < t->env->size ? t->links[peer] : NULL;
+    if (!link || link->state == SHL_VERBS_LOST)
+        return;
+    snprintf(link->cause, sizeof(link->cause), "given up");
+    shl_verbs_link_shut(link, SHL_VERBS_LOST);
+}
+
+static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, size_t text_bytes)
+{
+    const struct shl_verbs_link *link = peer < t->env->size ? t->links[peer] : NULL;
+    if (!link)
+        snprintf(text, text_bytes, "verbs to rank %u: not connected", peer);
+    else if (link->state == SHL_VERBS_LOST)
+        snprintf(text, text_bytes, "verbs to rank %u: lost: %s", peer, link->cause);
+    else
+        snprintf(text, text_bytes,
+                 "verbs to rank %u: %s over %s, %u requests out, %u of the peer's receive requests "
+                 "in use, %llu bytes sent, %llu received",
+                 peer, link->state == SHL_VERBS_GONE ? "closed" : "up", t->port.device,
+                 link->requested - link->completed, link->sent - link->peer_taken,
+                 (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received);
+}
+
+const struct shl_transport_ops shl_transport_verbs = {
+    .name = "verbs",
+    .eager_bytes = SHL_VERBS_EAGER_BYTES,
+    .open = verbs_open,
+    .close = verbs_close,
+    .describe = shl_verbs_describe,
+    .attach = shl_verbs_attach,
+    .send = shl_verbs_send,
+    .recv = shl_verbs_recv,
+    .poll = shl_verbs_poll,
+    .wait_fd = verbs_wait_fd,
+    .arm = shl_verbs_arm,
+    .cancel = shl_verbs_cancel,
+    .review = shl_verbs_review,
+    .drop_peer = verbs_drop_peer,
+    .explain = verbs_explain,
+};
