@@ -15,11 +15,13 @@ enum cni_exit {
     CNI_EXIT_USAGE = 2, /* also input that cannot be read */
     CNI_EXIT_ERRORS = 3,
     CNI_EXIT_WARNINGS = 4, /* under --strict */
+    CNI_EXIT_NOTHING = 5,  /* nothing of RDMA is there */
 };
 
 enum cni_format { CNI_FORMAT_TEXT, CNI_FORMAT_JSON, CNI_FORMAT_SARIF };
 
 int cni_command_validate(int argc, char **argv);
+int cni_command_inspect(int argc, char **argv);
 int cni_command_explain(int argc, char **argv);
 
 /* cni_complain - one line on standard error, with the program's name. */

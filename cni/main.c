@@ -18,16 +18,17 @@ static const char usage[] =
     "usage: shoal-cni COMMAND [OPTION]... [ARGUMENT]...\n"
     "\n"
     "Checks the Kubernetes manifests and CNI configurations of pods that train over RDMA, without\n"
-    "a cluster.\n"
+    "a cluster, and says what a node has.\n"
     "\n"
     "  validate FILE...   find what is wrong, with cause and fix\n"
+    "  inspect            print what this node has of RDMA, as JSON\n"
     "  explain [RULE]     explain a rule, or list all of them\n"
     "\n"
     "  --help             print this; after a command, its options\n"
     "  --version          print the version\n"
     "\n"
     "Exit status: 0 nothing wrong; 1 internal fault; 2 wrong usage or unreadable input; 3 errors\n"
-    "found; 4 warnings found, with --strict.\n";
+    "found; 4 warnings found, with --strict; 5 the node has nothing of RDMA.\n";
 
 struct command {
     const char *name;
@@ -36,6 +37,7 @@ struct command {
 
 static const struct command commands[] = {
     {"validate", cni_command_validate},
+    {"inspect", cni_command_inspect},
     {"explain", cni_command_explain},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

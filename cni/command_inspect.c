@@ -1,0 +1,92 @@
+/*
+ * `shoal-cni inspect`.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "commands.h"
+#include "inventory.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: shoal-cni inspect [OPTION]...\n"
+    "\n"
+    "Prints what this node has of RDMA as JSON: devices, ports and GIDs, network devices with "
+    "their\n"
+    "virtual functions and what lies above and below them, GPUs and how far they are from each "
+    "RDMA\n"
+    "device, the RDMA namespace mode, the limit of locked memory, and modules. Needs no rights.\n"
+    "\n"
+    "      --capture FILE     also write what was looked at to FILE, a tar archive\n"
+    "      --sysfs-root DIR   look at DIR, where such an archive was unpacked, not at this node\n"
+    "      --help             print this\n"
+    "\n"
+    "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 2 DIR is "
+    "no\n"
+    "folder or FILE cannot be written.\n"
+    "\n"
+    "Example: shoal-cni inspect --capture node7.tar > node7.json\n";
+
+struct request {
+    const char *capture, *root;
+};
+
+static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
+{
+    FILE *file = fopen(path, "we");
+    bool good = file && cni_sysfs_capture(sysfs, file);
+    int problem = errno;
+    if (file && fclose(file) != 0)
+        good = false;
+    if (!good)
+        cni_complain("%s: %s", path, strerror(problem));
+    return good;
+}
+
+static int inspect(const struct request *request, struct cni_arena *arena)
+{
+    struct cni_sysfs *sysfs = cni_sysfs_open(arena, request->root, request->capture != NULL);
+    if (!sysfs) {
+        cni_complain("%s: %s", request->root, strerror(errno));
+        return CNI_EXIT_USAGE;
+    }
+    json_t *inventory = cni_inventory(sysfs);
+    bool found = json_array_size(json_object_get(inventory, "rdma")) > 0;
+    bool printed = json_dumpf(inventory, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF &&
+                   fflush(stdout) == 0;
+    json_decref(inventory);
+    if (request->capture && !write_capture(sysfs, request->capture))
+        return CNI_EXIT_USAGE;
+    if (!printed)
+        return CNI_EXIT_INTERNAL;
+    return found ? CNI_EXIT_CLEAN : CNI_EXIT_NOTHING;
+}
+
+int cni_command_inspect(int argc, char **argv)
+{
+    static const struct option options[] = {{"capture", required_argument, NULL, 'c'},
+                                            {"sysfs-root", required_argument, NULL, 'r'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct request request = {.root = "/"};
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 'c') {
+            request.capture = optarg;
+        } else if (option == 'r') {
+            request.root = optarg;
+        } else {
+            fputs(option == 'h' ? usage : "", stdout);
+            return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        cni_complain("unexpected argument %s", argv[optind]);
+        return CNI_EXIT_USAGE;
+    }
+    struct cni_arena *arena = cni_arena_create();
+    int status = inspect(&request, arena);
+    cni_arena_destroy(arena);
+    return status;
+}

@@ -1,0 +1,36 @@
+/*
+ * What a node has of RDMA, as JSON.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef CNI_INVENTORY_H
+#define CNI_INVENTORY_H
+
+#include "sysfs.h"
+
+#include <jansson.h>
+
+/* cni_inventory - the whole; json_decref it. NULL: no memory. */
+json_t *cni_inventory(struct cni_sysfs *sysfs);
+
+/* Its parts: arrays. */
+json_t *cni_inventory_rdma(struct cni_sysfs *sysfs);
+json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs);
+/* With the distance to each RDMA device. */
+json_t *cni_inventory_gpus(struct cni_sysfs *sysfs, const json_t *rdma);
+
+/* ---- shared -----------------------------------------------------------------------------------
+ */
+
+/* A member that may be unknown: null. `number` below 0 is unknown. */
+void cni_put_text(json_t *object, const char *key, const char *text);
+void cni_put_number(json_t *object, const char *key, int64_t number);
+
+/* The last part of a path; NULL for NULL. */
+const char *cni_last_part(const char *path);
+
+/* How far two PCI functions are apart, given their paths below /sys/devices and their NUMA nodes
+ * (-1: unknown): PIX, PXB, PHB, NODE or SYS, as nvidia-smi calls them. */
+const char *cni_pci_distance(const char *one, const char *two, int64_t one_node, int64_t two_node);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * Network devices: kind, packet size, virtual functions, and what lies above and below each.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "inventory.h"
+
+#include <string.h>
+
+#define CLASS "/sys/class/net/%s"
+
+static const char *kind_of(int64_t arphrd)
+{
+    switch (arphrd) {
+    case 1:
+        return "ethernet";
+    case 32:
+        return "infiniband";
+    case 772:
+        return "loopback";
+    default:
+        return "other";
+    }
+}
+
+/* The names behind `lower_` or `upper_`. */
+static json_t *neighbours(struct cni_sysfs *sysfs, const char *name, const char *prefix)
+{
+    json_t *list = json_array();
+    size_t length = strlen(prefix);
+    const char *const *entries = cni_sysfs_list(sysfs, CLASS, name);
+    for (; *entries; entries++)
+        if (strncmp(*entries, prefix, length) == 0)
+            json_array_append_new(list, json_string(*entries + length));
+    return list;
+}
+
+static json_t *functions(struct cni_sysfs *sysfs, const char *name)
+{
+    int64_t total = cni_sysfs_integer(sysfs, CLASS "/device/sriov_totalvfs", name);
+    if (total < 0)
+        return json_null();
+    json_t *object = json_object();
+    cni_put_number(object, "total", total);
+    cni_put_number(object, "current", cni_sysfs_integer(sysfs, CLASS "/device/sriov_numvfs", name));
+    return object;
+}
+
+/* PCI addresses have the form 0000:00:00.0. */
+static const char *pci_of(const char *path)
+{
+    const char *last = cni_last_part(path);
+    return last && strlen(last) >= 12 && strchr(last, ':') && strchr(last, '.') ? last : NULL;
+}
+
+static json_t *describe(struct cni_sysfs *sysfs, const char *name)
+{
+    json_t *device = json_object();
+    cni_put_text(device, "name", name);
+    cni_put_text(device, "kind", kind_of(cni_sysfs_integer(sysfs, CLASS "/type", name)));
+    cni_put_text(device, "state", cni_sysfs_text(sysfs, CLASS "/operstate", name));
+    cni_put_number(device, "mtu", cni_sysfs_integer(sysfs, CLASS "/mtu", name));
+    cni_put_number(device, "speed_mbps", cni_sysfs_integer(sysfs, CLASS "/speed", name));
+    cni_put_text(device, "address", cni_sysfs_text(sysfs, CLASS "/address", name));
+    cni_put_text(device, "pci", pci_of(cni_sysfs_real(sysfs, CLASS "/device", name)));
+    cni_put_text(device, "physical_function",
+                 pci_of(cni_sysfs_real(sysfs, CLASS "/device/physfn", name)));
+    cni_put_text(device, "driver",
+                 cni_last_part(cni_sysfs_real(sysfs, CLASS "/device/driver", name)));
+    cni_put_number(device, "numa_node", cni_sysfs_integer(sysfs, CLASS "/device/numa_node", name));
+    cni_put_text(device, "pkey", cni_sysfs_text(sysfs, CLASS "/pkey", name));
+    cni_put_text(device, "ipoib_mode", cni_sysfs_text(sysfs, CLASS "/mode", name));
+    json_object_set_new(device, "functions", functions(sysfs, name));
+    json_object_set_new(device, "lower", neighbours(sysfs, name, "lower_"));
+    json_object_set_new(device, "upper", neighbours(sysfs, name, "upper_"));
+    return device;
+}
+
+json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs)
+{
+    json_t *list = json_array();
+    const char *const *names = cni_sysfs_list(sysfs, "/sys/class/net");
+    for (; *names; names++)
+        if (cni_sysfs_integer(sysfs, CLASS "/type", *names) >= 0) /* bonding_masters is a file */
+            json_array_append_new(list, describe(sysfs, *names));
+    return list;
+}

@@ -1,0 +1,114 @@
+/*
+ * RDMA devices: ports, GIDs, the network devices and the PCI function that belong to each.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "inventory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLASS "/sys/class/infiniband/%s"
+#define PORT CLASS "/ports/%s"
+
+/* "4: ACTIVE" -> "ACTIVE". */
+static const char *word_after_number(const char *text)
+{
+    const char *colon = text ? strstr(text, ": ") : NULL;
+    return colon ? colon + 2 : text;
+}
+
+static bool is_zero(const char *gid)
+{
+    return strspn(gid, "0:") == strlen(gid);
+}
+
+/* Entries that are empty read as zero or not at all. */
+static json_t *gids(struct cni_sysfs *sysfs, const char *device, const char *port)
+{
+    json_t *list = json_array();
+    const char *const *numbers = cni_sysfs_list(sysfs, PORT "/gids", device, port);
+    for (; *numbers; numbers++) {
+        const char *gid = cni_sysfs_text(sysfs, PORT "/gids/%s", device, port, *numbers);
+        if (!gid || !*gid || is_zero(gid))
+            continue;
+        json_t *entry = json_object();
+        cni_put_number(entry, "index", strtol(*numbers, NULL, 10));
+        cni_put_text(entry, "gid", gid);
+        cni_put_text(entry, "type",
+                     cni_sysfs_text(sysfs, PORT "/gid_attrs/types/%s", device, port, *numbers));
+        cni_put_text(entry, "netdev",
+                     cni_sysfs_text(sysfs, PORT "/gid_attrs/ndevs/%s", device, port, *numbers));
+        json_array_append_new(list, entry);
+    }
+    return list;
+}
+
+static json_t *ports(struct cni_sysfs *sysfs, const char *device)
+{
+    json_t *list = json_array();
+    const char *const *names = cni_sysfs_list(sysfs, CLASS "/ports", device);
+    for (; *names; names++) {
+        json_t *port = json_object();
+        const char *state = cni_sysfs_text(sysfs, PORT "/state", device, *names);
+        const char *physical = cni_sysfs_text(sysfs, PORT "/phys_state", device, *names);
+        cni_put_number(port, "port", strtol(*names, NULL, 10));
+        cni_put_text(port, "state", word_after_number(state));
+        cni_put_text(port, "physical_state", word_after_number(physical));
+        cni_put_text(port, "link_layer", cni_sysfs_text(sysfs, PORT "/link_layer", device, *names));
+        cni_put_text(port, "rate", cni_sysfs_text(sysfs, PORT "/rate", device, *names));
+        cni_put_number(port, "lid", cni_sysfs_integer(sysfs, PORT "/lid", device, *names));
+        cni_put_number(port, "sm_lid", cni_sysfs_integer(sysfs, PORT "/sm_lid", device, *names));
+        json_object_set_new(port, "gids", gids(sysfs, device, *names));
+        json_array_append_new(list, port);
+    }
+    return list;
+}
+
+/* Software devices (rxe, siw) name theirs in a file. */
+static json_t *netdevs(struct cni_sysfs *sysfs, const char *device)
+{
+    json_t *list = json_array();
+    const char *parent = cni_sysfs_text(sysfs, CLASS "/parent", device);
+    if (parent && *parent)
+        json_array_append_new(list, json_string(parent));
+    const char *const *names = cni_sysfs_list(sysfs, CLASS "/device/net", device);
+    for (; *names; names++)
+        json_array_append_new(list, json_string(*names));
+    return list;
+}
+
+/* The character device that programs open. */
+static const char *uverbs(struct cni_sysfs *sysfs, const char *device)
+{
+    const char *const *names = cni_sysfs_list(sysfs, "/sys/class/infiniband_verbs");
+    for (; *names; names++) {
+        const char *of = cni_sysfs_text(sysfs, "/sys/class/infiniband_verbs/%s/ibdev", *names);
+        if (of && strcmp(of, device) == 0)
+            return *names;
+    }
+    return NULL;
+}
+
+json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
+{
+    json_t *list = json_array();
+    const char *const *names = cni_sysfs_list(sysfs, "/sys/class/infiniband");
+    for (; *names; names++) {
+        json_t *device = json_object();
+        const char *path = cni_sysfs_real(sysfs, CLASS "/device", *names);
+        cni_put_text(device, "name", *names);
+        cni_put_text(device, "pci", cni_last_part(path));
+        cni_put_text(device, "path", path);
+        cni_put_number(device, "numa_node",
+                       cni_sysfs_integer(sysfs, CLASS "/device/numa_node", *names));
+        cni_put_text(device, "node_guid", cni_sysfs_text(sysfs, CLASS "/node_guid", *names));
+        cni_put_text(device, "firmware", cni_sysfs_text(sysfs, CLASS "/fw_ver", *names));
+        cni_put_text(device, "board", cni_sysfs_text(sysfs, CLASS "/board_id", *names));
+        cni_put_text(device, "uverbs", uverbs(sysfs, *names));
+        json_object_set_new(device, "netdevs", netdevs(sysfs, *names));
+        json_object_set_new(device, "ports", ports(sysfs, *names));
+        json_array_append_new(list, device);
+    }
+    return list;
+}

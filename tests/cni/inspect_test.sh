@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# shoal-cni inspect: described trees against golden inventories, capturing and replaying, this
+# machine, and what is no tree.
+#
+# Usage: inspect_test.sh PROGRAM [update]
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+program=$1
+update=${2:-}
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+build_tree() { # description folder
+    local line path
+    while IFS= read -r line; do
+        case $line in
+        \#* | "") ;;
+        *" -> "*)
+            path=$2/${line%% -> *}
+            mkdir -p "${path%/*}"
+            ln -s "${line#* -> }" "$path"
+            ;;
+        *)
+            path=$2/${line%% =*}
+            mkdir -p "${path%/*}"
+            line=${line#*=}
+            printf '%b\n' "${line# }" >"$path"
+            ;;
+        esac
+    done <"$1"
+}
+
+expect_tree() { # name status
+    local got=0
+    build_tree "trees/$1.txt" "$work/$1"
+    "$program" inspect --sysfs-root "$work/$1" --capture "$work/$1.tar" >"$work/$1.json" || got=$?
+    [ "$got" = "$2" ] || complain "$1: status $got, expected $2"
+    [ -z "$update" ] || cp "$work/$1.json" "golden/$1.json"
+    diff "golden/$1.json" "$work/$1.json" || complain "$1: the inventory is another"
+    mkdir "$work/$1.replay"
+    tar -xf "$work/$1.tar" -C "$work/$1.replay"
+    "$program" inspect --sysfs-root "$work/$1.replay" >"$work/$1.again" || true
+    cmp "$work/$1.json" "$work/$1.again" || complain "$1: the replayed inventory is another"
+}
+
+expect_fault() { # status pattern argument...
+    local status=$1 pattern=$2 got=0
+    shift 2
+    "$program" inspect "$@" >"$work/out" 2>&1 || got=$?
+    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
+        complain "inspect $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
+    fi
+}
+
+expect_tree shared-two-rails 0
+expect_tree exclusive-infiniband 5
+
+# This machine, whatever it has: what was captured answers the same.
+"$program" inspect --capture "$work/live.tar" >"$work/live.json" || [ $? = 5 ]
+mkdir "$work/live"
+tar -xf "$work/live.tar" -C "$work/live"
+"$program" inspect --sysfs-root "$work/live" >"$work/live.again" || [ $? = 5 ]
+diff "$work/live.json" "$work/live.again" || complain "the inventory of this machine is another"
+
+mkdir "$work/empty"
+expect_fault 5 '"rdma": \[\]' --sysfs-root "$work/empty"
+expect_fault 2 'No such file' --sysfs-root "$work/missing"
+expect_fault 2 'Not a directory' --sysfs-root "$program"
+expect_fault 2 'No such file' --sysfs-root "$work/empty" --capture "$work/missing/x.tar"
+expect_fault 2 'unexpected argument' extra
+expect_fault 0 '^usage: shoal-cni inspect' --help
+[ "$failures" = 0 ]
