@@ -123,8 +123,8 @@ class Hosts:
             )
         return processes
 
-    def run_bench(self, bench, first, last, factor, timeout):
-        """Rows of allreduce_bench --csv as dictionaries."""
+    def run_bench(self, bench, first, last, factor, timeout, prefix=()):
+        """Rows of allreduce_bench --csv as dictionaries; `prefix` goes before the command."""
         env = dict(
             os.environ,
             SHOAL_SIZE=str(self.count),
@@ -133,6 +133,7 @@ class Hosts:
             SHOAL_INTERFACE="eth0",
         )
         command = [
+            *prefix,
             bench,
             "--csv",
             "--rotate",
