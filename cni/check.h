@@ -57,12 +57,15 @@ struct cni_check {
     struct cni_findings *findings;
     const struct cni_schemas *schemas;
     struct cni_document *documents;
+    const struct cni_document *nodes; /* inventories, as `inspect` prints them */
     struct cni_network *networks, **networks_tail;
     struct cni_pod *pods, **pods_tail;
 };
 
-/* cni_check_documents - run all rules over documents; findings are sorted. */
-void cni_check_documents(struct cni_findings *findings, struct cni_document *documents);
+/* cni_check_documents - run all rules over documents, and over the inventories of nodes if there
+ * are any; findings are sorted. */
+void cni_check_documents(struct cni_findings *findings, struct cni_document *documents,
+                         const struct cni_document *nodes);
 
 /* ---- single objects ------------------------------------------------------------------------ */
 
@@ -80,8 +83,12 @@ void cni_check_plugin_keys(struct cni_check *check, const struct cni_node *plugi
                            const char *type);
 void cni_check_ipam(struct cni_check *check, struct cni_network *network,
                     const struct cni_node *ipam);
-/* A master interface by its name. */
+/* A master interface: on the nodes, or where none is given by its name. */
 void cni_check_master(struct cni_check *check, const struct cni_node *master, const char *type);
+
+/* False when no node is given. */
+bool cni_check_master_on_nodes(struct cni_check *check, const struct cni_node *master,
+                               const char *type);
 
 void cni_check_policy(struct cni_check *check, const struct cni_node *object);
 void cni_check_pools(struct cni_check *check, const struct cni_node *object);
@@ -95,6 +102,7 @@ void cni_check_workload(struct cni_check *check, const struct cni_node *object);
 void cni_check_pod(struct cni_check *check, const struct cni_pod *pod);
 void cni_check_pod_networks(struct cni_check *check, const struct cni_pod *pod);
 void cni_check_modes(struct cni_check *check);
+void cni_check_nodes(struct cni_check *check);
 void cni_check_policies_together(struct cni_check *check);
 
 /* ---- shared -----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ static const char usage[] =
     "these, or - for standard input. A CNI configuration may also stand by itself.\n"
     "\n"
     "  -f, --file FILE     the same as FILE\n"
+    "  -n, --node FILE     an inventory that `shoal-cni inspect` printed; may be given several "
+    "times\n"
     "  -o, --output KIND   text (default), json, sarif\n"
     "  -q, --quiet         one line a finding\n"
     "      --strict        exit status 4 when there are warnings\n"
@@ -29,13 +31,13 @@ static const char usage[] =
     "fix and reference. Exit status: 0 no errors, 2 unreadable input, 3 errors, 4 warnings with\n"
     "--strict.\n"
     "\n"
-    "Example: shoal-cni validate networks.yaml policy.yaml job.yaml\n";
+    "Example: shoal-cni validate --node node7.json networks.yaml policy.yaml job.yaml\n";
 
 struct request {
     enum cni_format format;
     bool quiet, strict, colour, readable;
     struct cni_findings *findings;
-    struct cni_document *documents;
+    struct cni_document *documents, *nodes;
 };
 
 static void read_source(struct request *request, const char *path)
@@ -45,6 +47,15 @@ static void read_source(struct request *request, const char *path)
         request->readable = false;
     if (error)
         cni_complain("%s", error);
+}
+
+static void read_inventory(struct request *request, const char *path)
+{
+    const char *error = NULL;
+    if (cni_source_read_inventory(request->findings, path, &request->nodes, &error))
+        return;
+    cni_complain("%s", error);
+    request->readable = false;
 }
 
 static bool report(const struct request *request)
@@ -73,17 +84,17 @@ static int verdict(const struct request *request)
 
 static int parse_options(struct request *request, int argc, char **argv)
 {
-    static const struct option options[] = {{"file", required_argument, NULL, 'f'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"strict", no_argument, NULL, 's'},
-                                            {"color", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"file", required_argument, NULL, 'f'},   {"node", required_argument, NULL, 'n'},
+        {"output", required_argument, NULL, 'o'}, {"quiet", no_argument, NULL, 'q'},
+        {"strict", no_argument, NULL, 's'},       {"color", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     const char *colour = "auto";
-    for (int option; (option = getopt_long(argc, argv, "f:o:q", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "f:n:o:q", options, NULL)) != -1;) {
         if (option == 'f')
             read_source(request, optarg);
+        else if (option == 'n')
+            read_inventory(request, optarg);
         else if (option == 'o' && !cni_format_parse(optarg, &request->format))
             return CNI_EXIT_USAGE;
         else if (option == 'q')
@@ -114,7 +125,7 @@ int cni_command_validate(int argc, char **argv)
         status = CNI_EXIT_USAGE;
     }
     if (status < 0) {
-        cni_check_documents(&findings, request.documents);
+        cni_check_documents(&findings, request.documents, request.nodes);
         status = report(&request) ? verdict(&request) : CNI_EXIT_INTERNAL;
     }
     cni_arena_destroy(findings.arena);

@@ -76,6 +76,8 @@ void cni_check_master(struct cni_check *check, const struct cni_node *master, co
     if (!is_interface_name(name))
         cni_find(check->findings, CNI_RULE_interface_name, master,
                  "\"%.60s\" cannot be an interface: at most 15 bytes without / : and blanks", name);
+    else if (cni_check_master_on_nodes(check, master, type))
+        return;
     else if (strcmp(type, "ipoib") == 0 && starts_like_ethernet(name))
         cni_find(check->findings, CNI_RULE_ipoib_master, master,
                  "the master %s is Ethernet by its name; ipoib needs an IPoIB link such as ib0",

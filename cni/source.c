@@ -17,6 +17,7 @@
 
 #define FOLDER_FILES_MAX 10000
 #define READ_BYTES 65536
+#define INVENTORY "shoal.dev/inventory/v1alpha1"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -152,4 +153,24 @@ bool cni_source_read(struct cni_findings *findings, const char *path,
     if (strcmp(path, "-") != 0 && stat(path, &status) == 0 && S_ISDIR(status.st_mode))
         return read_folder(findings, path, documents, error);
     return read_file(findings, path, documents, error);
+}
+
+bool cni_source_read_inventory(struct cni_findings *findings, const char *path,
+                               struct cni_document **nodes, const char **error)
+{
+    struct cni_findings syntax = {.arena = findings->arena};
+    struct cni_document *document = NULL;
+    *error = NULL;
+    if (!read_file(&syntax, path, &document, error) && !*error)
+        *error = cni_arena_format(findings->arena, "%s:%u: %s", path, syntax.first->line,
+                                  syntax.first->message);
+    else if (!*error && (!document || !cni_is(cni_get(document->root, "schema"), INVENTORY)))
+        *error = cni_arena_format(findings->arena,
+                                  "%s: no inventory; make one with "
+                                  "`shoal-cni inspect`",
+                                  path);
+    if (*error)
+        return false;
+    append(nodes, document);
+    return true;
 }

@@ -16,4 +16,9 @@
 bool cni_source_read(struct cni_findings *findings, const char *path,
                      struct cni_document **documents, const char **error);
 
+/* cni_source_read_inventory - append what `inspect` printed into a file to a list. False: see
+ * *error. */
+bool cni_source_read_inventory(struct cni_findings *findings, const char *path,
+                               struct cni_document **nodes, const char **error);
+
 #endif

@@ -101,12 +101,14 @@ static void expand_lists(struct cni_arena *arena, struct cni_document **document
     }
 }
 
-void cni_check_documents(struct cni_findings *findings, struct cni_document *documents)
+void cni_check_documents(struct cni_findings *findings, struct cni_document *documents,
+                         const struct cni_document *nodes)
 {
     struct cni_check check = {.arena = findings->arena,
                               .findings = findings,
                               .schemas = cni_schemas_load(findings->arena),
-                              .documents = documents};
+                              .documents = documents,
+                              .nodes = nodes};
     check.networks_tail = &check.networks;
     check.pods_tail = &check.pods;
     expand_lists(check.arena, &check.documents);
@@ -117,6 +119,7 @@ void cni_check_documents(struct cni_findings *findings, struct cni_document *doc
         cni_check_pod_networks(&check, pod);
     }
     cni_check_modes(&check);
+    cni_check_nodes(&check);
     cni_check_policies_together(&check);
     cni_findings_sort(findings);
 }

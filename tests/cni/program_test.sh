@@ -52,6 +52,11 @@ expect 2 '^usage' # no command
 expect 0 '^usage' --help
 expect 0 '^shoal-cni [0-9]' --version
 
+expect 3 'has no interface ib0' validate -n golden/shared-two-rails.json $clean
+expect 2 'no inventory' validate --node manifests/mpijob-pi.yaml $clean
+expect 2 'No such file' validate --node missing.json $clean
+expect 2 'alias' validate --node cases/syntax-alias.yaml $clean
+
 # The attachment of tutorials, as it is copied: no file, no object around it.
 seed='{"cniVersion":"0.3.1","type":"ipoib","master":"eth0","mode":"datagram"}'
 for rule in ipoib-master ipoib-inherited no-ipam cni-name carries-no-rdma; do

@@ -42,18 +42,21 @@ void assert_yaml_refused(const char *text, uint32_t line, const char *part)
     cni_arena_destroy(arena);
 }
 
-char *report_of(const char *path)
+char *report_of(const char *path, const char *const *nodes)
 {
     struct cni_findings findings = {.arena = cni_arena_create()};
     const struct cni_report_options options = {.quiet = true};
-    struct cni_document *documents = NULL;
+    struct cni_document *documents = NULL, *inventories = NULL;
     const char *error = NULL;
     char *text = NULL;
     size_t bytes = 0;
     cni_source_read(&findings, path, &documents, &error);
     if (error)
         fail_msg("%s", error);
-    cni_check_documents(&findings, documents);
+    for (; nodes && *nodes; nodes++)
+        if (!cni_source_read_inventory(&findings, *nodes, &inventories, &error))
+            fail_msg("%s", error);
+    cni_check_documents(&findings, documents, inventories);
     FILE *stream = open_memstream(&text, &bytes);
     assert_non_null(stream);
     assert_true(cni_report_text(&findings, stream, &options));
@@ -66,7 +69,7 @@ uint32_t findings_of(const char *text, enum cni_rule_number rule)
 {
     struct cni_findings findings = {.arena = cni_arena_create()};
     uint32_t count = 0;
-    cni_check_documents(&findings, read_yaml(findings.arena, text));
+    cni_check_documents(&findings, read_yaml(findings.arena, text), NULL);
     for (const struct cni_finding *finding = findings.first; finding; finding = finding->next)
         count += finding->rule == &cni_rules[rule];
     cni_arena_destroy(findings.arena);

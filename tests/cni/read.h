@@ -19,8 +19,9 @@ struct cni_document *read_yaml(struct cni_arena *arena, const char *text);
 /* cni_yaml_read of a text must fail, on this line, and say this. */
 void assert_yaml_refused(const char *text, uint32_t line, const char *part);
 
-/* The findings of a file, checked, as `rule` lines of the quiet report; free it. */
-char *report_of(const char *path);
+/* The quiet report of a file, checked against inventories: a list ended by NULL, or NULL. Free it.
+ */
+char *report_of(const char *path, const char *const *nodes);
 
 /* The number of findings of a rule in what a text is checked to. */
 uint32_t findings_of(const char *text, enum cni_rule_number rule);

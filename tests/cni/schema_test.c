@@ -99,7 +99,7 @@ static void flood(void **state)
         fprintf(stream, "{name: v, x%u: 1},\n", i);
     fputs("]}\n", stream);
     fclose(stream);
-    cni_check_documents(&findings, read_yaml(findings.arena, text));
+    cni_check_documents(&findings, read_yaml(findings.arena, text), NULL);
     assert_int_equal(findings.count, CNI_FINDINGS_MAX);
     assert_int_equal(findings.by_severity[CNI_ERROR], CNI_FINDINGS_MAX + 10);
     assert_int_equal(findings.omitted, 10);

@@ -12,7 +12,7 @@
 static void check(struct cni_arena *arena, struct cni_document *documents)
 {
     struct cni_findings findings = {.arena = arena};
-    cni_check_documents(&findings, documents);
+    cni_check_documents(&findings, documents, NULL);
     for (const struct cni_finding *finding = findings.first; finding; finding = finding->next)
         FUZZ_REQUIRE(finding->file && finding->line && *finding->message && finding->path);
 }
