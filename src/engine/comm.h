@@ -38,13 +38,14 @@ enum shl_group_mode {
 
 struct shl_group_run {
     enum shl_group_mode mode;
-    unsigned phase;          /* waited for, or being worked on */
-    bool posted;             /* phase 0 is published */
-    enum shl_group_mode way; /* member 0: what it published for ordinary buffers */
-    uint32_t cursor;         /* of shl_group_gathered */
-    uint32_t member;         /* of the data movement */
-    uint64_t at;             /* its position, in elements */
-    uint64_t begin_ns;       /* member 0: when all were there */
+    unsigned phase;             /* waited for, or being worked on */
+    bool posted;                /* phase 0 is published */
+    enum shl_group_mode way;    /* member 0: what it published for ordinary buffers */
+    uint32_t cursor;            /* of a window's others */
+    struct shl_group_look look; /* of shl_group_gathered */
+    uint32_t member;            /* of the data movement */
+    uint64_t at;                /* its position, in elements */
+    uint64_t begin_ns;          /* member 0: when all were there */
 };
 
 struct shl_exec;

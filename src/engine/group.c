@@ -116,27 +116,6 @@ static void post_call(struct shoal_request *request)
     shl_group_wake(comm->group);
 }
 
-/* Do all members mean the same? Raises a mismatch if not. */
-static bool agreed(struct shoal_request *request)
-{
-    struct shoal_comm *comm = request->comm;
-    struct shl_group_peek peek;
-    for (uint32_t i = 0; i < comm->size; i++) {
-        if (i == comm->rank)
-            continue;
-        if (SHL_UNLIKELY(!shl_group_peek(comm->group, i, request->seq, 0, &peek))) {
-            /* It was there a moment ago: the member wrote what it must not, and is given up. */
-            shl_incident_raise(comm, request->seq, SHOAL_ERR_ABORTED, "a slot was overwritten");
-            return false;
-        }
-        if (SHL_UNLIKELY(!shl_signature_equal(peek.signature, &request->signature))) {
-            shl_incident_raise(comm, request->seq, SHOAL_ERR_MISMATCH, "ranks disagree");
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Which members' buffers must be reachable by mapping for DIRECT. */
 static bool needs_input(const struct shoal_call *call, uint32_t member)
 {
@@ -246,8 +225,10 @@ static void finish(struct shoal_request *request)
 /* Phase 0 is complete: decide, and begin. */
 static void begin(struct shoal_request *request)
 {
-    if (!agreed(request))
+    if (SHL_UNLIKELY(request->group.look.differences != 0)) {
+        shl_incident_raise(request->comm, request->seq, SHOAL_ERR_MISMATCH, "ranks disagree");
         return;
+    }
     if (request->group.mode == SHL_GROUP_INLINE) {
         shl_move_inline(request);
         shl_request_complete(request, SHOAL_OK, NULL);
@@ -260,7 +241,6 @@ static void begin(struct shoal_request *request)
         return;
     }
     request->state = SHL_REQUEST_MOVE;
-    request->group.cursor = 0;
     if (request->comm->rank == 0 && request->group.mode != SHL_GROUP_DIRECT)
         request->group.begin_ns = shl_now_ns();
     if (!uses_windows(&request->group) && map_members(request) != SHOAL_OK)
@@ -280,7 +260,8 @@ static void move(struct shoal_request *request)
     if (!done)
         return;
     run->phase++;
-    run->cursor = run->member = 0;
+    run->look = (struct shl_group_look){0};
+    run->member = 0;
     run->at = 0;
     shl_group_post(comm->group, request->seq, run->phase, &request->signature, NULL, 0);
     shl_group_wake(comm->group);
@@ -329,7 +310,7 @@ unsigned shl_group_advance(struct shoal_request *request)
             return 0;
         post_call(request);
     }
-    if (!shl_group_gathered(comm->group, request->seq, run->phase, &run->cursor))
+    if (!shl_group_gathered(comm->group, request->seq, run->phase, &request->signature, &run->look))
         return 0;
     if (run->phase == 0) {
         if (!is_first(request))

@@ -12,20 +12,23 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fields that mean nothing for a collective are zero, so that they never differ. */
+/* The fields that mean something for a collective; the others are zero and never differ. */
+#define FIELD_TYPE 0x000000000000ff00
+#define FIELD_OP 0x00000000ffff0000
+#define FIELD_ROOT 0xffffffff00000000
+
 static struct shl_signature sign(const struct shoal_call *call)
 {
-    bool reduces = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE ||
-                   call->collective == SHOAL_REDUCE_SCATTER;
-    bool rooted = call->collective == SHOAL_BROADCAST || call->collective == SHOAL_REDUCE;
-    uint64_t packed = (uint64_t)call->collective;
-    if (call->collective != SHOAL_BARRIER)
-        packed |= (uint64_t)call->dtype << 8;
-    if (reduces)
-        packed |= (uint64_t)call->op << 16;
-    if (rooted)
-        packed |= (uint64_t)call->root << 32;
-    return (struct shl_signature){.count = call->count, .call = packed};
+    static const uint64_t fields[SHOAL_COLLECTIVE_COUNT] = {
+        [SHOAL_ALLREDUCE] = FIELD_TYPE | FIELD_OP | 0xff,
+        [SHOAL_BROADCAST] = FIELD_TYPE | FIELD_ROOT | 0xff,
+        [SHOAL_REDUCE] = FIELD_TYPE | FIELD_OP | FIELD_ROOT | 0xff,
+        [SHOAL_REDUCE_SCATTER] = FIELD_TYPE | FIELD_OP | 0xff,
+        [SHOAL_ALLGATHER] = FIELD_TYPE | 0xff,
+        [SHOAL_BARRIER] = 0xff};
+    uint64_t packed = (uint64_t)call->collective | (uint64_t)call->dtype << 8 |
+                      (uint64_t)(call->op & 0xffff) << 16 | (uint64_t)call->root << 32;
+    return (struct shl_signature){.count = call->count, .call = packed & fields[call->collective]};
 }
 
 void shl_signature_text(const struct shl_signature *signature, uint64_t seq, char *text,

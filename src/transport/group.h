@@ -65,10 +65,18 @@ void shl_group_post(struct shl_group *group, uint64_t seq, unsigned phase,
 bool shl_group_peek(struct shl_group *group, uint32_t member, uint64_t seq, unsigned phase,
                     struct shl_group_peek *peek);
 
-/* Has every other member posted (seq, phase)? Resumes where the last call stopped: `*cursor`
- * starts at 0 and counts members seen. After a false answer the transport's arm(true) refuses when
+/* How far a look at the others has come; begins as zero. */
+struct shl_group_look {
+    uint32_t cursor;      /* members seen */
+    uint64_t differences; /* not 0: some member's signature is another */
+};
+
+/* Has every other member posted (seq, phase)? Resumes where the last call stopped, and compares
+ * signatures on the way, when they are in the cache. Never true while a slot makes no sense; its
+ * member is then given up. After a false answer the transport's arm(true) refuses when
  * the missing post has come meanwhile. */
-bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase, uint32_t *cursor);
+bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase,
+                        const struct shl_signature *signature, struct shl_group_look *look);
 
 /* This member will not look at operations <= seq again. Call it before destroy too, for all that
  * was posted, and for operations that are given up. */

@@ -304,15 +304,26 @@ void shl_group_finish(struct shl_group *group, uint64_t seq)
 
 /* ---- looking ---------------------------------------------------------------------------- */
 
-bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase, uint32_t *cursor)
+static bool makes_sense(struct shl_group *group, struct member *member, uint64_t progress)
+{
+    uint32_t bytes = (uint32_t)(progress & 0xffff);
+    if (SHL_LIKELY(bytes <= SHL_GROUP_PAYLOAD_BYTES))
+        return true;
+    if (member->peer)
+        shl_shm_peer_spoil(group->t, member->peer, "its slot claims %u bytes", bytes);
+    return false;
+}
+
+bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase,
+                        const struct shl_signature *signature, struct shl_group_look *look)
 {
     unsigned slot = slot_of(seq, phase);
     uint64_t flag = flag_of(seq, phase);
     struct awaited *awaited = &group->awaited[seq % SHL_GROUP_OPS];
-    for (; *cursor < group->count; ++*cursor) {
-        struct member *member = &group->members[*cursor];
+    for (; look->cursor < group->count; look->cursor++) {
+        struct member *member = &group->members[look->cursor];
         const struct shl_shm_slot *head = &member->set->slots[slot];
-        if (*cursor == group->me)
+        if (look->cursor == group->me)
             continue;
         if (atomic_load_explicit(&head->flag, memory_order_acquire) != flag) {
             /* Whoever goes to sleep now looks here again after saying so. */
@@ -320,7 +331,12 @@ bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase, u
             awaited->value = flag;
             return false;
         }
-        note_finished(member, atomic_load_explicit(&head->progress, memory_order_relaxed) >> 16);
+        uint64_t progress = atomic_load_explicit(&head->progress, memory_order_relaxed);
+        if (!makes_sense(group, member, progress))
+            return false;
+        look->differences |=
+            (head->signature.count ^ signature->count) | (head->signature.call ^ signature->call);
+        note_finished(member, progress >> 16);
     }
     awaited->flag = NULL;
     return true;
@@ -336,11 +352,8 @@ bool shl_group_peek(struct shl_group *group, uint32_t index, uint64_t seq, unsig
         return false;
     uint64_t progress = atomic_load_explicit(&head->progress, memory_order_relaxed);
     uint32_t bytes = (uint32_t)(progress & 0xffff);
-    if (SHL_UNLIKELY(bytes > SHL_GROUP_PAYLOAD_BYTES)) {
-        if (member->peer)
-            shl_shm_peer_spoil(group->t, member->peer, "its slot claims %u bytes", bytes);
+    if (!makes_sense(group, member, progress))
         return false;
-    }
     note_finished(member, progress >> 16);
     peek->signature = &head->signature;
     peek->payload = bytes <= SHL_SHM_INLINE_BYTES ? head->payload : member->set->bodies[slot];

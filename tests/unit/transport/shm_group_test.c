@@ -74,7 +74,7 @@ static void test_payloads(void **s)
     open_fixture(&f, 3, 0);
     for (unsigned k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
         uint64_t seq = k + 1;
-        uint32_t cursor = 0;
+        struct shl_group_look look = {0};
         struct shl_group_peek peek;
         for (uint32_t i = 0; i < sizes[k]; i++)
             payload[i] = (uint8_t)(i * 7 + k);
@@ -88,10 +88,36 @@ static void test_payloads(void **s)
             assert_memory_equal(peek.payload, payload, sizes[k]);
             assert_false(shl_group_peek(f.groups[reader], 0, seq, 1, &peek));
         }
-        assert_false(shl_group_gathered(f.groups[1], seq, 2, &cursor));
+        assert_false(shl_group_gathered(f.groups[1], seq, 2, &some, &look));
         shl_group_post(f.groups[2], seq, 2, &some, payload, sizes[k]);
-        assert_true(shl_group_gathered(f.groups[1], seq, 2, &cursor));
-        assert_true(shl_group_gathered(f.groups[1], seq, 2, &cursor));
+        assert_true(shl_group_gathered(f.groups[1], seq, 2, &some, &look));
+        assert_true(shl_group_gathered(f.groups[1], seq, 2, &some, &look));
+        assert_true(look.differences == 0);
+        for (uint32_t i = 0; i < 3; i++)
+            shl_group_finish(f.groups[i], seq);
+    }
+    close_fixture(&f);
+}
+
+/* A difference is kept, whoever differs and in what. */
+static void test_differences(void **s)
+{
+    (void)s;
+    const struct shl_signature others[] = {{.count = 4, .call = 6},
+                                           {.count = 5, .call = 6 | 1ull << 63}};
+    struct fixture f;
+    open_fixture(&f, 3, 0);
+    for (uint32_t k = 0; k < 4; k++) {
+        uint32_t odd = k % 2 ? 2 : 0;
+        uint64_t seq = k + 1;
+        for (uint32_t i = 0; i < 3; i++)
+            shl_group_post(f.groups[i], seq, 0, i == odd ? &others[k / 2] : &some, NULL, 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            struct shl_group_look look = {0};
+            const struct shl_signature *own = i == odd ? &others[k / 2] : &some;
+            assert_true(shl_group_gathered(f.groups[i], seq, 0, own, &look));
+            assert_true(look.differences != 0);
+        }
         for (uint32_t i = 0; i < 3; i++)
             shl_group_finish(f.groups[i], seq);
     }
@@ -130,13 +156,13 @@ static void test_progress_rides_with_posts(void **s)
     struct fixture f;
     open_fixture(&f, 2, 0);
     for (uint64_t seq = 0; seq < 40; seq++) {
-        uint32_t cursor[2] = {0, 0};
+        struct shl_group_look looks[2] = {{0}};
         for (unsigned i = 0; i < 2; i++) {
             assert_true(shl_group_ready(f.groups[i], seq));
             shl_group_post(f.groups[i], seq, 0, &some, &seq, sizeof(seq));
         }
         for (unsigned i = 0; i < 2; i++) {
-            assert_true(shl_group_gathered(f.groups[i], seq, 0, &cursor[i]));
+            assert_true(shl_group_gathered(f.groups[i], seq, 0, &some, &looks[i]));
             shl_group_finish(f.groups[i], seq);
         }
     }
@@ -284,14 +310,14 @@ static void test_arm_sees_posts(void **s)
     struct fixture f;
     const struct shl_transport_ops *ops = &shl_transport_shm;
     open_fixture(&f, 2, 0);
-    uint32_t cursor = 0;
+    struct shl_group_look look = {0};
     struct pollfd bell = {.fd = ops->wait_fd(f.ranks[1].t), .events = POLLIN};
-    assert_false(shl_group_gathered(f.groups[1], 0, 0, &cursor));
+    assert_false(shl_group_gathered(f.groups[1], 0, 0, &some, &look));
     shl_group_post(f.groups[0], 0, 0, &some, NULL, 0);
     shl_group_wake(f.groups[0]); /* nobody sleeps yet */
     assert_false(ops->arm(f.ranks[1].t, true));
     ops->arm(f.ranks[1].t, false);
-    assert_true(shl_group_gathered(f.groups[1], 0, 0, &cursor));
+    assert_true(shl_group_gathered(f.groups[1], 0, 0, &some, &look));
     assert_true(ops->arm(f.ranks[1].t, true));
     assert_int_equal(poll(&bell, 1, 0), 0);
     shl_group_post(f.groups[0], 0, 1, &some, NULL, 0);
@@ -300,8 +326,8 @@ static void test_arm_sees_posts(void **s)
     ops->arm(f.ranks[1].t, false);
     assert_int_equal(poll(&bell, 1, 0), 0);
     /* An operation that was given up does not keep its rank awake. */
-    cursor = 0;
-    assert_false(shl_group_gathered(f.groups[1], 1, 0, &cursor));
+    look = (struct shl_group_look){0};
+    assert_false(shl_group_gathered(f.groups[1], 1, 0, &some, &look));
     shl_group_post(f.groups[0], 1, 0, &some, NULL, 0);
     shl_group_finish(f.groups[1], 1);
     assert_true(ops->arm(f.ranks[1].t, true));
@@ -336,9 +362,9 @@ static void wait_for(struct shm_rank *self, struct shl_group *group, const struc
                      uint64_t seq, unsigned phase)
 {
     const struct shl_transport_ops *ops = &shl_transport_shm;
-    uint32_t cursor = 0;
+    struct shl_group_look look = {0};
     uint64_t give_up_ns = shl_now_ns() + 40ull * 1000000000u;
-    for (unsigned spins = 0; !shl_group_gathered(group, seq, phase, &cursor); spins++) {
+    for (unsigned spins = 0; !shl_group_gathered(group, seq, phase, &some, &look); spins++) {
         MUST(shl_now_ns() < give_up_ns);
         if (!rounds->sleepy || spins < 20) {
             shl_time->yield();
@@ -458,6 +484,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_payloads),
+        cmocka_unit_test(test_differences),
         cmocka_unit_test(test_slots_wait_for_the_slowest),
         cmocka_unit_test(test_progress_rides_with_posts),
         cmocka_unit_test(test_last_words_linger),
