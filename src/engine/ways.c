@@ -5,7 +5,7 @@
  * Estimates are the least of the last few times: the others are what disturbs the machine. The way
  * in use is timed at every operation, so when it becomes slower that shows at once; the others are
  * tried twice in a row, the first time finding cold memory, after so many operations that the
- * tries cost a fiftieth of the time at most.
+ * tries cost a hundredth of the time at most.
  *
  * Invariant: only member 0's choices matter, and every member takes them from what it published.
  *
@@ -20,8 +20,8 @@
 #define WAYS 3
 #define KEPT 4         /* times, of each way */
 #define TRIES 2        /* in a row */
-#define COST_SHARE 50  /* tries cost at most one part in so many */
-#define PAUSE_LEAST 16 /* operations between tries */
+#define COST_SHARE 100 /* tries cost at most one part in so many */
+#define PAUSE_LEAST 32 /* operations between tries */
 #define PAUSE_MOST 1024
 #define COLLECTIVES SHOAL_BARRIER /* those that move data */
 #define CLASS_BITS 14 /* sizes below 2^14 are one class, then one for each power of two */

@@ -36,7 +36,7 @@
 #define BUFFER_BYTES (512u << 10)
 #define WINDOW_BYTES (HEAD_BYTES + 2 * BUFFER_BYTES)
 #define PLACE_BITS 24 /* places in one operation */
-#define SMALLEST_BYTES 8192
+#define SMALLEST_BYTES 32768
 #define SLICED_BYTES (128u << 10)      /* two members: from here on each combines half for both */
 #define LARGEST_BYTES (128u << 10)     /* two buffers of every member fit the second-level cache */
 #define LARGEST_FEW_BYTES BUFFER_BYTES /* members that share cores, or need no cache, wait less */
