@@ -1,0 +1,25 @@
+/*
+ * An RDMA device that exists only in this process: a table of functions in place of libibverbs'.
+ *
+ * Reliable queue pairs of one process reach each other; sends and writes are carried out while they
+ * are posted. It is stricter than devices: a send that finds no receive request, a key that does
+ * not cover the memory, or a completion queue that overflows breaks the connection or the test. It
+ * shows that the transport uses verbs correctly, under any sanitizer, and nothing about real
+ * devices.
+ *
+ * Threads  any; one mutex
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SUPPORT_VERBS_SOFT_H
+#define SUPPORT_VERBS_SOFT_H
+
+#include <stdint.h>
+
+/* verbs_soft_install - from now on the verbs transport finds one RoCE device, "soft0". */
+void verbs_soft_install(void);
+
+/* Objects made and not destroyed: contexts, domains, regions, queues, queue pairs. */
+unsigned verbs_soft_objects(void);
+
+#endif
