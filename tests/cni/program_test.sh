@@ -57,6 +57,13 @@ expect 2 'no inventory' validate --node manifests/mpijob-pi.yaml $clean
 expect 2 'No such file' validate --node missing.json $clean
 expect 2 'alias' validate --node cases/syntax-alias.yaml $clean
 
+# What we ship is clean, together and file by file.
+examples=../../examples/k8s
+expect 0 '^0 errors, 0 warnings, 1 note in 6 documents' validate --strict "$examples"
+for file in "$examples"/*.yaml; do
+    expect 0 '^0 errors, 0 warnings' validate --strict "$file"
+done
+
 # The attachment of tutorials, as it is copied: no file, no object around it.
 seed='{"cniVersion":"0.3.1","type":"ipoib","master":"eth0","mode":"datagram"}'
 for rule in ipoib-master ipoib-inherited no-ipam cni-name carries-no-rdma; do
