@@ -121,6 +121,26 @@ void shl_world_say_absent(struct shl_world *world, uint32_t id, uint32_t rank)
     shl_error_set(text);
 }
 
+/* In a split nobody need be lost: a member that gave it up, or found out earlier, is not there. */
+static enum shoal_status explain(struct shoal_comm *comm, enum shoal_status status)
+{
+    if (status != SHOAL_ERR_PEER || comm->origin_seq == 0)
+        return status;
+    bool left = false, lost = false;
+    shl_token_take(comm->engine);
+    for (uint32_t i = 0; i < comm->size; i++) {
+        left |= comm->left_seq[i] != UINT64_MAX;
+        lost |= comm->engine->peers[comm->members[i]].lost;
+    }
+    bool told = comm->broken == SHOAL_ERR_ABORTED;
+    shl_token_give(comm->engine);
+    if (told)
+        return shl_fail(SHOAL_ERR_ABORTED, "%s", comm->broken_text);
+    if (left && !lost)
+        return shl_fail(SHOAL_ERR_ABORTED, "another rank gave up the split; nothing was formed");
+    return status;
+}
+
 enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_options *options,
                                  struct shoal_comm **out)
 {
@@ -150,6 +170,7 @@ enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_
         shl_mem->free(words);
     }
     if (status != SHOAL_OK) {
+        status = explain(comm, status);
         shl_world_leave(comm);
         return status;
     }

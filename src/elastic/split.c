@@ -44,13 +44,18 @@ static uint32_t select_mine(struct vote *votes, uint32_t count, uint32_t color)
 }
 
 static enum shoal_status form_child(struct shoal_comm *parent, const struct vote *votes,
-                                    uint32_t count, struct shoal_comm **child)
+                                    uint32_t count, uint64_t seq, struct shoal_comm **child)
 {
     uint32_t *members = shl_mem->alloc(count * sizeof(*members));
     if (!members)
         return shl_fail_errno("cannot allocate a communicator of %u ranks", count);
     struct shl_comm_options options = {
-        .members = members, .size = count, .op_timeout_ms = parent->op_timeout_ms};
+        .members = members,
+        .size = count,
+        .op_timeout_ms = parent->op_timeout_ms,
+        .origin_id = parent->id,
+        .origin_seq = seq,
+    };
     for (uint32_t i = 0; i < count; i++) {
         members[i] = parent->members[votes[i].rank];
         if (votes[i].rank == parent->rank)
@@ -68,21 +73,56 @@ static enum shoal_status form_child(struct shoal_comm *parent, const struct vote
     return status;
 }
 
+/*
+ * Everybody's vote. When it fails here it may yet succeed elsewhere (an abort races with the last
+ * vote), so the others are told not to wait for this rank in a child.
+ */
+static enum shoal_status gather_votes(struct shoal_comm *parent, struct vote *mine,
+                                      struct vote *votes, uint64_t *seq)
+{
+    struct shl_engine *engine = parent->engine;
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_ALLGATHER,
+                              .dtype = SHOAL_U8,
+                              .count = sizeof(*mine),
+                              .send = mine,
+                              .recv = votes};
+    struct shoal_request *request;
+    mine->counter = ++engine->comm_counter;
+    enum shoal_status status = shl_request_start(parent, &call, &request);
+    if (status != SHOAL_OK)
+        return status;
+    *seq = request->seq;
+    request->timeout_ns = parent->world->options.init_timeout_ms * 1000000;
+    status = shl_request_wait(request, UINT64_MAX);
+    if (status < 0) {
+        shl_comm_say_unsplit(parent, *seq, request->text);
+        shl_fail(status, "%s", request->text);
+    }
+    shl_request_free(request);
+    return status;
+}
+
 enum shoal_status shl_world_split(struct shoal_comm *parent, uint32_t color, int32_t key,
                                   struct shoal_comm **child)
 {
     struct shl_engine *engine = parent->engine;
-    shl_token_take(engine);
-    struct vote mine = {.color = color, .key = key, .counter = ++engine->comm_counter};
-    shl_token_give(engine);
+    struct vote mine = {.color = color, .key = key};
+    uint64_t seq = 0;
     struct vote *votes = shl_mem->alloc(parent->size * sizeof(*votes));
     if (!votes)
         return shl_fail_errno("cannot allocate a split of %u ranks", parent->size);
-    enum shoal_status status = shl_world_allgather(parent, &mine, votes, sizeof(mine));
+    shl_token_take(engine);
+    parent->splits++;
+    enum shoal_status status = gather_votes(parent, &mine, votes, &seq);
+    shl_token_give(engine);
     if (status == SHOAL_OK && color == SHOAL_COLOR_NONE)
         *child = NULL;
     else if (status == SHOAL_OK)
-        status = form_child(parent, votes, select_mine(votes, parent->size, color), child);
+        status = form_child(parent, votes, select_mine(votes, parent->size, color), seq, child);
+    shl_token_take(engine);
+    parent->splits--;
+    shl_token_give(engine);
     shl_mem->free(votes);
     return status;
 }

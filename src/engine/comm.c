@@ -80,6 +80,8 @@ enum shoal_status shl_comm_create(struct shl_engine *engine, const struct shl_co
     comm->rank = options->rank;
     comm->size = options->size;
     comm->op_timeout_ms = options->op_timeout_ms;
+    comm->origin_id = options->origin_id;
+    comm->origin_seq = options->origin_seq;
     comm->next_seq = 1;
     shl_list_init(&comm->link);
     shl_list_init(&comm->ops);

@@ -151,6 +151,10 @@ struct shoal_comm {
     enum shoal_status broken;  /* SHOAL_OK while usable */
     uint64_t broken_from;      /* operations from this number on cannot be called */
     char broken_text[SHL_ENGINE_TEXT];
+
+    uint32_t origin_id; /* what it was split from, and by which operation; 0: by none */
+    uint64_t origin_seq;
+    uint32_t splits; /* of this one, under way here */
 };
 
 /* ---- comm.c ------------------------------------------------------------------------------- */
@@ -160,6 +164,8 @@ struct shl_comm_options {
     const uint32_t *members; /* world ranks, in order */
     uint32_t size, rank;
     uint64_t op_timeout_ms;
+    uint32_t origin_id;  /* the communicator that was split, */
+    uint64_t origin_seq; /* by this operation; 0: by none */
 };
 
 enum shoal_status shl_comm_create(struct shl_engine *engine, const struct shl_comm_options *options,
@@ -252,6 +258,9 @@ void shl_exec_free(struct shl_exec *exec);
 void shl_comm_leave(struct shoal_comm *comm);
 /* token: rank `rank` of a communicator takes no part in operations from `seq` on. */
 void shl_engine_say_left(struct shl_engine *engine, uint32_t comm_id, uint32_t rank, uint64_t seq);
+/* token: this rank takes no part in what its call `seq` of a communicator would have split off.
+ * Others may not know yet that the call failed here. */
+void shl_comm_say_unsplit(struct shoal_comm *comm, uint64_t seq, const char *reason);
 /* token: give up every operation that is outstanding on any rank. */
 void shl_comm_abort(struct shoal_comm *comm, const char *reason);
 void shl_leave_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes);

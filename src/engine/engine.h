@@ -36,7 +36,8 @@ enum shl_mail_type {
     SHL_MAIL_WHY_ASK = 2,   /* why.c */
     SHL_MAIL_WHY_TELL = 3,
     SHL_MAIL_LEFT = 4, /* leave.c */
-    SHL_MAIL_ABORT = 5
+    SHL_MAIL_ABORT = 5,
+    SHL_MAIL_UNSPLIT = 6
 };
 
 /* How mail leaves: the control mesh in production, a queue in the simulator. Delivers to every

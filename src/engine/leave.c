@@ -18,6 +18,7 @@
 
 #define REASON_BYTES 160
 #define ABORT_BYTES (16 + REASON_BYTES)
+#define UNSPLIT_BYTES (24 + REASON_BYTES)
 
 void shl_engine_say_left(struct shl_engine *engine, uint32_t comm_id, uint32_t rank, uint64_t seq)
 {
@@ -72,10 +73,61 @@ static void take_left(struct shl_engine *engine, const void *payload, size_t byt
         shl_incident_left(comm, rank, seq);
 }
 
+void shl_comm_say_unsplit(struct shoal_comm *comm, uint64_t seq, const char *reason)
+{
+    uint8_t data[UNSPLIT_BYTES];
+    char text[REASON_BYTES];
+    struct shl_bytes out = shl_bytes_writer(data, sizeof(data));
+    if (comm->size == 1)
+        return;
+    snprintf(text, sizeof(text), "%s", reason);
+    shl_bytes_put_u32(&out, comm->id);
+    shl_bytes_put_u64(&out, seq);
+    shl_bytes_put_u32(&out, comm->engine->rank);
+    shl_bytes_put_string(&out, text);
+    /* If it cannot be sent, the deadline of forming ends the wait for this rank. */
+    (void)comm->engine->bus.flood(comm->engine->bus.arg, SHL_MAIL_UNSPLIT, data, out.at);
+}
+
+/*
+ * A rank that called late may have all votes of a split that was given up on the rank that called
+ * first: it would wait in vain for that rank in the child, which only it has.
+ */
+static void take_unsplit(struct shl_engine *engine, const void *payload, size_t bytes)
+{
+    char reason[REASON_BYTES];
+    struct shl_bytes in = shl_bytes_reader(payload, bytes);
+    uint32_t id = shl_bytes_get_u32(&in);
+    uint64_t seq = shl_bytes_get_u64(&in);
+    uint32_t world_rank = shl_bytes_get_u32(&in);
+    shl_bytes_get_string(&in, reason, sizeof(reason));
+    struct shoal_comm *parent = shl_comm_find(engine, id);
+    if (in.failed || !parent || seq == 0 || world_rank >= engine->size ||
+        world_rank == engine->rank)
+        return;
+    bool found = false;
+    for (struct shl_list *node = engine->comms.next; node != &engine->comms; node = node->next) {
+        struct shoal_comm *comm = SHL_CONTAINER_OF(node, struct shoal_comm, link);
+        if (comm->origin_id != id || comm->origin_seq != seq)
+            continue;
+        found = true;
+        uint32_t rank = comm->rank_of[world_rank];
+        if (rank == UINT32_MAX || comm->left_seq[rank] != UINT64_MAX)
+            continue;
+        shl_comm_break(comm, 0, SHOAL_ERR_ABORTED, reason);
+        shl_incident_left(comm, rank, 0);
+    }
+    /* The child may be about to be created here. */
+    if (!found && parent->splits > 0)
+        shl_engine_keep_orphan(engine, id, SHL_MAIL_UNSPLIT, payload, bytes);
+}
+
 void shl_leave_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes)
 {
     if (type == SHL_MAIL_LEFT)
         take_left(engine, payload, bytes);
+    else if (type == SHL_MAIL_UNSPLIT)
+        take_unsplit(engine, payload, bytes);
     else
         take_abort(engine, payload, bytes);
 }

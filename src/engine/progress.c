@@ -87,6 +87,7 @@ static void handle_mail(struct shl_engine *engine, const struct shl_mail *mail)
     switch (mail->type) {
     case SHL_MAIL_LEFT:
     case SHL_MAIL_ABORT:
+    case SHL_MAIL_UNSPLIT:
         shl_leave_mail(engine, mail->type, mail->payload, mail->bytes);
         break;
     case SHL_MAIL_STATEMENT:

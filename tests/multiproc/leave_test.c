@@ -8,6 +8,7 @@
 #include "support/test.h"
 #include "topology/topology.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -308,6 +309,106 @@ static void test_aborts_among_several_operations(void **state)
     }
 }
 
+/* ---- splits that are given up ---------------------------------------------------------------- */
+
+#define SPLIT_ROUNDS 40
+
+struct splitter {
+    struct shoal_comm *parent, *child;
+    int status;
+    char text[256];
+};
+
+static void *split(void *arg)
+{
+    struct splitter *splitter = arg;
+    splitter->status = shoal_comm_split(splitter->parent, 0, 0, &splitter->child);
+    snprintf(splitter->text, sizeof(splitter->text), "%s",
+             splitter->status < 0 ? shoal_last_error() : "");
+    return NULL;
+}
+
+static void await_call(struct shoal_comm *comm)
+{
+    char why[256] = "";
+    const double end = ranks_now_s() + PROMPT_S;
+    while (strncmp(why, "allgather", 9) != 0 && ranks_now_s() < end)
+        if (shoal_comm_why(comm, why, sizeof(why)) != SHOAL_OK)
+            return;
+}
+
+/* Rank 0 waits in a split and gives it up while the others begin to call it. */
+static void abort_a_split(struct rank *self, struct splitter *splitter, int round)
+{
+    pthread_t thread;
+    if (self->rank != 0) {
+        ranks_await_stage(self->reports, 1, round + 1);
+        split(splitter);
+        return;
+    }
+    bool started = pthread_create(&thread, NULL, split, splitter) == 0;
+    if (!started)
+        splitter->status = SHOAL_ERR_SYSTEM;
+    else
+        await_call(splitter->parent);
+    self->report->stage = round + 1;
+    /* Each round a little later, so that the abort meets every moment of the others' calls. */
+    for (const double until = ranks_now_s() + round * 5e-6; ranks_now_s() < until;)
+        continue;
+    (void)shoal_comm_abort(splitter->parent, "it takes too long");
+    if (started)
+        pthread_join(thread, NULL);
+}
+
+static void give_splits_up(struct rank *self)
+{
+    struct rank_report *report = self->report;
+    int status = SHOAL_OK;
+    for (int round = 0; round < SPLIT_ROUNDS && status == SHOAL_OK; round++) {
+        struct splitter splitter = {0};
+        status = shoal_comm_split(self->comm, 0, 0, &splitter.parent);
+        if (status == SHOAL_OK) /* An abort must not meet ranks that still form the parent. */
+            status = shoal_barrier(self->comm);
+        if (status != SHOAL_OK)
+            break;
+        double start = ranks_now_s();
+        abort_a_split(self, &splitter, round);
+        double took_s = ranks_now_s() - start;
+        report->seconds = took_s > report->seconds ? took_s : report->seconds;
+        bool given_up = splitter.status == SHOAL_ERR_ABORTED;
+        report->number |= (uint64_t)given_up << round;
+        if (splitter.status != SHOAL_OK && !given_up && report->status == SHOAL_OK) {
+            report->status = splitter.status;
+            snprintf(report->text, sizeof(report->text), "round %d: %s", round, splitter.text);
+        }
+        status = shoal_barrier(self->comm);
+        shoal_comm_destroy(splitter.child);
+        shoal_comm_destroy(splitter.parent);
+    }
+    report->later_status = status == SHOAL_OK ? ranks_sum(self) : status;
+    if (report->later_status != SHOAL_OK && report->status == SHOAL_OK)
+        ranks_tell(self, report->later_status);
+}
+
+static void test_a_split_is_given_up(void **state)
+{
+    (void)state;
+    for (uint32_t size = 2; size <= 3; size++)
+        for (int tcp = 0; tcp < 2; tcp++) {
+            const struct rank_report *reports =
+                run_on(tcp ? "tcp" : "shm", size, give_splits_up, NULL);
+            for (uint32_t r = 0; r < size; r++) {
+                expect(reports, r, SHOAL_OK, "");
+                assert_int_equal(reports[r].later_status, SHOAL_OK);
+                /* A child exists on all of its members or on none. */
+                if (reports[r].number != reports[0].number)
+                    fail_msg("rank %u: given up in rounds %llx, on rank 0 in %llx", r,
+                             (unsigned long long)reports[r].number,
+                             (unsigned long long)reports[0].number);
+            }
+        }
+}
+
 /* ---- ranks that see different machines --------------------------------------------------------
  */
 
@@ -362,6 +463,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_destroy_aborts_what_is_outstanding),
         cmocka_unit_test(test_abort_frees_ranks_that_wait_for_this_one),
         cmocka_unit_test(test_aborts_among_several_operations),
+        cmocka_unit_test(test_a_split_is_given_up),
         cmocka_unit_test(test_ranks_with_fewer_processors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,7 +121,6 @@ class InterruptTest(unittest.TestCase):
         with signalled(signal.SIGINT, began.is_set), self.assertRaises(KeyboardInterrupt):
             join()
 
-    @unittest.skip("a split that was aborted while interrupted ends as PeerLost: to be mended")
     def test_splitting(self):
         comm = ranks.comm
         parent = comm.split(0)
