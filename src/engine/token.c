@@ -82,11 +82,9 @@ static uint64_t sleep_ns(uint64_t until_ns)
 /* token: another thread listens. */
 static void follow(struct shl_engine *engine, uint64_t until_ns)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t at_ns = (uint64_t)until.tv_nsec + sleep_ns(until_ns);
-    until.tv_sec += (time_t)(at_ns / 1000000000);
-    until.tv_nsec = (long)(at_ns % 1000000000);
+    uint64_t at_ns = shl_now_ns() + sleep_ns(until_ns);
+    struct timespec until = {.tv_sec = (time_t)(at_ns / 1000000000),
+                             .tv_nsec = (long)(at_ns % 1000000000)};
     engine->followers++;
     pthread_cond_timedwait(&engine->changed, &engine->token, &until);
     engine->followers--;
