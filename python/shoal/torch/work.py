@@ -8,10 +8,12 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import queue
 import threading
 import time
+import weakref
 from datetime import timedelta
 from typing import Any, Callable, Optional
 
@@ -19,6 +21,7 @@ import torch
 import torch.distributed
 
 import shoal
+from shoal.comm import close_all
 
 Finish = Callable[[], None]
 
@@ -178,9 +181,11 @@ class Keeper:
         with self._lock:
             if self._queue is None:
                 self._queue = queue.SimpleQueue()
-                threading.Thread(
+                thread = threading.Thread(
                     target=_complete_all, args=(self._queue,), daemon=True, name="shoal-torch"
-                ).start()
+                )
+                thread.start()
+                _threads[thread] = self._queue
             self._queue.put((work, done))
 
     def close(self) -> None:
@@ -190,6 +195,21 @@ class Keeper:
                 self._queue.put(None)
                 self._queue = None
             self._works.clear()
+
+
+_threads: weakref.WeakKeyDictionary[threading.Thread, Any] = weakref.WeakKeyDictionary()
+_EXIT_SECONDS = 10.0
+
+
+def _end_threads() -> None:
+    """At exit: a thread that ends inside of PyTorch's C++ would take the process down."""
+    close_all()  # What they wait for ends.
+    for thread, works in list(_threads.items()):
+        works.put(None)
+        thread.join(_EXIT_SECONDS)
+
+
+atexit.register(_end_threads)
 
 
 def _complete_all(works: queue.SimpleQueue[Any]) -> None:
