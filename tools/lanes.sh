@@ -109,6 +109,13 @@ lane_valgrind() {
     run dev --label-regex valgrind
 }
 
+lane_rdma() {
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${RDMA_PACKAGES[@]}"
+    build dev
+    tests/rdma/guest/kernel.sh
+    tests/rdma/run_tests.sh build-dev "$results"
+}
+
 lane_coverage() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${COVERAGE_PACKAGES[@]}"
     build coverage

@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 
 # Lane and budget in seconds on two cores, packages already installed.
 LANES=(checks:180 gcc:780 clang:480 asan:480 ubsan:420 tsan:540 aarch64:420 fuzz:240 python:240
-    valgrind:300)
+    valgrind:300 rdma:1500)
 NIGHTLY_LANES=(coverage:900)
 TOTAL_SECONDS=3480 # all lanes together end within the hour
 INSTALL_SECONDS=420 # what a lane may use on top to install packages
@@ -95,12 +95,27 @@ run_lane() { # lane budget number count
     count_lane "$lane" "$status" $((SECONDS - start))
 }
 
+# The lane rdma needs a kernel, whose build takes minutes. It starts here, at the lowest priority,
+# and uses what the lanes before leave idle; the lane waits for it, or does it again if it failed.
+kernel_pid=""
+start_kernel() {
+    (need_packages "${KERNEL_PACKAGES[@]}") >"$logs/kernel.log" 2>&1 || return 0
+    timeout --kill-after=10 "$TOTAL_SECONDS" nice -n 19 tests/rdma/guest/kernel.sh \
+        >>"$logs/kernel.log" 2>&1 </dev/null &
+    kernel_pid=$!
+}
+stop_kernel() {
+    [ -z "$kernel_pid" ] || kill "$kernel_pid" 2>/dev/null || true
+}
+trap stop_kernel EXIT
+
 chosen=()
 for entry in "${LANES[@]}"; do
     if is_wanted "${entry%%:*}"; then chosen+=("$entry"); fi
 done
 [ "${#chosen[@]}" -gt 0 ] || die "no lane is called ${wanted[*]}; see --list"
 [ -n "$(command -v python3)" ] || need_packages python3
+case " ${chosen[*]}" in *" rdma:"*) start_kernel ;; esac
 
 number=0
 for entry in "${chosen[@]}"; do

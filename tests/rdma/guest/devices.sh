@@ -48,6 +48,17 @@ prepare_network() {
         net.ipv4.conf.all.arp_announce=2 net.ipv6.conf.{all,default}.disable_ipv6=$((1 - ipv6))
 }
 
+# The same for IPv6, whose routes of our own addresses would otherwise come first and lead to the
+# loopback.
+prepare_ipv6() {
+    local i
+    ip -6 rule flush
+    for ((i = 0; i < rxe; i++)); do ip -6 rule add priority 1 oif v$i lookup main; done
+    ip -6 rule add priority 2 lookup local
+    ip -6 rule add priority 3 lookup main
+    ip -6 rule delete priority 0 2>/dev/null || true # it is gone at a second call
+}
+
 hardware_address() { # number
     printf '02:00:0a:4d:00:%02x' $(($1 + 1))
 }
@@ -96,11 +107,12 @@ rdma_devices() {
 
 remove_devices
 prepare_network
+[ "$ipv6" = 0 ] || prepare_ipv6
 {
     [ "$rxe" = 0 ] || rxe_network
     rxe_neighbours
     siw_network
 } | ip -batch -
 rdma_devices >/run/rdma-devices
-rdma -batch /run/rdma-devices
+rdma -b /run/rdma-devices
 exec "$@"

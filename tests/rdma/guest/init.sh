@@ -47,6 +47,7 @@ run_command() {
     # What is printed reaches the host within a second.
     echo 50 >/proc/sys/vm/dirty_writeback_centisecs
     echo 50 >/proc/sys/vm/dirty_expire_centisecs
+    echo guest >/proc/sys/kernel/hostname
     ip link set lo up
     ulimit -l unlimited
     (
@@ -64,5 +65,5 @@ if [ "${1-}" = moved ]; then
 fi
 make_root
 cd "$root" || exit
-mount --move . /
+mount --no-mtab --move . /
 exec chroot . /bin/bash "$guest_shared/init.sh" moved
