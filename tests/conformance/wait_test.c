@@ -68,7 +68,9 @@ static void send_with_pauses(struct world *world, struct sleeper *sleeper)
 {
     for (unsigned i = 0; i < ROUNDS && !sleeper->overslept; i++) {
         message_post_send(&sleeper->messages[i]);
-        while (atomic_load(&sleeper->received) <= i && !sleeper->overslept)
+        struct message *message = &sleeper->messages[i];
+        while (!sleeper->overslept &&
+               (atomic_load(&sleeper->received) <= i || message->send_done == 0))
             world->ops->poll(world->ranks[0].t);
         uint64_t spin_ns = world_random(world, 100) == 0 ? 2000000 : world_random(world, 60000);
         uint64_t until_ns = shl_now_ns() + spin_ns;
