@@ -61,11 +61,12 @@ static const char *why_silent(const struct shoal_comm *comm, uint32_t rank, uint
 static void mark_lost(struct shl_incident *incident, uint32_t rank, const char *cause)
 {
     struct shl_statement *statement = &incident->statements[rank];
-    if (statement->lost)
+    /* Who has made its statement and is gone since is out of this operation, like on the ranks that
+     * concluded before it went. */
+    if (statement->lost || statement->present)
         return;
     statement->lost = true;
-    if (!statement->present)
-        incident->missing--;
+    incident->missing--;
     if (incident->loss[0] == '\0')
         snprintf(incident->loss, sizeof(incident->loss), "%s", cause);
 }
