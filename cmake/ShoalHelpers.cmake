@@ -13,14 +13,19 @@ set(SHOAL_TEST_ENVIRONMENT
   "UBSAN_OPTIONS=print_stacktrace=1"
   "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
 
-# shoal_test(name LABELS l... SOURCES s... [LIBRARIES l...] [COMMAND_ARGS a...] [TIMEOUT seconds]):
-# a cmocka program that sees the internals. Exit status 77 means skipped; its last line of output
-# then says why.
-function(shoal_test name)
-  cmake_parse_arguments(T "" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;COMMAND_ARGS" ${ARGN})
+# shoal_test_program(name SOURCES s... [LIBRARIES l...]): a cmocka program that sees the internals.
+function(shoal_test_program name)
+  cmake_parse_arguments(T "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE shoal_testing shoal_options PkgConfig::CMOCKA ${T_LIBRARIES})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}/tests")
+endfunction()
+
+# shoal_test(name LABELS l... SOURCES s... [LIBRARIES l...] [COMMAND_ARGS a...] [TIMEOUT seconds]):
+# such a program as a test. Exit status 77 means skipped; its last line of output then says why.
+function(shoal_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "LABELS;SOURCES;LIBRARIES;COMMAND_ARGS" ${ARGN})
+  shoal_test_program(${name} SOURCES ${T_SOURCES} LIBRARIES ${T_LIBRARIES})
   add_test(NAME ${name} COMMAND ${name} ${T_COMMAND_ARGS})
   shoal_test_properties(${name} "${T_LABELS}" "${T_TIMEOUT}")
 endfunction()
