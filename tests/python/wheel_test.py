@@ -79,7 +79,8 @@ class WheelTest(unittest.TestCase):
     def test_what_it_carries(self):
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
-        sources = {f"shoal/{file.name}" for file in (ROOT / "python/shoal").glob("*.py")}
+        python = ROOT / "python"
+        sources = {str(file.relative_to(python)) for file in python.glob("shoal/**/*.py")}
         sources |= {"shoal/py.typed", "shoal/libshoal.so.0"}
         self.assertEqual({name for name in names if name.startswith("shoal/")}, sources)
         self.assertTrue(any(name.endswith(".data/scripts/shoal") for name in names))
