@@ -33,6 +33,7 @@ struct shl_incident {
     enum shoal_status status;
     uint32_t reason_rank; /* lowest rank that raised so far */
     char reason[SHL_REASON_BYTES];
+    bool has_loss;               /* of a rank that did not just leave */
     char loss[SHL_REASON_BYTES]; /* why the first of the lost ranks is lost */
     char text[SHL_ENGINE_TEXT];
     struct shl_statement statements[];
@@ -49,15 +50,7 @@ static struct shl_incident *find(struct shoal_comm *comm, uint64_t seq)
     return NULL;
 }
 
-/* Will this member not be heard of about operation `seq`? Why not, or NULL. */
-static const char *why_silent(const struct shoal_comm *comm, uint32_t rank, uint64_t seq)
-{
-    const struct shl_peer *peer = &comm->engine->peers[comm->members[rank]];
-    if (peer->lost)
-        return peer->cause;
-    return seq >= comm->left_seq[rank] ? LEFT_CAUSE : NULL;
-}
-
+/* cause: NULL where it only left the communicator. */
 static void mark_lost(struct shl_incident *incident, uint32_t rank, const char *cause)
 {
     struct shl_statement *statement = &incident->statements[rank];
@@ -66,9 +59,13 @@ static void mark_lost(struct shl_incident *incident, uint32_t rank, const char *
     if (statement->lost || statement->present)
         return;
     statement->lost = true;
+    statement->left = cause == NULL;
     incident->missing--;
-    if (incident->loss[0] == '\0')
+    if (cause && !incident->has_loss)
         snprintf(incident->loss, sizeof(incident->loss), "%s", cause);
+    else if (!cause && incident->loss[0] == '\0')
+        snprintf(incident->loss, sizeof(incident->loss), LEFT_CAUSE);
+    incident->has_loss |= cause != NULL;
 }
 
 void shl_comm_break(struct shoal_comm *comm, uint64_t from, enum shoal_status status,
@@ -95,9 +92,9 @@ static struct shl_incident *create(struct shoal_comm *comm, uint64_t seq)
     incident->reason_rank = UINT32_MAX;
     shl_list_append(&comm->incidents, &incident->link);
     for (uint32_t i = 0; i < comm->size; i++) {
-        const char *cause = why_silent(comm, i, seq);
-        if (cause)
-            mark_lost(incident, i, cause);
+        const struct shl_peer *peer = &comm->engine->peers[comm->members[i]];
+        if (peer->lost || seq >= comm->left_seq[i])
+            mark_lost(incident, i, peer->lost ? peer->cause : NULL);
     }
     return incident;
 }
@@ -277,9 +274,10 @@ static void take_statement(struct shoal_comm *comm, uint64_t seq, uint32_t rank,
     if (!statement->present && !statement->lost)
         incident->missing--;
     if (rank != comm->rank || !statement->present) {
-        bool lost = statement->lost;
+        bool lost = statement->lost, left = statement->left;
         *statement = *theirs;
         statement->lost = lost;
+        statement->left = left;
     }
     if (theirs->raised != SHOAL_OK && rank < incident->reason_rank) {
         incident->reason_rank = rank;
@@ -340,12 +338,13 @@ bool shl_incident_meets(struct shoal_request *request)
 
 /* ---- loss, deadlines ---------------------------------------------------------------------- */
 
-/* A member takes no part in operations from `from` on. */
+/* A member takes no part in operations from `from` on; cause: NULL where it only left. */
 static void lose_member(struct shoal_comm *comm, uint32_t rank, uint64_t from, const char *cause)
 {
     struct shl_list *node, *next;
     char text[SHL_ENGINE_TEXT];
-    snprintf(text, sizeof(text), "rank %u lost (%s); destroy the communicator", rank, cause);
+    snprintf(text, sizeof(text), "rank %u lost (%s); destroy the communicator", rank,
+             cause ? cause : LEFT_CAUSE);
     shl_comm_break(comm, from, SHOAL_ERR_PEER, text);
     SHL_LIST_FOR_EACH(node, next, &comm->incidents)
     {
@@ -353,13 +352,13 @@ static void lose_member(struct shoal_comm *comm, uint32_t rank, uint64_t from, c
         if (incident->seq >= from)
             mark_lost(incident, rank, cause);
     }
-    shl_incident_raise_all(comm, from, SHOAL_ERR_PEER, cause);
+    shl_incident_raise_all(comm, from, SHOAL_ERR_PEER, cause ? cause : LEFT_CAUSE);
 }
 
 void shl_incident_left(struct shoal_comm *comm, uint32_t rank, uint64_t seq)
 {
     comm->left_seq[rank] = seq;
-    lose_member(comm, rank, seq, LEFT_CAUSE);
+    lose_member(comm, rank, seq, NULL);
 }
 
 void shl_incident_lost(struct shl_engine *engine, uint32_t world_rank)

@@ -34,7 +34,7 @@ static void add(struct text *text, const char *format, ...)
     text->left -= step;
 }
 
-enum choice { LOST, NOT_CALLED, SAME_CALL };
+enum choice { LOST, LEFT, NOT_CALLED, SAME_CALL };
 
 struct chosen {
     const struct shl_statement *statements;
@@ -48,7 +48,9 @@ static bool is_chosen(const void *arg, uint32_t rank)
     const struct shl_statement *statement = &chosen->statements[rank];
     switch (chosen->choice) {
     case LOST:
-        return statement->lost;
+        return statement->lost && !statement->left;
+    case LEFT:
+        return statement->left;
     case NOT_CALLED:
         return !statement->lost && !statement->called;
     default:
@@ -143,7 +145,8 @@ enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statemen
 {
     struct text text = {text_out, text_bytes};
     uint32_t raiser = 0;
-    if (add_ranks(&text, statements, count, LOST, NULL) > 0) {
+    if (add_ranks(&text, statements, count, LOST, NULL) > 0 ||
+        add_ranks(&text, statements, count, LEFT, NULL) > 0) {
         add(&text, " lost (%s); destroy the communicator", reason);
         return SHOAL_ERR_PEER;
     }

@@ -18,13 +18,15 @@ struct shl_statement {
     struct shl_signature signature;
     enum shoal_status raised; /* SHOAL_OK: it only heard of it */
     bool lost;                /* nobody will hear from it */
+    bool left;                /* lost, but only because it destroyed the communicator in time */
 };
 
 /*
  * shl_verdict - a pure function of the statements, so that every rank comes to the same status and
  * the same text.
  *
- * reason  of the lowest rank that raised something; for lost ranks, the cause
+ * reason  of the lowest rank that raised something; for lost ranks, the cause. Ranks that left are
+ *         named only where none is lost otherwise: they left because of those.
  */
 enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statements, uint32_t count,
                               const char *reason, char *text, size_t text_bytes);
