@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "control/loop.h"
+#include "core/bell.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -170,8 +171,5 @@ void shl_loop_turn(struct shl_loop *loop, uint64_t until_ns)
 
 void shl_loop_wake(struct shl_loop *loop)
 {
-    uint64_t one = 1;
-    /* EAGAIN means that a wake-up is already pending. */
-    if (shl_fd->write(loop->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-        (void)!shl_fd->write(loop->wake_fd, &one, sizeof(one));
+    shl_bell_ring(loop->wake_fd);
 }

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/bell.h"
 #include "core/sys.h"
 #include "engine/comm.h"
 
@@ -14,10 +15,9 @@
 
 static void announce_mail(struct shl_engine *engine)
 {
-    const uint64_t one = 1;
     shl_engine_ring(engine);
     if (atomic_load(&engine->service_started))
-        (void)!shl_fd->write(engine->service_bell, &one, sizeof(one));
+        shl_bell_ring(engine->service_bell);
 }
 
 void shl_engine_mail(struct shl_engine *engine, uint32_t origin, uint16_t type, const void *payload,
@@ -163,9 +163,8 @@ unsigned shl_engine_poll(struct shl_engine *engine)
 
 void shl_engine_kick_service(struct shl_engine *engine)
 {
-    const uint64_t one = 1;
     if (engine->service_started && atomic_load(&engine->service_idle))
-        (void)!shl_fd->write(engine->service_bell, &one, sizeof(one));
+        shl_bell_ring(engine->service_bell);
 }
 
 /* token: work until everything outstanding has a caller that drives it. */
@@ -218,11 +217,10 @@ enum shoal_status shl_service_start(struct shl_engine *engine)
 
 void shl_service_stop(struct shl_engine *engine)
 {
-    const uint64_t one = 1;
     if (!engine->service_started)
         return;
     atomic_store(&engine->service_stop, true);
-    (void)!shl_fd->write(engine->service_bell, &one, sizeof(one));
+    shl_bell_ring(engine->service_bell);
     shl_engine_ring(engine);
     pthread_join(engine->service, NULL);
     atomic_store(&engine->service_started, false);

@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/bell.h"
 #include "core/sys.h"
 #include "engine/engine.h"
 
@@ -45,9 +46,8 @@ void shl_token_offer(struct shl_engine *engine)
 
 void shl_engine_ring(struct shl_engine *engine)
 {
-    const uint64_t one = 1;
     if (atomic_load(&engine->is_listening))
-        (void)!shl_fd->write(engine->doorbell, &one, sizeof(one));
+        shl_bell_ring(engine->doorbell);
 }
 
 void shl_engine_wake_all(struct shl_engine *engine)

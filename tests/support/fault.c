@@ -167,7 +167,9 @@ static ssize_t fd_read(int fd, void *buf, size_t bytes)
 
 static ssize_t fd_write(int fd, const void *buf, size_t bytes)
 {
-    return shl_fault_hit(SHL_FAULT_FD, "fd.write", EIO) ? -1 : shl_fd_kernel.write(fd, buf, bytes);
+    return shl_fault_hit(SHL_FAULT_FD | SHL_FAULT_WRITE, "fd.write", EIO)
+               ? -1
+               : shl_fd_kernel.write(fd, buf, bytes);
 }
 
 static int fd_eventfd(unsigned initial, int flags)

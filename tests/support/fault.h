@@ -25,6 +25,7 @@ enum shl_fault_kinds {
     SHL_FAULT_SOCK = 8,   /* shl_sock */
     SHL_FAULT_VM = 32,    /* shl_mem->vm_readv and vm_writev: they move data */
     SHL_FAULT_ALL = 47,
+    SHL_FAULT_WRITE = 64, /* of SHL_FAULT_FD, write alone: the bells that wake threads */
     SHL_FAULT_STICKY = 16 /* the k-th call and all later ones, as when memory has run out */
 };
 

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/bell.h"
 #include "core/log.h"
 #include "core/sys.h"
 #include "transport/shm/shm.h"
@@ -58,9 +59,7 @@ void shl_shm_wake_if_asleep(const struct shl_shm_peer *peer, uint32_t bits)
 {
     if (SHL_LIKELY(!(atomic_load_explicit(&peer->header->sleeping, memory_order_relaxed) & bits)))
         return;
-    uint64_t one = 1;
-    /* It fails only when the counter is full: then the bell rings already. */
-    (void)!shl_fd->write(peer->bell_fd, &one, sizeof(one));
+    shl_bell_ring(peer->bell_fd);
 }
 
 static void wake_peers(struct shl_transport *t)
@@ -180,10 +179,8 @@ static void leave(struct shl_transport *t)
         report_losses(t);
     deliver_finished(t);
     /* Posted while this rank sleeps: it may want to be woken for more now, or at once. */
-    if (SHL_UNLIKELY(t->armed) && !fall_asleep(t)) {
-        uint64_t one = 1;
-        (void)!shl_fd->write(t->bell_fd, &one, sizeof(one));
-    }
+    if (SHL_UNLIKELY(t->armed) && !fall_asleep(t))
+        shl_bell_ring(t->bell_fd);
 }
 
 static enum shoal_status shm_send(struct shl_transport *t, struct shl_xfer *xfer)

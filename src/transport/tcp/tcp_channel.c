@@ -5,6 +5,7 @@
  */
 #include "transport/tcp/tcp_channel.h"
 
+#include "core/bell.h"
 #include "core/sys.h"
 
 #include <pthread.h>
@@ -102,7 +103,6 @@ static void ready(void *arg, uint32_t peer, uint32_t index, int fd, const char *
 {
     struct shl_tcp_arrival *arrival = arg;
     struct shl_tcp_mailbox *box = arrival->mailbox;
-    uint64_t one = 1;
     (void)peer, (void)index;
     arrival->fd = fd;
     snprintf(arrival->cause, sizeof(arrival->cause), "%s", cause ? cause : "");
@@ -112,7 +112,7 @@ static void ready(void *arg, uint32_t peer, uint32_t index, int fd, const char *
     if (!closed) {
         shl_list_append(&box->arrived, &arrival->link);
         atomic_store_explicit(&box->filled, true, memory_order_release);
-        (void)!shl_fd->write(box->event_fd, &one, sizeof(one));
+        shl_bell_ring(box->event_fd);
     }
     pthread_mutex_unlock(&box->lock);
     if (!closed)
