@@ -9,6 +9,7 @@
 
 #include <shoal/collectives.h>
 #include <shoal/comm.h>
+#include <shoal/samples.h>
 #include <shoal/status.h>
 #include <shoal/types.h>
 #include <shoal/version.h>

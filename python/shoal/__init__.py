@@ -47,6 +47,7 @@ from shoal.launch import init
 from shoal.memory import Array, Registration, empty, register
 from shoal.ops import UserOp
 from shoal.request import Request
+from shoal.samples import Samples, Share
 
 __version__ = _ffi.VERSION
 
@@ -77,6 +78,8 @@ __all__ = [
     "Registration",
     "Request",
     "RequestError",
+    "Samples",
+    "Share",
     "ShoalError",
     "Status",
     "StoreError",

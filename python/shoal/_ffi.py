@@ -107,9 +107,63 @@ class PlanInfo(Structure):
     ]
 
 
+class SamplesOptions(Structure):
+    """struct shoal_samples_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("seed", c_uint64),
+        ("samples", c_uint64),
+        ("batch", c_uint64),
+        ("mode", c_int),
+        ("shard_lengths", c_void_p),
+        ("shard_count", c_size_t),
+    ]
+
+
+class SamplesView(Structure):
+    """struct shoal_samples_view"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("rank", c_uint32),
+        ("size", c_uint32),
+        ("ahead", c_uint64),
+    ]
+
+
+class SamplesShare(Structure):
+    """struct shoal_samples_share"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_uint64),
+        ("data_epoch", c_uint64),
+        ("count", c_uint64),
+        ("total", c_uint64),
+    ]
+
+
+class SamplesInfo(Structure):
+    """struct shoal_samples_info"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_uint64),
+        ("data_epoch", c_uint64),
+        ("samples", c_uint64),
+        ("consumed", c_uint64),
+        ("skipped", c_uint64),
+        ("skipped_spans", c_uint64),
+    ]
+
+
+SAMPLES_SPANS_MAX = 1024
+SAMPLES_BYTES_MAX = 64 + 16 * SAMPLES_SPANS_MAX
+
 # ---- functions ---------------------------------------------------------------------------------
 
-Context = Comm = Request = c_void_p  # opaque handles
+Context = Comm = Request = Samples = c_void_p  # opaque handles
 FUNCTIONS = {
     # types.h
     "shoal_dtype_bytes": (c_size_t, [c_int]),
@@ -152,6 +206,18 @@ FUNCTIONS = {
     "shoal_request_destroy": (c_int, [Request]),
     "shoal_op_create": (c_int, [Comm, POINTER(OpOptions), POINTER(c_uint32)]),
     "shoal_plan": (c_int, [Comm, CallImage, POINTER(PlanInfo)]),
+    # samples.h
+    "shoal_samples_create": (c_int, [POINTER(SamplesOptions), POINTER(Samples)]),
+    "shoal_samples_destroy": (None, [Samples]),
+    "shoal_samples_assign": (
+        c_int,
+        [Samples, POINTER(SamplesView), c_void_p, c_size_t, POINTER(SamplesShare)],
+    ),
+    "shoal_samples_commit": (c_int, [Samples, c_uint32, c_char_p, c_void_p, POINTER(c_size_t)]),
+    "shoal_samples_apply": (c_int, [Samples, c_void_p, c_size_t]),
+    "shoal_samples_save": (c_int, [Samples, c_void_p, POINTER(c_size_t)]),
+    "shoal_samples_restore": (c_int, [Samples, c_void_p, c_size_t]),
+    "shoal_samples_info": (c_int, [Samples, POINTER(SamplesInfo)]),
 }
 
 # ---- loading -----------------------------------------------------------------------------------
@@ -222,6 +288,7 @@ lib = load(pathlib.Path(__file__).resolve().parent)
 
 new_handle = c_void_p
 new_u32 = c_uint32
+new_size = c_size_t
 byref = ctypes.byref
 sizeof = ctypes.sizeof
 create_text_buffer = ctypes.create_string_buffer

@@ -56,6 +56,13 @@ class Collective(enum.IntEnum):
     BARRIER = 5
 
 
+class BatchMode(enum.IntEnum):
+    """What the batch of a stream of samples counts (enum shoal_batch_mode)."""
+
+    GLOBAL = 0
+    PER_RANK = 1
+
+
 class Status(enum.IntEnum):
     """A status code (enum shoal_status)."""
 

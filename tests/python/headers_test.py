@@ -37,15 +37,22 @@ SCALARS = {
     "char*": {ctypes.c_char_p},
     "char**": {ctypes.POINTER(ctypes.c_char_p)},
     "uint32_t*": {ctypes.POINTER(ctypes.c_uint32)},
+    "uint8_t*": {ctypes.c_char_p},
+    "uint64_t*": {ctypes.c_void_p},
+    "size_t*": {ctypes.POINTER(ctypes.c_size_t)},
     "shoal_reduce_fn": {_ffi.ReduceFunction},
 }
-OPAQUE = ("shoal_context", "shoal_comm", "shoal_request")
+OPAQUE = ("shoal_context", "shoal_comm", "shoal_request", "shoal_samples")
 STRUCTS = {
     "shoal_context_options": _ffi.ContextOptions,
     "shoal_comm_options": _ffi.CommOptions,
     "shoal_call": _ffi.Call,
     "shoal_op_options": _ffi.OpOptions,
     "shoal_plan_info": _ffi.PlanInfo,
+    "shoal_samples_options": _ffi.SamplesOptions,
+    "shoal_samples_view": _ffi.SamplesView,
+    "shoal_samples_share": _ffi.SamplesShare,
+    "shoal_samples_info": _ffi.SamplesInfo,
 }
 
 
@@ -195,6 +202,7 @@ class ConstantsTest(unittest.TestCase):
         python = {f"SHOAL_{dtype.name}": int(dtype) for dtype in shoal.DType}
         python |= {f"SHOAL_{op.name}": int(op) for op in shoal.Op}
         python |= {f"SHOAL_{which.name}": int(which) for which in shoal.Collective}
+        python |= {f"SHOAL_BATCH_{mode.name}": int(mode) for mode in enums.BatchMode}
         for status in shoal.Status:
             prefix = "SHOAL_ERR_" if status < 0 else "SHOAL_"
             python[prefix + status.name] = int(status)
@@ -209,12 +217,14 @@ class ConstantsTest(unittest.TestCase):
             [
                 'printf("none %u\\n", SHOAL_COLOR_NONE);',
                 'printf("default %u\\n", UINT32_MAX);',
+                'printf("samples %d %d\\n", SHOAL_SAMPLES_SPANS_MAX, SHOAL_SAMPLES_BYTES_MAX);',
                 'printf("version %d %d %d\\n", SHOAL_VERSION_MAJOR, SHOAL_VERSION_MINOR,'
                 " SHOAL_VERSION_PATCH);",
             ]
         )
         self.assertEqual(values["none"], (enums.COLOR_NONE,))
         self.assertEqual(values["default"], (calls.DEFAULT_TIMEOUT,))
+        self.assertEqual(values["samples"], (_ffi.SAMPLES_SPANS_MAX, _ffi.SAMPLES_BYTES_MAX))
         self.assertEqual(".".join(map(str, values["version"])), shoal.__version__)
         self.assertEqual(shoal.library_version(), shoal.__version__)
 

@@ -1,0 +1,71 @@
+/*
+ * A stream of samples and this rank's position in it: what include/shoal/samples.h promises, for
+ * arguments that have been checked. Path: from api/samples.c, next position.h, permutation.h.
+ *
+ * Invariant: nothing here depends on anything but the options and the commits, so ranks that were
+ * given the same are in the same state.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ELASTIC_SAMPLES_SAMPLES_H
+#define SHL_ELASTIC_SAMPLES_SAMPLES_H
+
+#include "elastic/samples/permutation.h"
+#include "elastic/samples/position.h"
+
+#define SHL_SAMPLES_MAX (UINT64_C(1) << 62)
+
+/* The order of shards in a data epoch: place start[i] is where the i-th of them begins. */
+struct shl_shard_order {
+    bool made;
+    uint64_t data_epoch;
+    uint64_t *start; /* shard_count + 1 */
+};
+
+struct shoal_samples {
+    uint64_t seed, total, batch;
+    enum shoal_batch_mode mode;
+    uint64_t stream;      /* hash of what the order depends on */
+    uint64_t shard_count; /* 0: samples are permuted one by one */
+    uint64_t *first;      /* first sample of a shard; shard_count + 1 */
+    /* Of two neighbouring data epochs, since loaders look ahead. */
+    struct shl_shard_order orders[2];
+    struct shl_samples_position position;
+};
+
+/* lengths NULL: `count` samples. Else so many shards, with `total` samples together. */
+struct shl_samples_shape {
+    uint64_t seed, batch, total;
+    enum shoal_batch_mode mode;
+    const uint64_t *lengths;
+    uint64_t shard_count;
+};
+
+enum shoal_status shl_samples_create(const struct shl_samples_shape *shape,
+                                     struct shoal_samples **samples);
+void shl_samples_free(struct shoal_samples *samples);
+
+/* A step as it is shared out: what is left at its start, from where on it takes how much. */
+struct shl_samples_step {
+    uint64_t step, data_epoch;
+    bool at_hand; /* in the data epoch at hand; else a whole one is left */
+    struct shl_left_run run;
+};
+
+/* The step after `ahead` commits by all of `size` ranks. */
+struct shl_samples_step shl_samples_find_step(const struct shoal_samples *samples, uint32_t size,
+                                              uint64_t ahead);
+
+/* What of a step a rank gets. */
+struct shl_left_run shl_samples_share_of(const struct shl_samples_step *step, uint32_t rank,
+                                         uint32_t size);
+
+/* Writes share.count sample numbers. */
+void shl_samples_list(struct shoal_samples *samples, const struct shl_samples_step *step,
+                      struct shl_left_run share, uint64_t *indices);
+
+/* The record of the step at hand; contributed NULL: all. */
+enum shoal_status shl_samples_record(const struct shoal_samples *samples, uint32_t size,
+                                     const uint8_t *contributed, struct shl_samples_record *record);
+
+#endif
