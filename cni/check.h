@@ -67,6 +67,9 @@ struct cni_check {
 void cni_check_documents(struct cni_findings *findings, struct cni_document *documents,
                          const struct cni_document *nodes);
 
+/* cni_documents_expand - members of a List become documents of their own. */
+void cni_documents_expand(struct cni_arena *arena, struct cni_document **documents);
+
 /* ---- single objects ------------------------------------------------------------------------ */
 
 /* Kinds that describe networks; they also enter the model. */

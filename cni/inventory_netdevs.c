@@ -53,6 +53,21 @@ static const char *pci_of(const char *path)
     return last && strlen(last) >= 12 && strchr(last, ':') && strchr(last, '.') ? last : NULL;
 }
 
+/* Whether packets to anywhere else leave through it: lines are name, destination, ... in hex. */
+static json_t *default_route(struct cni_sysfs *sysfs, const char *name)
+{
+    const char *line = cni_sysfs_text(sysfs, "/proc/self/net/route");
+    char interface[32];
+    unsigned int destination;
+    if (!line)
+        return json_null();
+    for (; line; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
+        if (sscanf(line, "%31s %8x", interface, &destination) == 2 && destination == 0 &&
+            strcmp(interface, name) == 0)
+            return json_true();
+    return json_false();
+}
+
 static json_t *describe(struct cni_sysfs *sysfs, const char *name)
 {
     json_t *device = json_object();
@@ -70,6 +85,7 @@ static json_t *describe(struct cni_sysfs *sysfs, const char *name)
     cni_put_number(device, "numa_node", cni_sysfs_integer(sysfs, CLASS "/device/numa_node", name));
     cni_put_text(device, "pkey", cni_sysfs_text(sysfs, CLASS "/pkey", name));
     cni_put_text(device, "ipoib_mode", cni_sysfs_text(sysfs, CLASS "/mode", name));
+    json_object_set_new(device, "default_route", default_route(sysfs, name));
     json_object_set_new(device, "functions", functions(sysfs, name));
     json_object_set_new(device, "lower", neighbours(sysfs, name, "lower_"));
     json_object_set_new(device, "upper", neighbours(sysfs, name, "upper_"));

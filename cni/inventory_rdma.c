@@ -100,6 +100,8 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
         cni_put_text(device, "name", *names);
         cni_put_text(device, "pci", cni_last_part(path));
         cni_put_text(device, "path", path);
+        cni_put_text(device, "vendor", cni_sysfs_text(sysfs, CLASS "/device/vendor", *names));
+        cni_put_text(device, "device", cni_sysfs_text(sysfs, CLASS "/device/device", *names));
         cni_put_number(device, "numa_node",
                        cni_sysfs_integer(sysfs, CLASS "/device/numa_node", *names));
         cni_put_text(device, "node_guid", cni_sysfs_text(sysfs, CLASS "/node_guid", *names));

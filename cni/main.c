@@ -17,11 +17,12 @@
 static const char usage[] =
     "usage: shoal-cni COMMAND [OPTION]... [ARGUMENT]...\n"
     "\n"
-    "Checks the Kubernetes manifests and CNI configurations of pods that train over RDMA, without\n"
-    "a cluster, and says what a node has.\n"
+    "RDMA networking for pods: planned, written and checked, without a cluster.\n"
     "\n"
-    "  validate FILE...   find what is wrong, with cause and fix\n"
     "  inspect            print what this node has of RDMA, as JSON\n"
+    "  plan               choose how pods get at the devices of nodes, and say why\n"
+    "  generate           write the attachments, policies and pools of that plan\n"
+    "  validate FILE...   find what is wrong, with cause and fix\n"
     "  explain [RULE]     explain a rule, or list all of them\n"
     "\n"
     "  --help             print this; after a command, its options\n"
@@ -36,8 +37,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"validate", cni_command_validate},
-    {"inspect", cni_command_inspect},
+    {"inspect", cni_command_inspect},   {"plan", cni_command_plan},
+    {"generate", cni_command_generate}, {"validate", cni_command_validate},
     {"explain", cni_command_explain},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

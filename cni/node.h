@@ -38,8 +38,11 @@ struct cni_node {
     int64_t integer;         /* of CNI_INT (saturated) and CNI_BOOL */
     const char *key;         /* in a mapping */
     const char *text;        /* scalars, as read; "" for what is no scalar */
-    size_t source_offset;    /* scalars of YAML: where in the document's content it begins, */
-    uint32_t source_line;    /* and on which line; a value below its key has the key's `line` */
+    size_t source_offset;    /* of YAML: where in the document's content it begins */
+    size_t source_end;       /* and what follows it; not set for mappings and lists in blocks */
+    uint32_t source_line;    /* a value below its key has the key's `line` */
+    uint32_t key_column;     /* from 0, of what begins the entry: its key, or the value itself */
+    bool flow;               /* a mapping or list in brackets */
     struct cni_node *parent; /* of the root of a text that was read as JSON: the node of the text */
     struct cni_node *first, *last, *next;
     const struct cni_document *document;

@@ -62,7 +62,11 @@ static struct cni_node *create(struct reader *reader, enum cni_kind kind, const 
                         CNI_NODES_MAX);
         return NULL;
     }
-    return cni_node_create(reader->arena, reader->document, kind, line);
+    struct cni_node *node = cni_node_create(reader->arena, reader->document, kind, line);
+    node->source_line = line;
+    node->source_offset = offset_of(reader, event->start_mark);
+    node->key_column = (uint32_t)event->start_mark.column;
+    return node;
 }
 
 static struct cni_node *create_scalar(struct reader *reader, const yaml_event_t *event)
@@ -77,8 +81,7 @@ static struct cni_node *create_scalar(struct reader *reader, const yaml_event_t 
     if (!node)
         return NULL;
     node->text = cni_arena_copy(reader->arena, value, length);
-    node->source_line = node->line;
-    node->source_offset = offset_of(reader, event->start_mark);
+    node->source_end = offset_of(reader, event->end_mark);
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (node->plain)
         cni_scalar_resolve(node);
@@ -101,6 +104,8 @@ static bool read_list(struct reader *reader, struct cni_node *list, uint32_t dep
             return false;
         struct cni_node *child = NULL;
         more = event.type != YAML_SEQUENCE_END_EVENT;
+        if (!more && list->flow)
+            list->source_end = offset_of(reader, event.end_mark);
         bool good = !more || read_node(reader, &event, depth, &child);
         yaml_event_delete(&event);
         if (!good)
@@ -152,6 +157,9 @@ static bool read_map(struct reader *reader, struct cni_node *map, uint32_t depth
             return false;
         bool end = event.type == YAML_MAPPING_END_EVENT;
         uint32_t key_line = line_of(event.start_mark);
+        uint32_t key_column = (uint32_t)event.start_mark.column;
+        if (end && map->flow)
+            map->source_end = offset_of(reader, event.end_mark);
         bool good = end || take_key(reader, map, &event, &key);
         yaml_event_delete(&event);
         if (end || !good)
@@ -163,6 +171,7 @@ static bool read_map(struct reader *reader, struct cni_node *map, uint32_t depth
         if (!good)
             return false;
         child->line = key_line; /* that of an empty or block value may be another */
+        child->key_column = key_column;
         cni_node_append(map, child, key);
     }
 }
@@ -181,9 +190,13 @@ static bool read_node(struct reader *reader, const yaml_event_t *event, uint32_t
         return *node != NULL;
     case YAML_SEQUENCE_START_EVENT:
         *node = create(reader, CNI_LIST, event);
+        if (*node)
+            (*node)->flow = event->data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE;
         return *node && read_list(reader, *node, depth + 1);
     case YAML_MAPPING_START_EVENT:
         *node = create(reader, CNI_MAP, event);
+        if (*node)
+            (*node)->flow = event->data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
         return *node && read_map(reader, *node, depth + 1);
     default:
         cni_problem_set(reader->problem, line, "an alias (*%.40s); write out what it stands for",

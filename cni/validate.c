@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "check.h"
+#include "intent.h"
 
 #include <string.h>
 
@@ -52,7 +53,11 @@ static void check_object(struct cni_check *check, struct cni_node *object)
 {
     static const char *const networks[] = {"HostDeviceNetwork", "MacvlanNetwork", "IPoIBNetwork",
                                            "SriovNetwork", "SriovIBNetwork"};
+    uint32_t errors = check->findings->by_severity[CNI_ERROR];
+    struct cni_intent intent;
     cni_schema_check(check->schemas, check->findings, object);
+    if (cni_has_kind(object, "RdmaIntent") && errors == check->findings->by_severity[CNI_ERROR])
+        cni_intent_read(check->findings, object, &intent);
     if (cni_has_kind(object, "NetworkAttachmentDefinition"))
         cni_check_attachment(check, object);
     for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++)
@@ -79,8 +84,7 @@ static void check_document(struct cni_check *check, struct cni_node *root)
     }
 }
 
-/* Members of a List are documents of their own. */
-static void expand_lists(struct cni_arena *arena, struct cni_document **documents)
+void cni_documents_expand(struct cni_arena *arena, struct cni_document **documents)
 {
     for (struct cni_document **at = documents; *at;) {
         struct cni_document *list = *at, *rest = list->next;
@@ -111,7 +115,7 @@ void cni_check_documents(struct cni_findings *findings, struct cni_document *doc
                               .nodes = nodes};
     check.networks_tail = &check.networks;
     check.pods_tail = &check.pods;
-    expand_lists(check.arena, &check.documents);
+    cni_documents_expand(check.arena, &check.documents);
     for (struct cni_document *at = check.documents; at; at = at->next, findings->documents++)
         check_document(&check, at->root);
     for (const struct cni_pod *pod = check.pods; pod; pod = pod->next) {

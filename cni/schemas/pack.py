@@ -85,6 +85,57 @@ def core_kinds(found):
     yield "", "v1", "ConfigMap", fields({"data": TEXTS, "binaryData": TEXTS, "immutable": flag})
 
 
+def closed(required=(), **properties):
+    schema = {"type": "object", "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def words(*values):
+    return {"type": "string", "enum": list(values)}
+
+
+def numbers(low, high):
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def intent():
+    """Our own kind: what pods are meant to get. docs/cni.md explains each field."""
+    text = {"type": "string"}
+    texts = {"type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 63}}
+    name = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
+    size = {"type": "string", "pattern": "^[1-9][0-9]*([KMGT]i?)?$"}
+    vendor = {"type": "string", "pattern": "^(any|mellanox|intel|broadcom|[0-9a-f]{4})$"}
+    select = closed(vendor=vendor,
+                    linkSpeedMin={"type": "string", "pattern": "^[1-9][0-9]{0,4}G$"}, pfNames=texts)
+    affinity = closed(max=words("PIX", "PXB", "PHB", "NODE", "SYS"),
+                      policy=words("require", "prefer"))
+    rails = closed(count=numbers(1, 32), select=select, gpuAffinity=affinity, naming={
+        "type": "string", "pattern": "^[a-z][a-z0-9-]*[{]n[}]$", "maxLength": 15})
+    return fields({"spec": closed(
+        fabric=words("roce", "infiniband", "auto"),
+        isolation=words("shared", "exclusive", "auto"),
+        stack=words("auto", "sriov", "ib-sriov", "host-device", "macvlan", "ipvlan", "ipoib"),
+        rails=rails,
+        vf=closed(perPod=numbers(1, 8), total=numbers(1, 128), trust=words("on", "off"),
+                  spoofChk=words("on", "off")),
+        operator=closed(namespace=name, resourcePrefix={
+            "type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 63},
+            nodeSelector=TEXTS),
+        ipam=closed(type=words("whereabouts", "nv-ipam", "host-local"), cidr=text,
+                    perRailPrefix=numbers(8, 126), perNodeBlockSize=numbers(1, 65536)),
+        mtu=numbers(1280, 65520),
+        qos=closed(["priority"], trust=words("dscp", "pcp"), dscp=numbers(0, 63),
+                   priority=numbers(0, 7), ecn={"type": "boolean"}, cnpDscp=numbers(0, 63), pfc={
+                       "type": "array", "maxItems": 8, "items": numbers(0, 7)}),
+        pod=closed(memlock=words("unlimited", "inherit"), shm=size,
+                   runAsUser=numbers(0, 2147483647),
+                   gpuDirect=words("require", "prefer", "off")),
+        fallback=words("deny", "warn", "allow"),
+        workload=closed(kind=words("MPIJob", "PyTorchJob", "TFJob", "TrainJob", "JobSet", "Job",
+                                   "Pod"), containers=texts, replicas=texts),
+    )})
+
+
 class Shared:
     """Equal subtrees, by number."""
 
@@ -134,6 +185,7 @@ def load(directory):
                 schema["properties"].setdefault(name, {"type": "string"})
             kinds.append((spec["group"], version["name"], spec["names"]["kind"], schema))
             found[spec["names"]["kind"]] = schema
+    kinds.append(("shoal.dev", "v1alpha1", "RdmaIntent", intent()))
     return kinds + list(core_kinds(found))
 
 
