@@ -24,6 +24,8 @@ int cni_command_validate(int argc, char **argv);
 int cni_command_plan(int argc, char **argv);
 int cni_command_generate(int argc, char **argv);
 int cni_command_inspect(int argc, char **argv);
+int cni_command_diff(int argc, char **argv);
+int cni_command_schema(int argc, char **argv);
 int cni_command_explain(int argc, char **argv);
 
 /* cni_complain - one line on standard error, with the program's name. */

@@ -24,6 +24,8 @@ static const char usage[] =
     "  generate           write the attachments, policies and pools of that plan\n"
     "  validate FILE...   find what is wrong, with cause and fix\n"
     "  explain [RULE]     explain a rule, or list all of them\n"
+    "  diff OLD NEW       say what differs between manifests, or between nodes\n"
+    "  schema [KIND]      print the schema of a kind, or list all of them\n"
     "\n"
     "  --help             print this; after a command, its options\n"
     "  --version          print the version\n"
@@ -39,7 +41,8 @@ struct command {
 static const struct command commands[] = {
     {"inspect", cni_command_inspect},   {"plan", cni_command_plan},
     {"generate", cni_command_generate}, {"validate", cni_command_validate},
-    {"explain", cni_command_explain},
+    {"explain", cni_command_explain},   {"diff", cni_command_diff},
+    {"schema", cni_command_schema},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "schema.h"
+#include "schema_internal.h"
 
 #include "core/suggest.h"
 #include "schemas_data.h"
@@ -17,12 +17,6 @@
 #include <strings.h>
 
 #define NAMES_MAX 256
-
-struct cni_schemas {
-    struct cni_node *kinds;
-    struct cni_node **shared;
-    uint32_t shared_count;
-};
 
 struct checker {
     const struct cni_schemas *schemas;
@@ -62,10 +56,11 @@ void cni_schemas_each(const struct cni_schemas *schemas,
     }
 }
 
-static const struct cni_node *resolve(const struct checker *checker, const struct cni_node *schema)
+const struct cni_node *cni_schema_resolve(const struct cni_schemas *schemas,
+                                          const struct cni_node *schema)
 {
     const struct cni_node *ref = cni_get(schema, "ref");
-    return ref ? checker->schemas->shared[ref->integer] : schema;
+    return ref ? schemas->shared[ref->integer] : schema;
 }
 
 static void check(const struct checker *checker, const struct cni_node *schema,
@@ -215,7 +210,7 @@ static void check(const struct checker *checker, const struct cni_node *schema,
     static const char *const sizes[] = {"minimum", "maximum"};
     static const char *const lengths[] = {"minLength", "maxLength"};
     static const char *const counts[] = {"minItems", "maxItems"};
-    schema = resolve(checker, schema);
+    schema = cni_schema_resolve(checker->schemas, schema);
     const char *type = cni_text_at(schema, "type");
     if (value->kind == CNI_NULL) { /* absent to Kubernetes, forgotten by its author */
         if (cni_get(schema, "required"))
@@ -267,17 +262,19 @@ static void check_metadata(const struct checker *checker, const struct cni_node 
         }
 }
 
-static const struct cni_node *find_kind(const struct cni_schemas *schemas, const char *api,
-                                        const char *kind)
+const struct cni_node *cni_schema_find(const struct cni_schemas *schemas, const char *api,
+                                       const char *kind)
 {
-    const char *slash = strchr(api, '/');
+    const char *slash = api ? strchr(api, '/') : NULL;
     size_t group_length = slash ? (size_t)(slash - api) : 0;
     const char *version = slash ? slash + 1 : api;
     CNI_EACH(row, schemas->kinds)
     {
         const char *group = cni_text_at(row, "group");
-        if (cni_is(cni_get(row, "kind"), kind) && cni_is(cni_get(row, "version"), version) &&
-            strlen(group) == group_length && strncmp(group, api, group_length) == 0)
+        if (!cni_is(cni_get(row, "kind"), kind))
+            continue;
+        if (!api || (cni_is(cni_get(row, "version"), version) && strlen(group) == group_length &&
+                     strncmp(group, api, group_length) == 0))
             return cni_get(row, "schema");
     }
     return NULL;
@@ -290,7 +287,7 @@ void cni_schema_check(const struct cni_schemas *schemas, struct cni_findings *fi
     const char *api = cni_text_at(object, "apiVersion"), *kind = cni_text_at(object, "kind");
     if (!api || !kind)
         return;
-    const struct cni_node *schema = find_kind(schemas, api, kind);
+    const struct cni_node *schema = cni_schema_find(schemas, api, kind);
     if (!schema) {
         cni_find(findings, CNI_RULE_schema_kind, cni_get(object, "kind"),
                  "no schema for %.60s of %.80s is built in: its fields were not checked", kind,

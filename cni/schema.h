@@ -9,6 +9,8 @@
 
 #include "findings.h"
 
+#include <jansson.h>
+
 struct cni_schemas;
 
 /* The schemas that are built in. */
@@ -17,6 +19,10 @@ struct cni_schemas *cni_schemas_load(struct cni_arena *arena);
 /* cni_schema_check - a Kubernetes object against the schema of its kind. */
 void cni_schema_check(const struct cni_schemas *schemas, struct cni_findings *findings,
                       const struct cni_node *object);
+
+/* cni_schema_json - a schema as JSON Schema; json_decref it. NULL: there is none. `api` is
+ * group/version, or NULL: the first of this kind. */
+json_t *cni_schema_json(const struct cni_schemas *schemas, const char *api, const char *kind);
 
 /* cni_schemas_each - group, version and kind of all that are built in. */
 void cni_schemas_each(const struct cni_schemas *schemas,

@@ -44,6 +44,8 @@ expect_objects() { # name
     if [ "$got" != 0 ] && grep -qv -e '\[host-local-nodes\]' -e ' note: ' "$work/report"; then
         complain "$1: status $got: $(cat "$work/report")"
     fi
+    "$program" generate "${options[@]}" -o json >"$work/$1.json"
+    "$program" diff "$work/$1.objects" "$work/$1.json" || complain "$1: JSON and YAML differ"
 }
 
 for case in plans/*.yaml; do

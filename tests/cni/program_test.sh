@@ -57,6 +57,40 @@ expect 2 'no inventory' validate --node manifests/mpijob-pi.yaml $clean
 expect 2 'No such file' validate --node missing.json $clean
 expect 2 'alias' validate --node cases/syntax-alias.yaml $clean
 
+# Differences: by object and path, whatever the layout.
+expect 0 '^usage: shoal-cni diff' diff --help
+one=golden/plans/macvlan.yaml
+sed -e '1i # a comment' -e 's/"master": "ens1f0np0"/"master": "eth1",   "mode": "vepa"/' \
+    -e '0,/"mode": "bridge",/{/"mode": "bridge",/d}' -e '0,/"mtu": 4200,/{/"mtu": 4200,/d}' \
+    -e '0,/"type": "tuning"/s//"type": "tuning", "promisc": true/' "$one" >"$work/two.yaml"
+"$program" diff "$one" "$one" || failures=$((failures + 1))
+expect 3 '^  ~ spec.config:plugins\[0\].master: "ens1f0np0" -> "eth1"' diff "$one" "$work/two.yaml"
+expect 3 '^  ~ spec.config:plugins\[0\].mode: "bridge" -> "vepa"' diff "$one" "$work/two.yaml"
+expect 3 '^  - spec.config:plugins\[0\].mtu: 4200' diff "$one" "$work/two.yaml"
+expect 3 '^  + spec.config:plugins\[1\].promisc: true' diff "$one" "$work/two.yaml"
+expect 3 '"change": "removed"' diff -o json "$one" "$work/two.yaml"
+expect 3 '~ rdma\[mlx5_1\].netdevs\[0\]: "ens2f0np0" -> "ens3f0np0"' \
+    diff nodes/roce-a.json nodes/roce-b.json
+expect 3 '^  + (all of it): {"apiVersion"' diff "$clean" manifests
+expect 2 'takes two files' diff "$wrong"
+expect 2 'alias' diff "$wrong" cases/syntax-alias.yaml
+expect 2 'No such file' diff missing.yaml "$wrong"
+expect 2 'no sarif' diff -o sarif "$wrong" "$clean"
+
+# Schemas of all kinds.
+expect 0 '^usage: shoal-cni schema' schema --help
+expect 0 '^shoal.dev/v1alpha1/RdmaIntent$' schema
+expect 0 '"title": "MPIJob"' schema kubeflow.org/v2beta1/MPIJob
+expect 2 'did you mean RdmaIntent' schema RdmaIntend
+expect 2 'no kind v2/Pod' schema v2/Pod
+expect 2 'unexpected argument' schema Pod Job
+expect 0 '"title": "RdmaIntent"' schema RdmaIntent
+if python3 -c 'import jsonschema, yaml' 2>/dev/null; then
+    "$program" schema RdmaIntent >"$work/schema.json"
+    python3 schema_agrees.py "$work/schema.json" plans cases/intent-schema.yaml ||
+        failures=$((failures + 1))
+fi
+
 # What we ship is clean, together and file by file.
 examples=../../examples/k8s
 expect 0 '^0 errors, 0 warnings, 1 note in 6 documents' validate --strict "$examples"

@@ -1,0 +1,88 @@
+/*
+ * `shoal-cni schema`.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "commands.h"
+#include "schema.h"
+
+#include "core/suggest.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#define KINDS_MAX 63
+
+static const char usage[] =
+    "usage: shoal-cni schema [OPTION]... [[GROUP/]VERSION/]KIND\n"
+    "\n"
+    "Prints the schema of a kind as JSON Schema, for editors and other checkers; or lists all "
+    "kinds\n"
+    "that `shoal-cni validate` knows. Objects are closed, as validate takes them.\n"
+    "\n"
+    "      --help          print this\n"
+    "\n"
+    "Exit status: 0 printed, 2 there is no such kind.\n"
+    "\n"
+    "Example: shoal-cni schema RdmaIntent > rdmaintent.schema.json\n";
+
+struct names {
+    const char *list[KINDS_MAX + 1];
+    size_t count;
+};
+
+static void print_row(void *user, const char *group, const char *version, const char *kind)
+{
+    (void)user;
+    printf("%s%s%s/%s\n", group, *group ? "/" : "", version, kind);
+}
+
+static void gather(void *user, const char *group, const char *version, const char *kind)
+{
+    struct names *names = user;
+    (void)group, (void)version;
+    if (names->count < KINDS_MAX)
+        names->list[names->count++] = kind;
+}
+
+static int print_schema(struct cni_arena *arena, const struct cni_schemas *schemas,
+                        const char *name)
+{
+    const char *slash = strrchr(name, '/'), *kind = slash ? slash + 1 : name;
+    const char *api = slash ? cni_arena_copy(arena, name, (size_t)(slash - name)) : NULL;
+    json_t *schema = cni_schema_json(schemas, api, kind);
+    if (schema) {
+        bool good = json_dumpf(schema, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
+        json_decref(schema);
+        return fflush(stdout) == 0 && good ? CNI_EXIT_CLEAN : CNI_EXIT_INTERNAL;
+    }
+    struct names names = {.count = 0};
+    cni_schemas_each(schemas, gather, &names);
+    const char *near = shl_suggest(kind, names.list);
+    cni_complain("no kind %s%s%s%s; shoal-cni schema lists all", name,
+                 near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    return CNI_EXIT_USAGE;
+}
+
+int cni_command_schema(int argc, char **argv)
+{
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    int option = getopt_long(argc, argv, "", options, NULL);
+    if (option != -1) {
+        fputs(option == 'h' ? usage : "", stdout);
+        return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
+    }
+    if (argc - optind > 1) {
+        cni_complain("unexpected argument %s", argv[optind + 1]);
+        return CNI_EXIT_USAGE;
+    }
+    struct cni_arena *arena = cni_arena_create();
+    const struct cni_schemas *schemas = cni_schemas_load(arena);
+    int status = CNI_EXIT_CLEAN;
+    if (optind < argc)
+        status = print_schema(arena, schemas, argv[optind]);
+    else
+        cni_schemas_each(schemas, print_row, NULL);
+    cni_arena_destroy(arena);
+    return fflush(stdout) == 0 ? status : CNI_EXIT_INTERNAL;
+}
