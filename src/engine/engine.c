@@ -61,6 +61,7 @@ enum shoal_status shl_engine_create(const struct shl_engine_options *options,
     engine->size = options->size;
     engine->oversubscribed = options->local_ranks > options->cores;
     engine->threadless = options->threadless;
+    engine->spin_ns = options->config->spin_us * 1000;
     engine->epoll = engine->doorbell = engine->service_bell = -1;
     pthread_mutex_init(&engine->token, NULL);
     pthread_mutex_init(&engine->mail_lock, NULL);

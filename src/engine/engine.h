@@ -87,6 +87,7 @@ struct shl_engine {
     uint64_t epoch;
     bool oversubscribed; /* more local ranks than cores: yield while spinning */
     bool threadless;
+    uint64_t spin_ns; /* token: how long a wait spins at present; wait.c */
 
     pthread_mutex_t token;
     atomic_uint token_wanted; /* threads that wait for the token */

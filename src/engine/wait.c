@@ -11,8 +11,13 @@
 
 #include <stdio.h>
 
-#define FAST_ROUNDS 64    /* looks at one group operation between looks at everything else */
-#define CLOCK_ROUNDS 16   /* empty polls between looks at the clock */
+#define FAST_ROUNDS 64       /* looks at one group operation between looks at everything else */
+#define CLOCK_ROUNDS 16      /* empty polls between looks at the clock */
+#define CLOCK_ROUNDS_SHORT 2 /* the same while spinning does not pay */
+#define SPIN_NS_LEAST 1000   /* spinning for less is not spinning */
+/* A wait is long when a sleep takes so many times SHOAL_SPIN_US. Waking takes about as long as
+ * spinning, and both sides may sleep, so that a short wait looks longer than it would be. */
+#define LONG_FACTOR 4
 #define BUSY_ROUNDS 256   /* polls between looks at the clock while things happen */
 #define CHECK_NS 10000000 /* between looks at incidents and long waits */
 
@@ -54,13 +59,28 @@ static bool in_time(struct shl_idle *idle, uint64_t now_ns)
     return now_ns < idle->deadline_ns;
 }
 
+/* Spinning pays where what is waited for comes soon. On a slow link it takes milliseconds, and a
+ * core that spins until then is missing elsewhere: each long sleep halves the time of the next
+ * waits, each short one doubles it. */
+static void sleep_and_learn(struct shl_engine *engine, uint64_t now_ns, uint64_t until_ns)
+{
+    const uint64_t most_ns = engine->config->spin_us * 1000;
+    shl_engine_sleep(engine, until_ns);
+    if (shl_now_ns() - now_ns > LONG_FACTOR * most_ns)
+        engine->spin_ns /= 2;
+    else
+        engine->spin_ns = 2 * engine->spin_ns + SPIN_NS_LEAST;
+    engine->spin_ns = engine->spin_ns < most_ns ? engine->spin_ns : most_ns;
+}
+
 bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle)
 {
+    const bool spins = engine->spin_ns >= SPIN_NS_LEAST;
     if (engine->oversubscribed)
         shl_time->yield();
     else
         relax();
-    if (++idle->rounds % CLOCK_ROUNDS != 0)
+    if (++idle->rounds % (spins ? CLOCK_ROUNDS : CLOCK_ROUNDS_SHORT) != 0)
         return true;
     uint64_t now_ns = shl_now_ns();
     if (idle->since_ns == 0)
@@ -71,8 +91,8 @@ bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle)
     }
     if (!in_time(idle, now_ns))
         return false;
-    if (now_ns - idle->since_ns >= engine->config->spin_us * 1000)
-        shl_engine_sleep(engine, idle->deadline_ns);
+    if (!spins || now_ns - idle->since_ns >= engine->spin_ns)
+        sleep_and_learn(engine, now_ns, idle->deadline_ns);
     return true;
 }
 
