@@ -226,6 +226,7 @@ void shl_tcp_chunk_finish(struct shl_tcp_flow *flow, bool valid)
     struct shl_xfer *xfer = chunk->xfer;
     struct shl_tcp_kept *slot = chunk->slot;
     bool ended = slot && valid;
+    shl_tcp_flow_wake_at(flow, 1);
     chunk->active = false;
     chunk->xfer = NULL;
     chunk->slot = NULL;

@@ -62,6 +62,14 @@ void shl_tcp_flow_watch(struct shl_tcp_flow *flow, uint32_t events)
         shl_tcp_flow_break(flow, "epoll_ctl: %s", strerror(errno));
 }
 
+void shl_tcp_flow_wake_at(struct shl_tcp_flow *flow, uint32_t bytes)
+{
+    int value = (int)bytes;
+    if (flow->wake_bytes != bytes &&
+        shl_sock->setsockopt(flow->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) == 0)
+        flow->wake_bytes = bytes;
+}
+
 static uint64_t dial_deadline(const struct shl_tcp_link *link)
 {
     if (link->deadline_ns)
@@ -176,6 +184,7 @@ static void come_up(struct shl_tcp_flow *flow, int fd)
         release(flow);
     }
     flow->fd = fd;
+    flow->wake_bytes = 1; /* the kernel's default */
     link->flows_up++;
     tune(flow);
     if (epoll_set(flow, EPOLL_CTL_ADD, EPOLLIN)) {

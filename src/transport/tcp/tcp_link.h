@@ -90,12 +90,13 @@ struct shl_tcp_chunk {
 struct shl_tcp_flow {
     struct shl_tcp_link *link;
     uint32_t index;
-    int fd;          /* -1: down */
-    bool dialling;   /* a channel has been asked for */
-    bool hello_due;  /* a bare header goes first: it tells what has arrived */
-    bool held;       /* no frames before the peer's hello: it may have them already */
-    int tx_errno;    /* sending failed; what the peer sent before is still read */
-    uint32_t events; /* that epoll watches */
+    int fd;              /* -1: down */
+    bool dialling;       /* a channel has been asked for */
+    bool hello_due;      /* a bare header goes first: it tells what has arrived */
+    bool held;           /* no frames before the peer's hello: it may have them already */
+    int tx_errno;        /* sending failed; what the peer sent before is still read */
+    uint32_t events;     /* that epoll watches */
+    uint32_t wake_bytes; /* epoll reports no fewer */
     uint8_t *staging;
     uint32_t begin, end; /* unparsed bytes in staging */
     struct shl_tcp_chunk chunk;
@@ -300,6 +301,8 @@ void shl_tcp_flow_break(struct shl_tcp_flow *flow, const char *format, ...)
 void shl_tcp_flow_close(struct shl_tcp_flow *flow);
 /* Have epoll watch for exactly these events. */
 void shl_tcp_flow_watch(struct shl_tcp_flow *flow, uint32_t events);
+/* From how many bytes on epoll reports the flow readable; reading itself does not care. */
+void shl_tcp_flow_wake_at(struct shl_tcp_flow *flow, uint32_t bytes);
 /* Take the channels that arrived; returns how many. */
 unsigned shl_tcp_arrivals(struct shl_transport *t);
 

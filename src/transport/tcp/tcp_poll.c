@@ -21,6 +21,9 @@
 #define SWEEP_POLLS 64    /* how often epoll is asked while some flows are polled directly */
 #define SIDE_FLOW_POLLS 8 /* how often flows on which nothing is expected are read directly */
 #define EVENTS_MAX 64
+/* In the middle of a chunk a sleeper is woken for so much at a time: on a slow link each packet
+ * would wake it. */
+#define WAKE_BYTES 65536
 
 /* Reading comes first: what completes may let the engine send, and that carries the ack. */
 static unsigned step_flow(struct shl_tcp_flow *flow, bool read)
@@ -105,6 +108,16 @@ unsigned shl_tcp_poll(struct shl_transport *t)
     return work;
 }
 
+/* What is left of a chunk comes before anything else on its flow, so no message waits for this. */
+static uint32_t wake_bytes(const struct shl_tcp_flow *flow)
+{
+    const struct shl_tcp_chunk *chunk = &flow->chunk;
+    if (!chunk->active || chunk->at == chunk->length)
+        return 1;
+    uint32_t rest = chunk->length - chunk->at;
+    return rest < WAKE_BYTES ? rest : WAKE_BYTES;
+}
+
 bool shl_tcp_arm(struct shl_transport *t, bool sleeping)
 {
     if (!sleeping)
@@ -113,8 +126,10 @@ bool shl_tcp_arm(struct shl_transport *t, bool sleeping)
         struct shl_tcp_link *link = SHL_CONTAINER_OF(node, struct shl_tcp_link, node);
         for (uint32_t i = 0; i < link->flow_count; i++) {
             struct shl_tcp_flow *flow = &link->flows[i];
-            if (flow->fd >= 0)
-                shl_tcp_flow_watch(flow, shl_tcp_tx_wanted(flow) ? EPOLLIN | EPOLLOUT : EPOLLIN);
+            if (flow->fd < 0)
+                continue;
+            shl_tcp_flow_wake_at(flow, wake_bytes(flow));
+            shl_tcp_flow_watch(flow, shl_tcp_tx_wanted(flow) ? EPOLLIN | EPOLLOUT : EPOLLIN);
         }
     }
     return !shl_tcp_mailbox_filled(t->mailbox);

@@ -298,6 +298,41 @@ static void sleeps_while_blocked(void **unused)
     world_close(world);
 }
 
+/* In the middle of a chunk a sleeper is woken for a good part of it, or for what is left: never
+ * later, and for single bytes again afterwards. */
+static void wakes_for_pieces_of_a_chunk(void **unused)
+{
+    struct world *world = tcp_world_open(&single, 2, 1);
+    struct message message;
+    struct message_plan plan = {.from = 0, .to = 1, .seq = 1, .bytes = 4 * MIB + 12345};
+    struct shl_transport *sender = world->ranks[0].t, *receiver = world->ranks[1].t;
+    struct pollfd wait = {.fd = world->ops->wait_fd(receiver), .events = POLLIN};
+    uint32_t most = 0;
+    (void)unused;
+    message_make(world, &plan, &message);
+    message_post_recv(&message);
+    message_post_send(&message);
+    while (!message_done(&message)) {
+        world->ops->poll(sender);
+        bool quiet = world->ops->arm(receiver, true);
+        const struct shl_tcp_link *link = tcp_world_link(world, 1, 0);
+        if (link && link->flows[0].fd >= 0) {
+            const struct shl_tcp_flow *flow = &link->flows[0];
+            uint32_t left = flow->chunk.active ? flow->chunk.length - flow->chunk.at : 0;
+            CHECK(world, flow->wake_bytes == 1 || flow->wake_bytes <= left);
+            most = flow->wake_bytes > most ? flow->wake_bytes : most;
+        }
+        if (!quiet || poll(&wait, 1, 0) > 0)
+            world->ops->poll(receiver);
+        world->ops->arm(receiver, false);
+    }
+    CHECK(world, most > 1);
+    CHECK(world, tcp_world_link(world, 1, 0)->flows[0].wake_bytes == 1);
+    message_verify(&message);
+    message_free(&message);
+    world_close(world);
+}
+
 static void explains(void **unused)
 {
     struct world *world = tcp_world_open(&several, 2, 1);
@@ -332,6 +367,7 @@ int main(void)
         cmocka_unit_test(killed_in_the_middle),
         cmocka_unit_test(works_with_fewer_flows),
         cmocka_unit_test(sleeps_while_blocked),
+        cmocka_unit_test(wakes_for_pieces_of_a_chunk),
         cmocka_unit_test(explains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
