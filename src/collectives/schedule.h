@@ -121,6 +121,7 @@ struct shl_algorithm {
     bool needs_hosts;   /* makes sense only with more than one host and more than one rank on one */
     bool pipelined;     /* gains from more than one chunk */
     bool fans_in;       /* many ranks send to one at the same time */
+    bool new_partners;  /* every round has other ones, and moves a large part of the data */
     uint32_t ranks_min, ranks_max; /* legal rank counts; max 0: any */
     /* Never called for one rank: then the result is a copy of the input. */
     enum shoal_status (*build)(const struct shl_shape *shape, struct shl_builder *builder);

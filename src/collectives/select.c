@@ -19,6 +19,10 @@
  * their pacing leaves gaps: on shaped links such algorithms reach three quarters of the goodput
  * where a ring reaches 95 %. */
 #define FAN_IN_WEIGHT 1.15
+/* Nor does it know that a connection which rested begins slowly, and that no message of a round
+ * leaves before all of the last round has come: on shaped links of 1 Gbit/s and 100 Mbit/s, 8
+ * hosts, such algorithms reach 55 to 73 % where a ring reaches 95 %. */
+#define NEW_PARTNERS_WEIGHT 1.3
 
 /* ---- names -------------------------------------------------------------------------------- */
 
@@ -119,7 +123,9 @@ static enum shoal_status check_forced(const struct shl_algorithm *algorithm,
 
 static double weight(const struct shl_algorithm *algorithm, const struct shl_price *price)
 {
-    return algorithm->fans_in && price->hosts > 2 ? FAN_IN_WEIGHT : 1;
+    if (price->hosts <= 2)
+        return 1;
+    return algorithm->fans_in ? FAN_IN_WEIGHT : algorithm->new_partners ? NEW_PARTNERS_WEIGHT : 1;
 }
 
 /* Chunk counts are powers of two; the fewest win where times are equal. */
