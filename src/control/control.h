@@ -41,7 +41,8 @@ enum shl_channel_kind {
     SHL_CHANNEL_TCP_DATA = 3,  /* index: flow */
     SHL_CHANNEL_FD_PASS = 4,   /* over a Unix socket; index: the transport's */
     SHL_CHANNEL_TCP_KNOCK = 5, /* the higher rank dials: asks the lower one for TCP_DATA */
-    SHL_CHANNEL_VERBS = 6      /* sets a queue pair up, and tells when its peer ends */
+    SHL_CHANNEL_VERBS = 6,     /* sets a queue pair up, and tells when its peer ends */
+    SHL_CHANNEL_STORE = 7      /* a client of the coordinator, elastic/store/coordinator.h */
 };
 
 #define SHL_CONTROL_ADDRESSES 8

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
@@ -198,6 +200,21 @@ static int fd_dup3(int from, int to, int flags)
     return dup3(from, to, flags);
 }
 
+static int fd_sync(int fd)
+{
+    return fsync(fd);
+}
+
+static int fd_rename(const char *from, const char *to)
+{
+    return rename(from, to);
+}
+
+static int fd_lock(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB);
+}
+
 const struct shl_sys_fd shl_fd_kernel = {
     .close = fd_close,
     .read = fd_read,
@@ -208,6 +225,9 @@ const struct shl_sys_fd shl_fd_kernel = {
     .epoll_wait = fd_epoll_wait,
     .open = fd_open,
     .dup3 = fd_dup3,
+    .sync = fd_sync,
+    .rename = fd_rename,
+    .lock = fd_lock,
 };
 
 const struct shl_sys_mem *shl_mem = &shl_mem_kernel;

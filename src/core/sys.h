@@ -54,6 +54,9 @@ struct shl_sys_fd {
     int (*epoll_wait)(int epfd, void *events, int max, int timeout_ms); /* struct epoll_event[] */
     int (*open)(const char *path, int flags, int mode);
     int (*dup3)(int from, int to, int flags);
+    int (*sync)(int fd); /* fsync, of a file or a folder */
+    int (*rename)(const char *from, const char *to);
+    int (*lock)(int fd); /* flock, exclusive, without waiting: EWOULDBLOCK */
 };
 
 extern const struct shl_sys_mem *shl_mem;

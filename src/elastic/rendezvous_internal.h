@@ -2,8 +2,8 @@
  * Inside of the rendezvous: messages, and how its files call each other.
  *
  *   rendezvous_wire.c     messages               rendezvous_round.c   who has come, and the outcome
- *   rendezvous_listen.c   where it listens       rendezvous_member.c  one client's connection
- *   rendezvous_server.c   thread and life        rendezvous_client.c  joining
+ *   rendezvous_server.c   thread and life        rendezvous_member.c  one client's connection
+ *   rendezvous_client.c   joining
  *
  * Server state belongs to the server's thread.
  *
@@ -102,10 +102,6 @@ struct shl_rendezvous_server {
     pthread_t thread;
     _Atomic bool stop_requested;
 };
-
-/* rendezvous_listen.c: open the sockets and fill server->address. */
-enum shoal_status shl_rendezvous_listen(struct shl_rendezvous_server *server,
-                                        const struct shl_config *config, const char *address);
 
 /* rendezvous_member.c */
 void shl_rendezvous_member_accept(struct shl_rendezvous_server *server, int fd);

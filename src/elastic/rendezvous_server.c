@@ -10,6 +10,7 @@
 #include "control/thread.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "elastic/listen.h"
 #include "elastic/rendezvous_internal.h"
 
 #include <string.h>
@@ -72,7 +73,7 @@ enum shoal_status shl_rendezvous_serve(const struct shl_config *config, const ch
     server->listener.arg = server;
     server->listener.admit = admit;
     server->listener.accepted = accepted;
-    status = shl_rendezvous_listen(server, config, address);
+    status = shl_listen_at(&server->listener, config, "rendezvous", address, server->address);
     if (status == SHOAL_OK)
         status = shl_listener_start(&server->listener);
     if (status == SHOAL_OK)

@@ -212,6 +212,21 @@ static int fd_dup3(int from, int to, int flags)
                                                           : shl_fd_kernel.dup3(from, to, flags);
 }
 
+static int fd_sync(int fd)
+{
+    return shl_fault_hit(SHL_FAULT_FD, "fd.sync", EIO) ? -1 : shl_fd_kernel.sync(fd);
+}
+
+static int fd_rename(const char *from, const char *to)
+{
+    return shl_fault_hit(SHL_FAULT_FD, "fd.rename", EIO) ? -1 : shl_fd_kernel.rename(from, to);
+}
+
+static int fd_lock(int fd)
+{
+    return shl_fault_hit(SHL_FAULT_FD, "fd.lock", EIO) ? -1 : shl_fd_kernel.lock(fd);
+}
+
 static const struct shl_sys_fd fault_fd = {
     .close = fd_close,
     .read = fd_read,
@@ -222,6 +237,9 @@ static const struct shl_sys_fd fault_fd = {
     .epoll_wait = fd_epoll_wait,
     .open = fd_open,
     .dup3 = fd_dup3,
+    .sync = fd_sync,
+    .rename = fd_rename,
+    .lock = fd_lock,
 };
 
 static int random_bytes(void *out, size_t count)

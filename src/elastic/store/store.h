@@ -1,9 +1,11 @@
 /*
  * A client of the register that membership is decided in (elastic/membership/membership.h).
  *
- * Whatever holds the register, an embedded coordinator, etcd or the caller's own store, is reached
- * through this one contract. A request never waits; its answer comes later, exactly once, also when
- * nothing was heard within the client's patience: then as SHL_STORE_UNKNOWN.
+ * Whatever holds the register, a coordinator, etcd or the caller's own store, is reached through
+ * this one contract. A request never waits; its answer comes later, exactly once, also when nothing
+ * was heard within the client's patience, SHOAL_STORE_TIMEOUT_MS: then as SHL_STORE_UNKNOWN. That
+ * also comes at once when a swap was sent and the connection broke before its answer: whether it
+ * was done is for the caller to read. Clients never repeat a swap by themselves.
  *
  * Threads  request and close: the owner's, one at a time. `answer` is called in a thread of the
  *          client's and must not block or call back into it; after close has returned no answer
@@ -18,10 +20,15 @@
 #include "core/config.h"
 #include "elastic/membership/membership.h"
 
+#define SHL_STORE_VALUE_MAX (256u * 1024u)
+
+_Static_assert(SHL_RECORD_BYTES_MAX <= SHL_STORE_VALUE_MAX, "every record fits into a register");
+
 struct shl_store;
 
 struct shl_store_ops {
-    /* Copies the request; there is at most one without an answer. */
+    /* Copies the request. A request while another has no answer takes its place; the former then
+     * may be answered or not. */
     void (*request)(struct shl_store *store, const struct shl_store_request *request);
     void (*close)(struct shl_store *store);
 };
@@ -41,7 +48,6 @@ struct shl_store_options {
 
 /* SHOAL_ERR_INVALID names an address that no kind of store understands. Does not wait for the
  * store to be there: requests made before are answered when it comes, or SHL_STORE_UNKNOWN. */
-enum shoal_status shl_store_open(const struct shl_store_options *options,
-                                 struct shl_store **store);
+enum shoal_status shl_store_open(const struct shl_store_options *options, struct shl_store **store);
 
 #endif

@@ -1,15 +1,15 @@
 /*
- * Where the rendezvous listens.
+ * Where a server of a job listens.
  *
  * Invariant: with a key that holds no secret, and unless SHOAL_INSECURE is set, only loopback and
  * local sockets are bound.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "elastic/listen.h"
+
 #include "control/resolve.h"
-#include "core/log.h"
 #include "core/sys.h"
-#include "elastic/rendezvous_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,12 +18,14 @@
 #define ADDRESSES 8
 #define RESOLVE_NS 5000000000ull
 
-static enum shoal_status listen_local(struct shl_rendezvous_server *server, const char *address)
+static enum shoal_status listen_local(struct shl_listener *listener, const char *address,
+                                      char text[SHL_SOCK_TEXT_BYTES])
 {
     struct shl_sockaddr addr, bound;
     SHL_TRY(shl_sockaddr_unix(address + 1, &addr));
-    snprintf(server->address, sizeof(server->address), "%s", address);
-    return shl_listener_add(&server->listener, &addr, &bound);
+    SHL_TRY(shl_listener_add(listener, &addr, &bound));
+    snprintf(text, SHL_SOCK_TEXT_BYTES, "%s", address);
+    return SHOAL_OK;
 }
 
 static void set_port(struct shl_sockaddr *addr, uint16_t port)
@@ -48,8 +50,8 @@ static uint32_t wildcard(struct shl_sockaddr *found, uint16_t port)
 }
 
 /* Bind what can be bound; all with the port that the first one got. */
-static enum shoal_status listen_on(struct shl_rendezvous_server *server,
-                                   struct shl_sockaddr *addresses, uint32_t count, uint16_t *port)
+static enum shoal_status listen_on(struct shl_listener *listener, struct shl_sockaddr *addresses,
+                                   uint32_t count, uint16_t *port)
 {
     enum shoal_status status = SHOAL_OK;
     char text[512] = "";
@@ -58,7 +60,7 @@ static enum shoal_status listen_on(struct shl_rendezvous_server *server,
     for (uint32_t i = 0; i < count; i++) {
         struct shl_sockaddr bound;
         set_port(&addresses[i], *port);
-        enum shoal_status one = shl_listener_add(&server->listener, &addresses[i], &bound);
+        enum shoal_status one = shl_listener_add(listener, &addresses[i], &bound);
         if (one == SHOAL_OK) {
             *port = shl_sockaddr_port(&bound);
             listening++;
@@ -74,26 +76,27 @@ static enum shoal_status listen_on(struct shl_rendezvous_server *server,
     return shl_fail(status, "%s", text);
 }
 
-static enum shoal_status refuse_open(const char *address)
+static enum shoal_status refuse_open(const char *what, const char *address)
 {
     errno = EACCES;
     return shl_fail(SHOAL_ERR_CONFIG,
-                    "the rendezvous at %s can be reached from other hosts, but there is no secret; "
-                    "set SHOAL_SECRET_FILE on all ranks (or SHOAL_INSECURE=1 on a trusted network)",
-                    address);
+                    "the %s at %s can be reached from other hosts, but there is no secret; set "
+                    "SHOAL_SECRET_FILE on all ranks (or SHOAL_INSECURE=1 on a trusted network)",
+                    what, address);
 }
 
-enum shoal_status shl_rendezvous_listen(struct shl_rendezvous_server *server,
-                                        const struct shl_config *config, const char *address)
+enum shoal_status shl_listen_at(struct shl_listener *listener, const struct shl_config *config,
+                                const char *what, const char *address,
+                                char text[SHL_SOCK_TEXT_BYTES])
 {
     char host[SHL_SOCK_TEXT_BYTES - 8];
     uint16_t port;
     struct shl_sockaddr found[ADDRESSES];
     uint32_t count = 0;
     if (address[0] == '@')
-        return listen_local(server, address);
+        return listen_local(listener, address, text);
     SHL_TRY(shl_sock_split(address, -1, host, sizeof(host), &port));
-    bool open = server->key.secret || config->insecure;
+    bool open = listener->key->secret || config->insecure;
     bool any = strcmp(host, "*") == 0;
     struct shl_sockaddr numeric;
     bool name = !any && !shl_sockaddr_parse(host, port, &numeric);
@@ -107,12 +110,11 @@ enum shoal_status shl_rendezvous_listen(struct shl_rendezvous_server *server,
         some_loopback |= shl_sockaddr_is_loopback(&found[i]);
     }
     if (!all_loopback && !open)
-        return refuse_open(address);
+        return refuse_open(what, address);
     /* Some systems give a host's own name a loopback address; other hosts know the real one. */
     if (name && some_loopback && open && strcmp(host, "localhost") != 0)
         count = wildcard(found, port);
-    SHL_TRY(listen_on(server, found, count, &port));
-    snprintf(server->address, sizeof(server->address), strchr(host, ':') ? "[%s]:%u" : "%s:%u",
-             host, port);
+    SHL_TRY(listen_on(listener, found, count, &port));
+    snprintf(text, SHL_SOCK_TEXT_BYTES, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     return SHOAL_OK;
 }

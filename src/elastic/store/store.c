@@ -1,0 +1,13 @@
+/*
+ * Which kind of store an address means.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/store/store.h"
+
+#include "elastic/store/client.h"
+
+enum shoal_status shl_store_open(const struct shl_store_options *options, struct shl_store **store)
+{
+    return shl_store_open_coordinator(options, store);
+}
