@@ -1,0 +1,151 @@
+/*
+ * Memory that the caller keeps: an array of ranges, sorted by address.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/memory.h"
+
+#include "core/sys.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define CAPACITY_FIRST 16
+
+struct shl_memory {
+    pthread_mutex_t lock;
+    struct shl_memory_range *ranges;
+    uint32_t count, capacity;
+    uint64_t next_id;
+    struct shl_list users;
+};
+
+enum shoal_status shl_memory_create(struct shl_memory **out)
+{
+    struct shl_memory *memory = shl_mem->alloc(sizeof(*memory));
+    if (!memory)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory for the record of allocations");
+    pthread_mutex_init(&memory->lock, NULL);
+    shl_list_init(&memory->users);
+    memory->next_id = 1;
+    *out = memory;
+    return SHOAL_OK;
+}
+
+void shl_memory_destroy(struct shl_memory *memory)
+{
+    if (!memory)
+        return;
+    pthread_mutex_destroy(&memory->lock);
+    shl_mem->free(memory->ranges);
+    shl_mem->free(memory);
+}
+
+/* Ranges that end at or before `start`: the place of one that begins there. */
+static uint32_t place_of(const struct shl_memory *memory, uintptr_t start)
+{
+    uint32_t low = 0, high = memory->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (memory->ranges[middle].end <= start)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static enum shoal_status grow(struct shl_memory *memory)
+{
+    if (memory->count < memory->capacity)
+        return SHOAL_OK;
+    uint32_t capacity = memory->capacity ? memory->capacity * 2 : CAPACITY_FIRST;
+    struct shl_memory_range *grown =
+        shl_mem->resize(memory->ranges, capacity * sizeof(*memory->ranges));
+    if (!grown)
+        return shl_fail(SHOAL_ERR_NOMEM, "cannot remember another range of memory");
+    memory->ranges = grown;
+    memory->capacity = capacity;
+    return SHOAL_OK;
+}
+
+static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr_t end)
+{
+    uint32_t at = place_of(memory, start);
+    if (at < memory->count && memory->ranges[at].start < end)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "[%#zx, %#zx) overlaps memory that is allocated or registered already; "
+                        "deregister that first",
+                        (size_t)start, (size_t)end);
+    SHL_TRY(grow(memory));
+    memmove(&memory->ranges[at + 1], &memory->ranges[at],
+            (memory->count - at) * sizeof(*memory->ranges));
+    memory->ranges[at] = (struct shl_memory_range){start, end, memory->next_id++};
+    memory->count++;
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_memory_add(struct shl_memory *memory, const void *start, size_t bytes)
+{
+    uintptr_t from = (uintptr_t)start;
+    if (from == 0 || bytes == 0 || from + bytes < from)
+        return shl_fail(SHOAL_ERR_INVALID, "cannot register %zu bytes at %p", bytes, start);
+    pthread_mutex_lock(&memory->lock);
+    enum shoal_status status = add(memory, from, from + bytes);
+    pthread_mutex_unlock(&memory->lock);
+    return status;
+}
+
+static void tell(struct shl_memory *memory, const struct shl_memory_range *range)
+{
+    struct shl_list *node, *after;
+    SHL_LIST_FOR_EACH(node, after, &memory->users)
+    {
+        struct shl_memory_user *user = SHL_CONTAINER_OF(node, struct shl_memory_user, link);
+        user->gone(user, range);
+    }
+}
+
+enum shoal_status shl_memory_remove(struct shl_memory *memory, const void *start)
+{
+    pthread_mutex_lock(&memory->lock);
+    uint32_t at = place_of(memory, (uintptr_t)start);
+    bool found = at < memory->count && memory->ranges[at].start == (uintptr_t)start;
+    if (found) {
+        tell(memory, &memory->ranges[at]);
+        memory->count--;
+        memmove(&memory->ranges[at], &memory->ranges[at + 1],
+                (memory->count - at) * sizeof(*memory->ranges));
+    }
+    pthread_mutex_unlock(&memory->lock);
+    return found ? SHOAL_OK
+                 : shl_fail(SHOAL_ERR_INVALID, "%p is not the start of registered memory", start);
+}
+
+bool shl_memory_find(struct shl_memory *memory, const void *start, size_t bytes,
+                     struct shl_memory_range *range)
+{
+    uintptr_t from = (uintptr_t)start;
+    pthread_mutex_lock(&memory->lock);
+    uint32_t at = place_of(memory, from);
+    bool found = at < memory->count && memory->ranges[at].start <= from &&
+                 bytes <= memory->ranges[at].end - from;
+    if (found)
+        *range = memory->ranges[at];
+    pthread_mutex_unlock(&memory->lock);
+    return found;
+}
+
+void shl_memory_watch(struct shl_memory *memory, struct shl_memory_user *user)
+{
+    pthread_mutex_lock(&memory->lock);
+    shl_list_append(&memory->users, &user->link);
+    pthread_mutex_unlock(&memory->lock);
+}
+
+void shl_memory_unwatch(struct shl_memory *memory, struct shl_memory_user *user)
+{
+    pthread_mutex_lock(&memory->lock);
+    shl_list_remove(&user->link);
+    pthread_mutex_unlock(&memory->lock);
+}
