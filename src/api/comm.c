@@ -19,6 +19,7 @@ static enum shoal_status join(struct shoal_context *context,
     struct shl_world_options world = {
         .config = config,
         .heap = context->heap,
+        .memory = context->memory,
         .rank = options->rank,
         .size = options->size,
         .rendezvous = options->rendezvous ? options->rendezvous : config->rendezvous,

@@ -54,14 +54,18 @@ enum shoal_status shoal_context_create(const struct shoal_context_options *optio
     if (status != SHOAL_OK)
         goto free_context;
     shl_log_configure((enum shl_log_level)context->config.log_level, context->config.log_file);
-    status = shl_heap_create(&context->heap);
+    status = shl_memory_create(&context->memory);
     if (status != SHOAL_OK)
         goto free_config;
-    pthread_mutex_init(&context->lock, NULL);
+    status = shl_heap_create(&context->heap);
+    if (status != SHOAL_OK)
+        goto free_memory;
     context->fork_generation = atomic_load(&shl_fork_generation);
     *out = context;
     return SHOAL_OK;
 
+free_memory:
+    shl_memory_destroy(context->memory);
 free_config:
     shl_config_free(&context->config);
 free_context:
@@ -82,8 +86,7 @@ enum shoal_status shoal_context_destroy(struct shoal_context *context)
                         "and free them first",
                         comms, ranges);
     shl_heap_destroy(context->heap);
-    pthread_mutex_destroy(&context->lock);
-    shl_mem->free(context->registered);
+    shl_memory_destroy(context->memory);
     shl_config_free(&context->config);
     shl_mem->free(context);
     return SHOAL_OK;
@@ -97,68 +100,43 @@ enum shoal_status shoal_mem_alloc(struct shoal_context *context, size_t bytes, v
                         "cannot allocate %zu bytes at %p; give a size above 0 "
                         "and a place for the pointer",
                         bytes, (void *)pointer);
-    return shl_heap_alloc(context->heap, bytes, pointer);
+    void *allocated;
+    SHL_TRY(shl_heap_alloc(context->heap, bytes, &allocated));
+    enum shoal_status status = shl_memory_add(context->memory, allocated, bytes);
+    if (status < 0)
+        shl_heap_free(context->heap, allocated);
+    else
+        *pointer = allocated;
+    return status;
 }
 
 enum shoal_status shoal_mem_free(struct shoal_context *context, void *pointer)
 {
     SHL_TRY(shl_check_context(context));
+    /* Devices let go of it before its pages do. */
+    if (pointer && shl_heap_offset(context->heap, pointer, 1) != UINT64_MAX)
+        SHL_TRY(shl_memory_remove(context->memory, pointer));
     return pointer ? shl_heap_free(context->heap, pointer) : SHOAL_OK;
 }
 
-static bool overlaps(const struct shoal_context *context, uintptr_t start, uintptr_t end)
+/* Memory of shoal_mem_alloc is kept as it is, from its allocation to its end. */
+static bool is_allocated(const struct shoal_context *context, const void *pointer, size_t bytes)
 {
-    for (uint32_t i = 0; i < context->registered_count; i++)
-        if (start < context->registered[i].end && context->registered[i].start < end)
-            return true;
-    return false;
-}
-
-static enum shoal_status add_range(struct shoal_context *context, uintptr_t start, uintptr_t end)
-{
-    if (overlaps(context, start, end))
-        return shl_fail(SHOAL_ERR_INVALID,
-                        "[%#zx, %#zx) overlaps memory that is registered "
-                        "already; deregister that first",
-                        (size_t)start, (size_t)end);
-    if (context->registered_count == context->registered_capacity) {
-        uint32_t capacity = context->registered_capacity ? context->registered_capacity * 2 : 16;
-        struct shl_range *grown =
-            shl_mem->resize(context->registered, capacity * sizeof(*context->registered));
-        if (!grown)
-            return shl_fail_errno("cannot remember another registration");
-        context->registered = grown;
-        context->registered_capacity = capacity;
-    }
-    context->registered[context->registered_count++] = (struct shl_range){start, end};
-    return SHOAL_OK;
+    return shl_heap_offset(context->heap, pointer, bytes) != UINT64_MAX;
 }
 
 enum shoal_status shoal_mem_register(struct shoal_context *context, void *pointer, size_t bytes)
 {
     SHL_TRY(shl_check_context(context));
-    uintptr_t start = (uintptr_t)pointer;
-    if (!pointer || bytes == 0 || start + bytes < start)
-        return shl_fail(SHOAL_ERR_INVALID, "cannot register %zu bytes at %p", bytes, pointer);
-    pthread_mutex_lock(&context->lock);
-    enum shoal_status status = add_range(context, start, start + bytes);
-    pthread_mutex_unlock(&context->lock);
-    return status;
+    if (pointer && bytes && is_allocated(context, pointer, bytes))
+        return SHOAL_OK;
+    return shl_memory_add(context->memory, pointer, bytes);
 }
 
 enum shoal_status shoal_mem_deregister(struct shoal_context *context, void *pointer)
 {
     SHL_TRY(shl_check_context(context));
-    enum shoal_status status = SHOAL_ERR_INVALID;
-    pthread_mutex_lock(&context->lock);
-    for (uint32_t i = 0; i < context->registered_count && status != SHOAL_OK; i++) {
-        if (context->registered[i].start != (uintptr_t)pointer)
-            continue;
-        context->registered[i] = context->registered[--context->registered_count];
-        status = SHOAL_OK;
-    }
-    pthread_mutex_unlock(&context->lock);
-    if (status != SHOAL_OK)
-        return shl_fail(status, "%p is not the start of registered memory", pointer);
-    return SHOAL_OK;
+    if (pointer && is_allocated(context, pointer, 1))
+        return SHOAL_OK;
+    return shl_memory_remove(context->memory, pointer);
 }

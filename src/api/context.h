@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "core/heap.h"
+#include "core/memory.h"
 #include "core/status.h"
 
 #include <pthread.h>
@@ -17,15 +18,9 @@
 struct shoal_context {
     struct shl_config config;
     struct shl_heap *heap;
-    pthread_mutex_t lock; /* registered */
-    struct shl_range *registered;
-    uint32_t registered_count, registered_capacity;
+    struct shl_memory *memory; /* allocated and registered */
     atomic_uint comms;
     unsigned fork_generation;
-};
-
-struct shl_range {
-    uintptr_t start, end;
 };
 
 /* Counts fork() in this process's ancestry since the library was loaded. */

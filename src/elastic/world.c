@@ -125,6 +125,7 @@ static enum shoal_status open_engine(struct shl_world *world)
     const struct shl_config *config = world->options.config;
     struct shl_engine_options options = {.config = config,
                                          .heap = world->options.heap,
+                                         .memory = world->options.memory,
                                          .control = world->control,
                                          .bus = {world, flood},
                                          .rank = world->options.rank,

@@ -10,6 +10,7 @@
 #include "control/control.h"
 #include "core/config.h"
 #include "core/heap.h"
+#include "core/memory.h"
 #include "elastic/rendezvous.h"
 #include "engine/comm.h"
 
@@ -18,6 +19,7 @@
 struct shl_world_options {
     const struct shl_config *config; /* outlives the world */
     struct shl_heap *heap;           /* outlives the world */
+    struct shl_memory *memory;       /* likewise */
     uint32_t rank, size;
     const char *rendezvous;
     const char *job;

@@ -56,6 +56,7 @@ enum shoal_status shl_engine_create(const struct shl_engine_options *options,
         return shl_fail_errno("cannot allocate the engine");
     engine->config = options->config;
     engine->heap = options->heap;
+    engine->memory = options->memory;
     engine->bus = options->bus;
     engine->rank = options->rank;
     engine->size = options->size;
@@ -122,6 +123,7 @@ enum shoal_status shl_engine_open(struct shl_engine *engine, const struct shl_tr
                                            .size = engine->size,
                                            .control = control,
                                            .heap = engine->heap,
+                                           .memory = engine->memory,
                                            .wanted = env_wanted,
                                            .seen = env_seen,
                                            .lost = env_lost};

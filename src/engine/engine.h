@@ -19,6 +19,7 @@
 #include "core/config.h"
 #include "core/heap.h"
 #include "core/list.h"
+#include "core/memory.h"
 #include "transport/group.h"
 #include "transport/transport.h"
 
@@ -50,6 +51,7 @@ struct shl_engine_bus {
 struct shl_engine_options {
     const struct shl_config *config; /* borrowed, outlives the engine */
     struct shl_heap *heap;           /* borrowed */
+    struct shl_memory *memory;       /* borrowed */
     struct shl_control *control;     /* borrowed; handed to transports */
     struct shl_engine_bus bus;
     uint32_t rank, size;
@@ -82,6 +84,7 @@ struct shl_mail {
 struct shl_engine {
     const struct shl_config *config;
     struct shl_heap *heap;
+    struct shl_memory *memory;
     struct shl_engine_bus bus;
     uint32_t rank, size;
     uint64_t epoch;

@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 struct shl_config;
+struct shl_memory;
 struct shl_transport;
 
 /* What ranks must agree on; compared field by field, so that the error can name the difference.
@@ -104,6 +105,7 @@ struct shl_transport_env {
     uint64_t incarnation;        /* random, one a world; all ranks alike */
     struct shl_control *control; /* dials and accepts authenticated channels */
     struct shl_heap *heap;       /* the context's shareable memory; shm only */
+    struct shl_memory *memory;   /* what the caller keeps, and may stay registered; NULL: nothing */
 
     /* Is a message of this operation still of interest? false: drop it (aborted or finished). */
     bool (*wanted)(void *arg, const struct shl_tag *tag);
