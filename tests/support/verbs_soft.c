@@ -170,12 +170,14 @@ static int dereg_mr(struct ibv_mr *mr)
     return unmake(mr);
 }
 
-static bool covers(uint32_t key, uint64_t address, uint64_t bytes, int access)
+static bool covers(const struct ibv_pd *pd, uint32_t key, uint64_t address, uint64_t bytes,
+                   int access)
 {
     const struct region *region = regions[key % REGIONS_MAX];
     uint64_t start = region ? (uintptr_t)region->mr.addr : 0;
-    return region && region->mr.lkey == key && (region->access & access) == access &&
-           address >= start && address + bytes <= start + region->mr.length;
+    return region && region->mr.lkey == key && region->mr.pd == pd &&
+           (region->access & access) == access && address >= start &&
+           address + bytes <= start + region->mr.length;
 }
 
 /* ---- completions -------------------------------------------------------------------------- */
@@ -275,13 +277,28 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr
     return &pair->qp;
 }
 
+/* What waits on a pair in ERR completes without effect. */
+static void flush(struct pair *pair)
+{
+    for (; pair->tail != pair->head; pair->tail++) {
+        struct ibv_wc completion = {.wr_id = pair->recvs[pair->tail % RECVS_MAX].wr_id,
+                                    .status = IBV_WC_WR_FLUSH_ERR,
+                                    .qp_num = pair->qp.qp_num};
+        complete(pair->qp.recv_cq, &completion);
+    }
+}
+
 static int modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 {
     struct pair *pair = (struct pair *)qp;
     must(mask & IBV_QP_STATE, "a queue pair is modified without a state");
     pthread_mutex_lock(&lock);
-    bool legal = attr->qp_state == pair->state + 1; /* RESET, INIT, RTR, RTS */
-    if (legal) {
+    /* RESET, INIT, RTR, RTS; and from anywhere to ERR, where it stays */
+    bool legal = attr->qp_state == pair->state + 1 || attr->qp_state == IBV_QPS_ERR;
+    if (legal && attr->qp_state == IBV_QPS_ERR) {
+        pair->state = IBV_QPS_ERR;
+        flush(pair);
+    } else if (legal) {
         pair->state = attr->qp_state;
         pair->peer = mask & IBV_QP_DEST_QPN ? attr->dest_qp_num : pair->peer;
     }
@@ -305,10 +322,10 @@ static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *chain, struct ibv_re
     for (; chain; chain = chain->next) {
         unsigned at = pair->head++ % RECVS_MAX;
         must(pair->head - pair->tail <= RECVS_MAX, "too many receive requests");
-        must(covers(chain->sg_list->lkey, chain->sg_list->addr, chain->sg_list->length,
-                    IBV_ACCESS_LOCAL_WRITE),
+        must(chain->num_sge == 0 || covers(qp->pd, chain->sg_list->lkey, chain->sg_list->addr,
+                                           chain->sg_list->length, IBV_ACCESS_LOCAL_WRITE),
              "a receive request for memory that is not registered");
-        pair->recv_pieces[at] = *chain->sg_list;
+        pair->recv_pieces[at] = chain->num_sge ? *chain->sg_list : (struct ibv_sge){0};
         pair->recvs[at] = *chain;
     }
     pthread_mutex_unlock(&lock);
@@ -321,17 +338,19 @@ static enum ibv_wc_status carry_out(struct pair *pair, const struct ibv_send_wr 
     struct pair *peer = pair->peer < PAIRS_MAX ? pairs[pair->peer] : NULL;
     const struct ibv_sge *piece = request->num_sge ? request->sg_list : NULL;
     uint32_t bytes = piece ? piece->length : 0;
-    bool write = request->opcode == IBV_WR_RDMA_WRITE_WITH_IMM;
-    if (!peer || peer->state < IBV_QPS_RTR || peer->peer != pair->qp.qp_num)
+    bool told = request->opcode != IBV_WR_RDMA_WRITE;
+    bool write = request->opcode != IBV_WR_SEND;
+    if (!peer || peer->state < IBV_QPS_RTR || peer->state > IBV_QPS_RTS ||
+        peer->peer != pair->qp.qp_num)
         return IBV_WC_RETRY_EXC_ERR;
-    if (peer->head == peer->tail)
+    if (told && peer->head == peer->tail)
         return IBV_WC_RNR_RETRY_EXC_ERR;
-    if (piece && !covers(piece->lkey, piece->addr, bytes, 0))
+    if (piece && !covers(pair->qp.pd, piece->lkey, piece->addr, bytes, 0))
         return IBV_WC_LOC_PROT_ERR;
     unsigned at = peer->tail % RECVS_MAX;
     const struct ibv_sge *into = &peer->recv_pieces[at];
     if (write && bytes &&
-        !covers(request->wr.rdma.rkey, request->wr.rdma.remote_addr, bytes,
+        !covers(peer->qp.pd, request->wr.rdma.rkey, request->wr.rdma.remote_addr, bytes,
                 IBV_ACCESS_REMOTE_WRITE))
         return IBV_WC_REM_ACCESS_ERR;
     if (!write && bytes > into->length)
@@ -339,6 +358,8 @@ static enum ibv_wc_status carry_out(struct pair *pair, const struct ibv_send_wr 
     uint64_t target = write ? request->wr.rdma.remote_addr : into->addr;
     if (bytes)
         memcpy((void *)(uintptr_t)target, (const void *)(uintptr_t)piece->addr, bytes);
+    if (!told)
+        return IBV_WC_SUCCESS;
     peer->tail++;
     struct ibv_wc completion = {.wr_id = peer->recvs[at].wr_id,
                                 .status = IBV_WC_SUCCESS,
@@ -360,8 +381,10 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *chain, struct ibv_se
         enum ibv_wc_status status =
             pair->state == IBV_QPS_RTS ? carry_out(pair, chain) : IBV_WC_WR_FLUSH_ERR;
         struct ibv_wc completion = {.wr_id = chain->wr_id, .status = status, .qp_num = qp->qp_num};
-        if (status != IBV_WC_SUCCESS)
+        if (status != IBV_WC_SUCCESS) {
             pair->state = IBV_QPS_ERR;
+            flush(pair);
+        }
         if (status != IBV_WC_SUCCESS || chain->send_flags & IBV_SEND_SIGNALED)
             complete(qp->send_cq, &completion);
     }

@@ -7,8 +7,6 @@
 
 #include "core/sys.h"
 
-#define SEND_REQUEST (UINT64_C(1) << 31)
-
 /* NULL, or what is illegal about a frame of `bytes` bytes. */
 static const char *check(const struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
                          uint32_t bytes)
@@ -16,7 +14,7 @@ static const char *check(const struct shl_verbs_link *link, const struct shl_ver
     bool eager = frame->type == SHL_VERBS_EAGER;
     if (bytes < sizeof(*frame))
         return "is cut short";
-    if (frame->type < SHL_VERBS_EAGER || frame->type > SHL_VERBS_CREDIT)
+    if (frame->type < SHL_VERBS_EAGER || frame->type > SHL_VERBS_RESUME)
         return "has an unknown type";
     if (bytes - sizeof(*frame) != (eager ? frame->length : 0) ||
         (eager && frame->length > SHL_VERBS_EAGER_BYTES) ||
@@ -26,6 +24,19 @@ static const char *check(const struct shl_verbs_link *link, const struct shl_ver
         link->eager_sent - frame->unkept > SHL_VERBS_KEPT)
         return "gives credit that was not used";
     return NULL;
+}
+
+/* Frames about the direct pair. */
+static void on_direct_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    if (frame->type == SHL_VERBS_PLACE)
+        shl_verbs_on_place(link, frame);
+    else if (frame->type == SHL_VERBS_UNPLACE)
+        shl_verbs_on_unplace(link, frame);
+    else if (frame->type == SHL_VERBS_RESET)
+        shl_verbs_on_reset(link, frame);
+    else
+        shl_verbs_on_resume(link, frame);
 }
 
 static void on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
@@ -46,8 +57,10 @@ static void on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *
         shl_verbs_on_ready(link, frame);
     else if (frame->type == SHL_VERBS_RELEASE)
         shl_verbs_on_release(link, frame);
-    else if (frame->type != SHL_VERBS_CREDIT)
+    else if (frame->type == SHL_VERBS_GRANT || frame->type == SHL_VERBS_ANNOUNCE)
         shl_verbs_on_announce(link, frame);
+    else if (frame->type >= SHL_VERBS_PLACE)
+        on_direct_frame(link, frame);
     else if (link->state < SHL_VERBS_UP)
         link->proof_received = true;
 }
@@ -80,13 +93,17 @@ static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completio
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
 {
     struct shl_verbs_link *link = t->links[completion->wr_id >> 32];
+    if (link && link->direct.qp && link->direct.qp->qp_num == completion->qp_num) {
+        shl_verbs_direct_arrive(link, completion);
+        return;
+    }
     if (!link || !link->qp || link->qp->qp_num != completion->qp_num)
         return; /* of a queue pair that is no more */
     if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
         on_error(link, completion);
         return;
     }
-    if (!(completion->wr_id & SEND_REQUEST)) {
+    if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
         on_received(link, completion);
         return;
     }
@@ -94,5 +111,5 @@ void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
     link->quiet_ns = 0;
     if (link->state == SHL_VERBS_PROVING)
         link->proof_sent = true;
-    shl_verbs_completed(link, (uint32_t)completion->wr_id & (uint32_t)(SEND_REQUEST - 1));
+    shl_verbs_completed(link, (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
 }

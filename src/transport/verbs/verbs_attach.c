@@ -77,6 +77,8 @@ static enum shoal_status greet(struct shl_verbs_link *link)
                                           .incarnation = env->incarnation,
                                           .queue_pair = link->qp->qp_num,
                                           .first_psn = link->first_psn,
+                                          .direct_pair = link->direct.qp->qp_num,
+                                          .direct_psn = link->direct.first_psn,
                                           .mtu_bytes = port->mtu_bytes,
                                           .lid = port->lid,
                                           .kind = port->kind};

@@ -2,7 +2,8 @@
  * Giving transfers up, and telling the engine what is kept.
  *
  * What the peer still writes lands in windows, never in memory of a cancelled receive; what is
- * still being sent leaves from stages. So nothing has to be waited for.
+ * still being sent leaves from stages. So nothing has to be waited for. Where the peer may write in
+ * place, or this rank does, the direct pair is fenced first.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,6 +29,7 @@ static void cancel_sends(struct shl_verbs_link *link, const struct scope *scope,
         if (!covers(scope, &xfer->tag))
             continue;
         shl_verbs_forget(link, xfer);
+        shl_verbs_direct_forget(link, xfer);
         shl_list_remove(node);
     }
 }
@@ -70,6 +72,8 @@ static void cancel_notes(struct shl_verbs_link *link, const struct scope *scope,
             continue;
         if (note->frame.type == SHL_VERBS_GRANT && link->state == SHL_VERBS_UP)
             shl_verbs_say_release(link, &note->frame);
+        if (note->frame.type == SHL_VERBS_PLACE && link->state == SHL_VERBS_UP)
+            shl_verbs_say_unplace(link, &note->frame, false);
         shl_verbs_note_free(link->t, note);
     }
 }

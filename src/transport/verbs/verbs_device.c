@@ -30,7 +30,8 @@ static struct ibv_context *open_named(const char *name)
 
 static enum shoal_status open_queue(struct shl_transport *t, uint32_t links)
 {
-    int entries = (int)(links * 2 * SHL_VERBS_SLOTS);
+    /* Twice for the direct pair: of one that has ended something may still be in the queue. */
+    int entries = (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + SHL_VERBS_PLACES)));
     t->channel = shl_verbs->create_comp_channel(t->context);
     if (!t->channel)
         return shl_fail_errno("%s: no completion channel", t->port.device);
@@ -88,20 +89,27 @@ enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
     t->pd = shl_verbs->alloc_pd(t->context);
     if (!t->pd)
         return shl_fail_errno("%s: no protection domain", t->port.device);
+    t->direct_pd = shl_verbs->alloc_pd(t->context);
+    if (!t->direct_pd)
+        return shl_fail_errno("%s: no second protection domain", t->port.device);
     SHL_TRY(open_queue(t, links));
     SHL_TRY(open_pool(t));
+    SHL_TRY(shl_verbs_memory_open(t));
     SHL_TRY(watch(t, t->channel->fd, UINT64_MAX));
     return watch(t, t->context->async_fd, UINT64_MAX - 1);
 }
 
 void shl_verbs_device_close(struct shl_transport *t)
 {
+    shl_verbs_memory_close(t);
     if (t->pool_mr)
         shl_verbs->dereg_mr(t->pool_mr);
     if (t->cq)
         shl_verbs->destroy_cq(t->cq);
     if (t->channel)
         shl_verbs->destroy_comp_channel(t->channel);
+    if (t->direct_pd)
+        shl_verbs->dealloc_pd(t->direct_pd);
     if (t->pd)
         shl_verbs->dealloc_pd(t->pd);
     if (t->context)
@@ -111,7 +119,7 @@ void shl_verbs_device_close(struct shl_transport *t)
     t->pool_mr = NULL;
     t->cq = NULL;
     t->channel = NULL;
-    t->pd = NULL;
+    t->pd = t->direct_pd = NULL;
     t->context = NULL;
     t->deferred = NULL;
     t->pool = NULL;

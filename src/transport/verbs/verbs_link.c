@@ -28,6 +28,7 @@ enum shoal_status shl_verbs_link_create(struct shl_transport *t, uint32_t peer)
     shl_list_init(&link->eager);
     shl_list_init(&link->outbox);
     shl_list_init(&link->serving);
+    shl_list_init(&link->direct.serving);
     shl_list_init(&link->granting);
     shl_list_init(&link->kept_free);
     link->kept_memory = shl_mem->alloc(SHL_VERBS_KEPT * sizeof(*link->kept_memory));
@@ -61,6 +62,7 @@ static void take_windows_back(struct shl_verbs_link *link)
 
 void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state)
 {
+    shl_verbs_direct_shut(link);
     link->state = state;
     if (link->qp)
         shl_verbs->destroy_qp(link->qp);
@@ -85,6 +87,7 @@ void shl_verbs_link_destroy(struct shl_verbs_link *link)
     shl_verbs_link_shut(link, SHL_VERBS_LOST);
     free_notes(link->t, &link->outbox);
     free_notes(link->t, &link->serving);
+    free_notes(link->t, &link->direct.serving);
     for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++)
         free_notes(link->t, &link->notes[i]);
     if (link->slots_mr)

@@ -1,10 +1,15 @@
 /*
  * The state of one transport and of its links, shared by the files of this folder.
  *
- * A link is one reliable queue pair to one peer. Frames (SENDs) carry small messages and the
- * protocol; payload of large ones is written (WRITE WITH IMMEDIATE) into windows that the receiver
- * grants, and copied or reduced from there to its place. A window belongs to the transport, so a
- * write that comes late hurts nobody: cancel needs no round trip.
+ * A link is two reliable queue pairs to one peer. On the first, frames (SENDs) carry small messages
+ * and the protocol; payload of large ones is written (WRITE WITH IMMEDIATE) into windows that the
+ * receiver grants, and copied or reduced from there to its place. A window belongs to the
+ * transport, so a write that comes late hurts nobody: cancel needs no round trip.
+ *
+ * On the second, the direct pair, payload is written from the sender's memory to where the receiver
+ * wants it. A late write would hurt there, so cancel ends that pair, waits until it is drained, and
+ * makes another (verbs_fence.c). It has a protection domain of its own: nothing that arrives on the
+ * first pair can touch memory of callers, and nothing on the direct pair can touch windows.
  *
  * Windows are a common pool. One is granted before the sender is known to have posted only while
  * more than half are free; the others go to messages whose sender is READY, and therefore always
@@ -15,7 +20,8 @@
  *
  * Reading path: verbs_transport.c (the contract) -> verbs_attach.c (connections) -> verbs_send.c,
  * verbs_recv.c (posting) -> verbs_post.c (frames and writes leave) -> verbs_poll.c, verbs_arrive.c
- * (completions) -> verbs_cancel.c.
+ * (completions) -> verbs_cancel.c; in place: verbs_place.c (receiving), verbs_direct.c
+ * (sending), verbs_fence.c, verbs_memory.c (registrations).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -23,6 +29,7 @@
 #define SHL_TRANSPORT_VERBS_LINK_H
 
 #include "core/list.h"
+#include "core/memory.h"
 #include "transport/verbs/verbs_port.h"
 #include "transport/verbs/verbs_sys.h"
 #include "transport/verbs/verbs_wire.h"
@@ -40,10 +47,15 @@
 #define SHL_VERBS_NOTES_MAX 65536
 #define SHL_VERBS_INLINE_BYTES 128
 #define SHL_VERBS_CAUSE_BYTES 256
+#define SHL_VERBS_PLACES 32       /* announced to a peer at one time */
+#define SHL_VERBS_DIRECT_ERRORS 3 /* in a row, after which a link is lost */
+/* In the wr_id of requests to send; below it is their number, above it the peer. */
+#define SHL_VERBS_SEND_REQUEST (UINT64_C(1) << 31)
 #define SHL_VERBS_SLOT_BYTES (sizeof(struct shl_verbs_frame) + SHL_VERBS_EAGER_BYTES)
 
 struct shl_verbs_link;
 struct shl_verbs_calls;
+struct shl_verbs_memory;
 
 /* A frame that waits: to be sent, or for somebody to post what it is about. */
 struct shl_verbs_note {
@@ -82,6 +94,52 @@ struct shl_verbs_request {
     uint32_t bytes;
 };
 
+/* Memory of a transfer, registered for the direct pair; mr NULL: it is not. */
+struct shl_verbs_hold {
+    struct ibv_mr *mr;
+    bool once; /* for this transfer only */
+};
+
+/* Where a peer writes a message. */
+struct shl_verbs_place {
+    struct shl_xfer *xfer; /* NULL: free */
+    struct shl_verbs_hold hold;
+    uint16_t generation;
+    bool landed; /* found while the pair was drained; completes at the next poll */
+};
+
+/* A posted write, until it is known to be complete. */
+struct shl_verbs_write {
+    struct shl_xfer *xfer;
+    uint32_t bytes;
+};
+
+/*
+ * The direct queue pair of a link. It has lives, counted alike at both ends: an end that must be
+ * sure that nothing is written any more ends its pair and makes that of the next life, the other
+ * follows, and what was announced and has not landed is announced again.
+ */
+struct shl_verbs_direct {
+    struct ibv_qp *qp; /* NULL: there is none */
+    uint32_t first_psn;
+    uint64_t life;
+    bool up;           /* connected; false: the peer's end of this life is awaited */
+    bool reset_wanted; /* at the next poll */
+    bool settle;       /* something was found complete while the pair was drained */
+    bool peer_reset;   /* the peer's end of the next life is known: */
+    uint32_t peer_pair, peer_psn;
+    uint32_t errors; /* since something went well */
+    uint32_t recvs;  /* receive requests that are posted */
+    uint32_t places_used;
+    uint32_t requested, completed;
+    uint32_t signalled;
+    uint64_t quiet_ns;
+    struct shl_verbs_write requests[SHL_VERBS_SLOTS];
+    struct shl_verbs_place places[SHL_VERBS_PLACES];
+    struct shl_list serving; /* PLACEs for posted sends */
+    uint64_t bytes_sent, bytes_received;
+};
+
 enum shl_verbs_state {
     SHL_VERBS_DIALLING,
     SHL_VERBS_GREETING,   /* our greeting is sent, the peer's is awaited */
@@ -105,6 +163,7 @@ struct shl_verbs_link {
 
     struct ibv_qp *qp;
     struct ibv_mr *slots_mr;
+    struct shl_verbs_direct direct;
     uint8_t *recv_slots, *send_slots; /* SHL_VERBS_SLOTS of SHL_VERBS_SLOT_BYTES */
     uint32_t first_psn;
 
@@ -142,16 +201,20 @@ struct shl_transport {
     struct shl_verbs_calls *calls;
 
     struct ibv_context *context;
-    struct ibv_pd *pd;
+    struct ibv_pd *pd;        /* of windows, stages and slots */
+    struct ibv_pd *direct_pd; /* of callers' memory */
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
     int epoll_fd;
     uint32_t polls;
     bool armed;
 
-    /* Completions taken from the queue that could not be handled where they were taken. */
+    /* Completions taken from the queue and not handled yet: [deferred_next, deferred_count). */
     struct ibv_wc *deferred;
-    uint32_t deferred_count, deferred_capacity;
+    uint32_t deferred_next, deferred_count, deferred_capacity;
+
+    struct shl_verbs_memory *memory;
+    uint64_t register_bytes; /* from here on registering for one transfer is faster than copying */
 
     uint8_t *pool;
     struct ibv_mr *pool_mr;
@@ -168,13 +231,20 @@ struct shl_transport {
 struct shl_verbs_send_state {
     uint64_t placed; /* bytes given to the queue pair */
     uint64_t acked;
+    struct shl_verbs_hold hold;
     bool ready_sent;
+    bool direct;    /* it goes to a place */
+    bool unsettled; /* the pair ended meanwhile: only the peer knows whether it has landed */
 };
+_Static_assert(sizeof(struct shl_verbs_send_state) <= sizeof(((struct shl_xfer *)0)->scratch),
+               "send state fits in the transfer");
 struct shl_verbs_recv_state {
     struct shl_list grant; /* in granting, else alone */
     uint64_t granted, landed;
     uint32_t windows; /* granted and not landed */
+    uint8_t place;    /* index + 1; 0: none */
     bool ready;       /* the sender has posted */
+    bool windowed;    /* the sender wants windows */
 };
 _Static_assert(sizeof(struct shl_verbs_recv_state) <= sizeof(((struct shl_xfer *)0)->scratch),
                "receive state fits in the transfer");
@@ -211,6 +281,12 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
                                          const struct shl_verbs_greeting *peer);
+/* A new direct pair, which awaits its peer; and connecting it. */
+enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
+enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link, uint32_t peer_pair,
+                                                uint32_t peer_psn);
+/* Post a receive request on the direct pair; it has no memory, and hears of one write. */
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
 
@@ -273,6 +349,10 @@ void shl_verbs_completed(struct shl_verbs_link *link, uint32_t upto);
 enum shoal_status shl_verbs_send(struct shl_transport *t, struct shl_xfer *xfer);
 enum shoal_status shl_verbs_recv(struct shl_transport *t, struct shl_xfer *xfer);
 void shl_verbs_complete(struct shl_xfer *xfer, enum shoal_status status);
+/* Is a frame about a posted send about the same thing? If not, it is answered, and the engine told;
+ * the send may have ended. */
+bool shl_verbs_agrees(struct shl_verbs_link *link, struct shl_xfer *xfer,
+                      const struct shl_verbs_frame *frame);
 enum shoal_status shl_verbs_length_differs(const struct shl_verbs_link *link,
                                            const struct shl_xfer *xfer, uint64_t bytes);
 /* Frames about sends of this rank. */
@@ -287,6 +367,8 @@ void shl_verbs_on_write(struct shl_verbs_link *link, uint32_t immediate, uint32_
 void shl_verbs_recv_complete(struct shl_verbs_link *link, struct shl_xfer *xfer,
                              enum shoal_status status);
 void shl_verbs_recv_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
+/* The sender has posted: a place or windows will be used soon. */
+void shl_verbs_sender_ready(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* Grant windows to receives that need some. */
 unsigned shl_verbs_grant(struct shl_verbs_link *link);
 void shl_verbs_window_free(struct shl_transport *t, struct shl_verbs_window *window);
@@ -298,9 +380,64 @@ unsigned shl_verbs_poll(struct shl_transport *t);
 bool shl_verbs_arm(struct shl_transport *t, bool sleeping);
 /* Handle all completions that are there; returns how many. */
 unsigned shl_verbs_drain(struct shl_transport *t);
+/* Take completions from the queue, to be handled later; returns how many. */
+unsigned shl_verbs_take(struct shl_transport *t, uint32_t most);
 /* A request failed: because the peer has closed in good order? Then the link is GONE. */
 bool shl_verbs_said_bye(struct shl_verbs_link *link);
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion);
+
+/* ---- verbs_memory.c: registrations of callers' memory ------------------------------------------
+ */
+
+enum shoal_status shl_verbs_memory_open(struct shl_transport *t);
+void shl_verbs_memory_close(struct shl_transport *t);
+/* Register memory of one transfer, or find that it is; false: use windows. `always`: although
+ * copying would be faster. */
+bool shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes, bool always,
+                    struct shl_verbs_hold *hold);
+void shl_verbs_unhold(struct shl_verbs_hold *hold);
+
+/* ---- verbs_place.c: receiving in place ----------------------------------------------------------
+ */
+
+/* Announce a place for a receive, or find that it has one; false: it needs windows. */
+bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer);
+/* The receive has its place no more; the pair is reset if the peer may write there. */
+void shl_verbs_unplace(struct shl_verbs_link *link, struct shl_xfer *xfer);
+void shl_verbs_place_free(struct shl_verbs_link *link, struct shl_verbs_place *place);
+void shl_verbs_say_place(struct shl_verbs_link *link, const struct shl_verbs_place *place);
+/* The place that an immediate value or frame names; NULL: none. */
+struct shl_verbs_place *shl_verbs_place_named(struct shl_verbs_link *link, uint32_t name);
+void shl_verbs_on_placed(struct shl_verbs_link *link, uint32_t immediate);
+void shl_verbs_on_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+
+/* ---- verbs_direct.c: sending in place -----------------------------------------------------------
+ */
+
+void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+/* Use a PLACE, whose note is taken, for a posted send. */
+void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *note,
+                          struct shl_xfer *xfer);
+unsigned shl_verbs_direct_flush(struct shl_verbs_link *link);
+void shl_verbs_direct_arrive(struct shl_verbs_link *link, const struct ibv_wc *completion);
+/* The send is given up, and its memory with it. */
+void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
+/* Complete what was found complete while the pair was drained. */
+unsigned shl_verbs_direct_settle(struct shl_verbs_link *link);
+void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
+                           bool windows);
+
+/* ---- verbs_fence.c: the lives of direct pairs ---------------------------------------------------
+ */
+
+/* Nothing is written through the direct pair any more, in either direction; then begin another. */
+void shl_verbs_direct_reset(struct shl_verbs_link *link);
+/* Note what a completion of an ending pair says. */
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, const struct ibv_wc *completion);
+/* End it for good. */
+void shl_verbs_direct_shut(struct shl_verbs_link *link);
+void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 
 /* ---- verbs_cancel.c ----------------------------------------------------------------------------
  */

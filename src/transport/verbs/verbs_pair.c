@@ -14,28 +14,36 @@
 #define RNR_TIMER 12 /* 0.64 ms; credits make that it is never needed */
 #define RNR_RETRIES 3
 
-static struct ibv_qp *create(struct shl_verbs_link *link, uint32_t inline_bytes)
+struct sizes {
+    uint32_t sends, recvs, recv_pieces, inline_bytes;
+};
+
+static struct ibv_qp *create(struct shl_verbs_link *link, struct ibv_pd *pd,
+                             const struct sizes *sizes)
 {
     struct ibv_qp_init_attr attr = {
         .send_cq = link->t->cq,
         .recv_cq = link->t->cq,
         .qp_type = IBV_QPT_RC,
-        .cap = {.max_send_wr = SHL_VERBS_SLOTS,
-                .max_recv_wr = SHL_VERBS_SLOTS,
+        .cap = {.max_send_wr = sizes->sends,
+                .max_recv_wr = sizes->recvs,
                 .max_send_sge = 1,
-                .max_recv_sge = 1,
-                .max_inline_data = inline_bytes},
+                .max_recv_sge = sizes->recv_pieces,
+                .max_inline_data = sizes->inline_bytes},
     };
-    return shl_verbs->create_qp(link->t->pd, &attr);
+    return shl_verbs->create_qp(pd, &attr);
 }
 
-static enum shoal_status initialise(struct shl_verbs_link *link)
+static enum shoal_status initialise(struct shl_verbs_link *link, struct ibv_qp *qp, uint32_t *psn)
 {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
                                .port_num = (uint8_t)link->t->port.port,
                                .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
+    if (shl_random->bytes(psn, sizeof(*psn)) != 0)
+        return shl_fail_errno("no random number for a queue pair");
+    *psn &= PSN_MASK;
     int error = shl_verbs->modify_qp(
-        link->qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+        qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
     if (error) {
         errno = error;
         return shl_fail_errno("%s: a queue pair cannot be initialised", link->t->port.device);
@@ -58,7 +66,31 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
     return shl_fail_errno("%s: a receive request cannot be posted", link->t->port.device);
 }
 
-enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link)
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link)
+{
+    struct ibv_recv_wr *bad, request = {.wr_id = (uint64_t)link->peer << 32};
+    int error = shl_verbs->post_recv(link->direct.qp, &request, &bad);
+    if (!error) {
+        link->direct.recvs++;
+        return SHOAL_OK;
+    }
+    errno = error < 0 ? -error : error;
+    return shl_fail_errno("%s: a receive request cannot be posted", link->t->port.device);
+}
+
+enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link)
+{
+    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_PLACES, 0, 0};
+    link->direct.qp = create(link, link->t->direct_pd, &sizes);
+    if (!link->direct.qp)
+        return shl_fail_errno("%s: no queue pair for writes in place", link->t->port.device);
+    SHL_TRY(initialise(link, link->direct.qp, &link->direct.first_psn));
+    while (link->direct.recvs < SHL_VERBS_PLACES)
+        SHL_TRY(shl_verbs_pair_direct_recv(link));
+    return SHOAL_OK;
+}
+
+static enum shoal_status create_slots(struct shl_verbs_link *link)
 {
     struct shl_transport *t = link->t;
     size_t bytes = 2 * SHL_VERBS_SLOTS * SHL_VERBS_SLOT_BYTES;
@@ -70,16 +102,20 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link)
     if (!link->slots_mr)
         return shl_fail_errno("%s: cannot register %zu bytes; raise the limit of locked memory",
                               t->port.device, bytes);
-    link->qp = create(link, SHL_VERBS_INLINE_BYTES);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link)
+{
+    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_SLOTS, 1, SHL_VERBS_INLINE_BYTES};
+    SHL_TRY(create_slots(link));
+    link->qp = create(link, link->t->pd, &sizes);
     if (!link->qp)
-        return shl_fail_errno("%s: no queue pair", t->port.device);
-    if (shl_random->bytes(&link->first_psn, sizeof(link->first_psn)) != 0)
-        return shl_fail_errno("no random number for a queue pair");
-    link->first_psn &= PSN_MASK;
-    SHL_TRY(initialise(link));
+        return shl_fail_errno("%s: no queue pair", link->t->port.device);
+    SHL_TRY(initialise(link, link->qp, &link->first_psn));
     for (uint32_t slot = 0; slot < SHL_VERBS_SLOTS; slot++)
         SHL_TRY(shl_verbs_pair_recv(link, slot));
-    return SHOAL_OK;
+    return shl_verbs_pair_direct_create(link);
 }
 
 static enum ibv_mtu mtu_code(uint32_t bytes)
@@ -108,21 +144,27 @@ static void address(const struct shl_verbs_link *link, const struct shl_verbs_gr
     out->grh.traffic_class = (uint8_t)config->ib_traffic_class;
 }
 
-enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
-                                         const struct shl_verbs_greeting *peer)
+/* One queue pair of this rank and one of the peer's, named by number and first packet number. */
+struct ends {
+    struct ibv_qp *qp;
+    uint32_t psn, peer_pair, peer_psn;
+};
+
+static enum shoal_status connect_ends(struct shl_verbs_link *link, const struct ends *ends,
+                                      const struct shl_verbs_greeting *peer)
 {
     const struct shl_verbs_port *port = &link->t->port;
     const struct shl_config *config = link->t->env->config;
     uint32_t mtu = port->mtu_bytes < peer->mtu_bytes ? port->mtu_bytes : peer->mtu_bytes;
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR,
                                .path_mtu = mtu_code(mtu),
-                               .dest_qp_num = peer->queue_pair,
-                               .rq_psn = peer->first_psn & PSN_MASK,
+                               .dest_qp_num = ends->peer_pair,
+                               .rq_psn = ends->peer_psn & PSN_MASK,
                                .max_dest_rd_atomic = 1,
                                .min_rnr_timer = RNR_TIMER};
     address(link, peer, &attr.ah_attr);
     int error =
-        shl_verbs->modify_qp(link->qp, &attr,
+        shl_verbs->modify_qp(ends->qp, &attr,
                              IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
                                  IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
     if (!error) {
@@ -130,10 +172,10 @@ enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
                                     .timeout = (uint8_t)config->ib_timeout,
                                     .retry_cnt = (uint8_t)config->ib_retry,
                                     .rnr_retry = RNR_RETRIES,
-                                    .sq_psn = link->first_psn,
+                                    .sq_psn = ends->psn,
                                     .max_rd_atomic = 1};
         error =
-            shl_verbs->modify_qp(link->qp, &attr,
+            shl_verbs->modify_qp(ends->qp, &attr,
                                  IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
                                      IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
     }
@@ -142,4 +184,23 @@ enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
     errno = error;
     return shl_fail_errno("%s: the queue pair to rank %u cannot be connected (GID %u, %s)",
                           port->device, link->peer, port->gid_index, port->gid_text);
+}
+
+enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link, uint32_t peer_pair,
+                                                uint32_t peer_psn)
+{
+    const struct ends ends = {link->direct.qp, link->direct.first_psn, peer_pair, peer_psn};
+    struct shl_verbs_greeting peer;
+    memcpy(&peer, link->greeting, sizeof(peer));
+    return connect_ends(link, &ends, &peer);
+}
+
+enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
+                                         const struct shl_verbs_greeting *peer)
+{
+    const struct ends ends = {link->qp, link->first_psn, peer->queue_pair, peer->first_psn};
+    SHL_TRY(connect_ends(link, &ends, peer));
+    SHL_TRY(shl_verbs_pair_direct_connect(link, peer->direct_pair, peer->direct_psn));
+    link->direct.up = true;
+    return SHOAL_OK;
 }

@@ -22,15 +22,29 @@
     UINT64_C(5000000000) /* well above what the retransmissions of a request take                  \
                           */
 
+unsigned shl_verbs_take(struct shl_transport *t, uint32_t most)
+{
+    if (t->deferred_next == t->deferred_count)
+        t->deferred_next = t->deferred_count = 0;
+    uint32_t left = t->deferred_capacity - t->deferred_count;
+    left = left < most ? left : most;
+    int count = left ? shl_verbs->poll_cq(t->cq, (int)left, t->deferred + t->deferred_count) : 0;
+    count = count > 0 ? count : 0;
+    t->deferred_count += (uint32_t)count;
+    return (unsigned)count;
+}
+
+/* Handling a completion may take further ones: they come after those that are there. */
 unsigned shl_verbs_drain(struct shl_transport *t)
 {
-    struct ibv_wc completions[BATCH];
     unsigned work = 0;
     for (int batch = 0; batch < BATCHES; batch++) {
-        int count = shl_verbs->poll_cq(t->cq, BATCH, completions);
-        for (int i = 0; i < count; i++)
-            shl_verbs_arrive(t, &completions[i]);
-        work += count > 0 ? (unsigned)count : 0;
+        unsigned count = shl_verbs_take(t, BATCH);
+        while (t->deferred_next < t->deferred_count) {
+            struct ibv_wc completion = t->deferred[t->deferred_next++];
+            shl_verbs_arrive(t, &completion);
+            work++;
+        }
         if (count < BATCH)
             break;
     }
@@ -103,14 +117,21 @@ static void read_notifications(struct shl_transport *t)
         shl_verbs->ack_cq_events(t->cq, count);
 }
 
+/* Has a pair had requests outstanding for so long, and nothing completes? */
+static bool too_quiet(uint32_t signalled, uint64_t *quiet_ns, uint64_t now_ns)
+{
+    if (signalled && !*quiet_ns)
+        *quiet_ns = now_ns;
+    return signalled && now_ns - *quiet_ns > WATCHDOG_NS;
+}
+
 /* A request whose completion never comes: there are faults that raise nothing. */
 static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
-    if (link->state != SHL_VERBS_UP || !link->signalled)
+    if (link->state != SHL_VERBS_UP)
         return;
-    if (!link->quiet_ns)
-        link->quiet_ns = now_ns;
-    else if (now_ns - link->quiet_ns > WATCHDOG_NS)
+    if (too_quiet(link->signalled, &link->quiet_ns, now_ns) ||
+        too_quiet(link->direct.signalled, &link->direct.quiet_ns, now_ns))
         shl_verbs_link_fail(link, SHOAL_ERR_PEER,
                             "%s: a request to rank %u is not complete after %llu s, and no error "
                             "is reported",
@@ -141,13 +162,19 @@ static unsigned sweep(struct shl_transport *t)
 
 /* ---- the contract -------------------------------------------------------------------------- */
 
-static unsigned handle_deferred(struct shl_transport *t)
+static unsigned advance(struct shl_verbs_link *link)
 {
-    uint32_t count = t->deferred_count;
-    t->deferred_count = 0; /* nothing defers while they are handled */
-    for (uint32_t i = 0; i < count; i++)
-        shl_verbs_arrive(t, &t->deferred[i]);
-    return count;
+    unsigned work = shl_verbs_direct_settle(link);
+    if (link->state != SHL_VERBS_UP)
+        return work;
+    if (SHL_UNLIKELY(link->direct.reset_wanted)) {
+        shl_verbs_direct_reset(link);
+        work++;
+    }
+    if (!shl_list_empty(&link->granting))
+        work += shl_verbs_grant(link);
+    work += shl_verbs_flush(link);
+    return work;
 }
 
 unsigned shl_verbs_poll(struct shl_transport *t)
@@ -155,17 +182,10 @@ unsigned shl_verbs_poll(struct shl_transport *t)
     unsigned work = 0;
     if (!t->cq)
         return 0;
-    if (SHL_UNLIKELY(t->deferred_count))
-        work += handle_deferred(t);
     work += shl_verbs_drain(t);
-    for (uint32_t peer = 0; peer < t->env->size; peer++) {
-        struct shl_verbs_link *link = t->links[peer];
-        if (!link || link->state != SHL_VERBS_UP)
-            continue;
-        if (!shl_list_empty(&link->granting))
-            work += shl_verbs_grant(link);
-        work += shl_verbs_flush(link);
-    }
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer])
+            work += advance(t->links[peer]);
     if (++t->polls % SWEEP_POLLS == 0 || t->armed) {
         t->armed = false;
         work += sweep(t);
@@ -181,9 +201,11 @@ bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
     read_notifications(t);
     if (shl_verbs->req_notify_cq(t->cq, 0) != 0)
         return false;
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        if (t->links[peer] &&
+            (t->links[peer]->direct.settle || t->links[peer]->direct.reset_wanted))
+            return false;
     /* What came before the notification was asked for raises none. */
-    uint32_t left = t->deferred_capacity - t->deferred_count;
-    int count = left ? shl_verbs->poll_cq(t->cq, (int)left, t->deferred + t->deferred_count) : 0;
-    t->deferred_count += count > 0 ? (uint32_t)count : 0;
-    return t->deferred_count == 0;
+    (void)shl_verbs_take(t, UINT32_MAX);
+    return t->deferred_next == t->deferred_count;
 }

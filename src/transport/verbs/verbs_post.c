@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define CREDIT_RESERVE 2 /* receive requests of the peer that only CREDIT frames may use */
-#define SEND_REQUEST (UINT64_C(1) << 31)
 
 /* May one more request be posted, leaving `reserve` of the peer's receive requests? */
 static bool room(const struct shl_verbs_link *link, uint32_t reserve)
@@ -26,8 +25,8 @@ static bool room(const struct shl_verbs_link *link, uint32_t reserve)
 static bool post(struct shl_verbs_link *link, struct ibv_send_wr *request, bool signalled)
 {
     struct ibv_send_wr *bad;
-    request->wr_id =
-        (uint64_t)link->peer << 32 | SEND_REQUEST | ((link->requested + 1) & (SEND_REQUEST - 1));
+    request->wr_id = (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
+                     ((link->requested + 1) & (SHL_VERBS_SEND_REQUEST - 1));
     request->send_flags |= signalled ? IBV_SEND_SIGNALED : 0;
     int error = shl_verbs->post_send(link->qp, request, &bad);
     if (SHL_UNLIKELY(error != 0)) {
@@ -207,6 +206,7 @@ unsigned shl_verbs_flush(struct shl_verbs_link *link)
     unsigned work = flush_outbox(link);
     work += flush_eager(link);
     work += flush_writes(link);
+    work += shl_verbs_direct_flush(link);
     if ((link->taken - link->taken_told >= SHL_VERBS_SLOTS / 2 ||
          link->unkept - link->unkept_told >= SHL_VERBS_KEPT / 2) &&
         room(link, 0)) {
@@ -227,7 +227,7 @@ void shl_verbs_forget(struct shl_verbs_link *link, const struct shl_xfer *xfer)
 
 void shl_verbs_completed(struct shl_verbs_link *link, uint32_t upto)
 {
-    upto = link->completed + ((upto - link->completed) & (uint32_t)(SEND_REQUEST - 1));
+    upto = link->completed + ((upto - link->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
     while (link->completed != upto && link->state != SHL_VERBS_LOST) {
         uint32_t index = link->completed % SHL_VERBS_SLOTS;
         struct shl_verbs_request done = link->requests[index];

@@ -63,11 +63,12 @@ unsigned shl_verbs_grant(struct shl_verbs_link *link)
     return work;
 }
 
-/* The sender has posted: windows for it will be used soon. */
-static void sender_is_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
+void shl_verbs_sender_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
     state->ready = true;
+    if (shl_verbs_place(link, xfer))
+        return;
     if (needs_window(xfer) && shl_list_empty(&state->grant))
         shl_list_append(&link->granting, &state->grant);
     shl_verbs_grant(link);
@@ -89,6 +90,7 @@ static struct shl_verbs_window *window_named(struct shl_verbs_link *link, uint32
 void shl_verbs_recv_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
+    shl_verbs_unplace(link, xfer);
     shl_list_remove(&state->grant);
     for (uint32_t i = 0; i < SHL_VERBS_WINDOWS && state->windows; i++)
         if (link->t->windows[i].xfer == xfer)
@@ -142,14 +144,14 @@ static bool meet_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
         shl_verbs_recv_complete(link, xfer, shl_verbs_length_differs(link, xfer, frame.bytes));
         return false;
     }
-    sender_is_ready(link, xfer);
+    shl_verbs_sender_ready(link, xfer);
     return true;
 }
 
 static void announce(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     const struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
-    if (state->ready || xfer->bytes <= SHL_VERBS_EAGER_BYTES)
+    if (state->ready || xfer->bytes <= SHL_VERBS_EAGER_BYTES || shl_verbs_place(link, xfer))
         return;
     if (link->t->windows_free_count > SHL_VERBS_WINDOWS / 2)
         grant_one(link, xfer);
@@ -238,11 +240,14 @@ void shl_verbs_on_ready(struct shl_verbs_link *link, const struct shl_verbs_fram
 {
     const struct shl_transport_env *env = link->t->env;
     struct shl_xfer *xfer = shl_verbs_find(link->recvs, &frame->tag);
-    if (!xfer && !env->wanted(env->arg, &frame->tag))
+    struct shl_verbs_note *expected = shl_verbs_note_find(link, &frame->tag, SHL_VERBS_UNPLACE);
+    if (expected)
+        shl_verbs_note_free(link->t, expected);
+    if (expected || (!xfer && !env->wanted(env->arg, &frame->tag)))
         return;
     if (xfer && shl_signature_equal(&frame->signature, &xfer->signature)) {
         if (frame->bytes == xfer->bytes)
-            sender_is_ready(link, xfer);
+            shl_verbs_sender_ready(link, xfer);
         else
             shl_verbs_recv_complete(link, xfer, shl_verbs_length_differs(link, xfer, frame->bytes));
         return;
@@ -288,5 +293,5 @@ void shl_verbs_on_write(struct shl_verbs_link *link, uint32_t immediate, uint32_
     if (xfer && shl_verbs_recv_state(xfer)->landed == xfer->bytes)
         shl_verbs_recv_complete(link, xfer, SHOAL_OK);
     else if (xfer)
-        sender_is_ready(link, xfer);
+        shl_verbs_sender_ready(link, xfer);
 }

@@ -23,23 +23,30 @@ enum shoal_status shl_verbs_length_differs(const struct shl_verbs_link *link,
                     link->peer, bytes, xfer->bytes, xfer->tag.msg, xfer->tag.seq);
 }
 
-/* A frame about a posted send: is it about the same thing? */
-static bool agrees(struct shl_verbs_link *link, struct shl_xfer *xfer,
-                   const struct shl_verbs_frame *frame)
+/* The receiver may use the window or place for something else. */
+static void decline(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    if (frame->type == SHL_VERBS_GRANT)
+        shl_verbs_say_release(link, frame);
+    else if (frame->type == SHL_VERBS_PLACE)
+        shl_verbs_say_unplace(link, frame, false);
+}
+
+bool shl_verbs_agrees(struct shl_verbs_link *link, struct shl_xfer *xfer,
+                      const struct shl_verbs_frame *frame)
 {
     const struct shl_transport_env *env = link->t->env;
     bool grant = frame->type == SHL_VERBS_GRANT;
     if (!shl_signature_equal(&frame->signature, &xfer->signature)) {
-        if (grant)
-            shl_verbs_say_release(link, frame);
+        decline(link, frame);
         env->seen(env->arg, link->peer, &frame->tag, &frame->signature);
         return false;
     }
     if (frame->bytes != xfer->bytes ||
         (grant && (frame->offset > xfer->bytes || frame->length > xfer->bytes - frame->offset))) {
-        if (grant)
-            shl_verbs_say_release(link, frame);
+        decline(link, frame);
         shl_verbs_forget(link, xfer);
+        shl_verbs_direct_forget(link, xfer);
         shl_verbs_complete(xfer, shl_verbs_length_differs(link, xfer, frame->bytes));
         return false;
     }
@@ -83,7 +90,7 @@ void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_f
             shl_verbs_say_release(link, frame);
         return;
     }
-    if (xfer && !agrees(link, xfer, frame))
+    if (xfer && !shl_verbs_agrees(link, xfer, frame))
         return;
     if (xfer && !grant) {
         be_ready(link, xfer);
@@ -103,14 +110,18 @@ void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_f
 /* The receiver came first: it may have announced, or granted a window. */
 static void meet_announced(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
-    struct shl_verbs_note *note = shl_verbs_note_find(link, &xfer->tag, SHL_VERBS_GRANT);
+    struct shl_verbs_note *note = shl_verbs_note_find(link, &xfer->tag, SHL_VERBS_PLACE);
+    if (!note)
+        note = shl_verbs_note_find(link, &xfer->tag, SHL_VERBS_GRANT);
     bool granted = note != NULL;
     if (!note)
         note = shl_verbs_note_find(link, &xfer->tag, SHL_VERBS_ANNOUNCE);
     if (note) {
         struct shl_verbs_frame frame = note->frame;
-        bool same = agrees(link, xfer, &frame);
-        if (same && granted)
+        bool same = shl_verbs_agrees(link, xfer, &frame);
+        if (same && frame.type == SHL_VERBS_PLACE)
+            shl_verbs_direct_use(link, note, xfer);
+        else if (same && granted)
             use(link, note, xfer);
         else
             shl_verbs_note_free(link->t, note);

@@ -150,8 +150,10 @@ static void verbs_close(struct shl_transport *t)
     quiet.lost = nothing_lost;
     t->env = &quiet;
     for (uint32_t peer = 0; peer < quiet.size; peer++)
-        if (t->links[peer])
+        if (t->links[peer]) {
+            shl_verbs_direct_shut(t->links[peer]);
             cancel_all(t->links[peer]);
+        }
     for (uint32_t peer = 0; peer < quiet.size; peer++)
         if (t->links[peer] && t->links[peer]->state == SHL_VERBS_UP)
             linger(t, t->links[peer], deadline_ns);
@@ -186,10 +188,12 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
     else
         snprintf(text, text_bytes,
                  "verbs to rank %u: %s over %s, %u requests out, %u of the peer's receive requests "
-                 "in use, %llu bytes sent, %llu received",
+                 "in use, %llu bytes sent, %llu received, in place %llu and %llu of these",
                  peer, link->state == SHL_VERBS_GONE ? "closed" : "up", t->port.device,
                  link->requested - link->completed, link->sent - link->peer_taken,
-                 (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received);
+                 (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received,
+                 (unsigned long long)link->direct.bytes_sent,
+                 (unsigned long long)link->direct.bytes_received);
 }
 
 const struct shl_transport_ops shl_transport_verbs = {

@@ -3,7 +3,8 @@
  * control channel that brings the pair up.
  *
  * A frame is one SEND. Large payload never travels in frames: it is WRITTEN into a window that the
- * receiver granted, and the immediate value names the window.
+ * receiver granted, or into the place in memory where it belongs, and the immediate value of the
+ * write names the window or the place.
  *
  * Frames are laid out as a little-endian machine has them; others are refused by the greeting.
  *
@@ -16,7 +17,7 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 1
+#define SHL_VERBS_VERSION 2
 
 enum shl_verbs_frame_type {
     SHL_VERBS_EAGER = 1, /* a whole small message: the frame is followed by its payload */
@@ -24,7 +25,11 @@ enum shl_verbs_frame_type {
     SHL_VERBS_ANNOUNCE,  /* the receiver has posted this message */
     SHL_VERBS_GRANT,     /* the same, and a window for `bytes` bytes at `offset` of it */
     SHL_VERBS_RELEASE,   /* the sender will not use this window */
-    SHL_VERBS_CREDIT     /* nothing but the credits that every frame carries */
+    SHL_VERBS_CREDIT,    /* nothing but the credits that every frame carries */
+    SHL_VERBS_PLACE,     /* the receiver has posted this message: write it to `address` */
+    SHL_VERBS_UNPLACE,   /* the sender will not write there; `length` not 0: but wants windows */
+    SHL_VERBS_RESET,     /* my direct queue pair is another one from now on */
+    SHL_VERBS_RESUME     /* mine is connected; what I did not PLACE again has landed */
 };
 
 struct shl_verbs_frame {
@@ -41,7 +46,14 @@ struct shl_verbs_frame {
     uint32_t key;     /* GRANT: the memory's remote key */
     uint32_t window;  /* GRANT, RELEASE: its name, and the immediate value of the write */
 };
+/* PLACE: address, key, `window` names the place, `offset` is the life. UNPLACE: `window`.
+ * RESET: `offset` is the new life, `window` the queue pair, `key` its first packet number.
+ * RESUME: `offset`. */
 _Static_assert(sizeof(struct shl_verbs_frame) == 80, "frames have no padding");
+
+/* In the immediate value of a write to a place: a READY about this message was sent, and may come
+ * later than the write. */
+#define SHL_VERBS_READY_SENT 0x8000u
 
 /* Sent by both sides over the control channel, before anything else. */
 struct shl_verbs_greeting {
@@ -49,10 +61,11 @@ struct shl_verbs_greeting {
     uint64_t epoch, incarnation;
     uint32_t queue_pair, first_psn;
     uint32_t mtu_bytes, lid, kind;
+    uint32_t direct_pair, direct_psn;
     uint32_t reserved;
     uint8_t gid[16];
 };
-_Static_assert(sizeof(struct shl_verbs_greeting) == 64, "greetings have no padding");
+_Static_assert(sizeof(struct shl_verbs_greeting) == 72, "greetings have no padding");
 
 /* Then single bytes, in this order; REFUSED and BYE at any time. */
 enum shl_verbs_word {

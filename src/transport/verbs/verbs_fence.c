@@ -1,0 +1,257 @@
+/*
+ * The lives of direct pairs: how an end makes sure that nothing is written any more, and how both
+ * go on afterwards.
+ *
+ * An end that gives memory back moves its pair to ERROR, takes completions until every request of
+ * the pair is accounted for, and destroys it: from there on no write of the peer is carried out and
+ * none of its own leaves. It says RESET with the pair of the next life; the peer does the same with
+ * its end. When an end knows both, it connects, announces again what it still expects, and says
+ * RESUME, by which the peer knows what had landed: all that was not announced again.
+ *
+ * Invariant: an end is at most one life ahead of its peer, and announces only when it is connected.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "core/log.h"
+#include "core/sys.h"
+
+#define DRAIN_NS UINT64_C(1000000000)
+#define PAUSE_NS 20000
+
+/* ---- ending a life ------------------------------------------------------------------------- */
+
+/* Nothing is called back, since this may be inside cancel. */
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, const struct ibv_wc *completion)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    bool went_well = completion->status == IBV_WC_SUCCESS;
+    if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
+        struct shl_verbs_place *place =
+            went_well ? shl_verbs_place_named(link, completion->imm_data) : NULL;
+        direct->recvs--;
+        if (place && !place->landed) {
+            place->landed = true;
+            link->bytes_received += place->xfer->bytes;
+            direct->bytes_received += place->xfer->bytes;
+            direct->settle = true;
+        }
+        return;
+    }
+    uint32_t upto = (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1);
+    upto =
+        direct->completed + ((upto - direct->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
+    while (direct->completed != upto) {
+        struct shl_verbs_write done = direct->requests[direct->completed++ % SHL_VERBS_SLOTS];
+        struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
+        state->acked += went_well ? done.bytes : 0;
+        direct->settle = direct->settle || state->acked == done.xfer->bytes;
+    }
+}
+
+/* Those that were taken from the queue before, by whoever called this. */
+static void absorb_taken(struct shl_verbs_link *link)
+{
+    struct shl_transport *t = link->t;
+    for (uint32_t i = t->deferred_next; i < t->deferred_count; i++) {
+        struct ibv_wc *completion = &t->deferred[i];
+        if (completion->qp_num != link->direct.qp->qp_num || completion->wr_id >> 32 != link->peer)
+            continue;
+        shl_verbs_direct_absorb(link, completion);
+        completion->qp_num = UINT32_MAX; /* no pair's */
+    }
+}
+
+static bool drained(const struct shl_verbs_direct *direct)
+{
+    return direct->recvs == 0 && direct->requested == direct->completed;
+}
+
+static void fence(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    struct shl_transport *t = link->t;
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+    uint64_t deadline_ns = shl_now_ns() + DRAIN_NS;
+    int error = shl_verbs->modify_qp(direct->qp, &attr, IBV_QP_STATE);
+    absorb_taken(link);
+    while (!error && !drained(direct) && shl_now_ns() < deadline_ns) {
+        if (t->deferred_count == t->deferred_capacity)
+            break; /* no room to take more; destroying the pair fences as well */
+        if (shl_verbs_take(t, UINT32_MAX) == 0)
+            shl_time->sleep_ns(PAUSE_NS);
+        absorb_taken(link);
+    }
+    if (!drained(direct))
+        shl_log(SHL_LOG_WARN,
+                "%s: the queue pair for writes in place to rank %u is not drained (%u receives, %u "
+                "writes are left); it is destroyed",
+                t->port.device, link->peer, direct->recvs, direct->requested - direct->completed);
+    shl_verbs->destroy_qp(direct->qp);
+    direct->qp = NULL;
+}
+
+/* PLACEs of the life that has ended; they are said again, if they still hold. */
+static void forget_places(struct shl_transport *t, struct shl_list *list)
+{
+    struct shl_list *node, *after;
+    SHL_LIST_FOR_EACH(node, after, list)
+    {
+        struct shl_verbs_note *note = SHL_CONTAINER_OF(node, struct shl_verbs_note, link);
+        if (note->frame.type == SHL_VERBS_PLACE)
+            shl_verbs_note_free(t, note);
+    }
+}
+
+/* What was posted, and is not known to be complete, may have landed or not. */
+static void doubt_sends(struct shl_list *list)
+{
+    struct shl_list *node, *after;
+    SHL_LIST_FOR_EACH(node, after, list)
+    {
+        struct shl_verbs_send_state *state =
+            shl_verbs_send_state(SHL_CONTAINER_OF(node, struct shl_xfer, link));
+        if (state->direct)
+            state->unsettled = state->unsettled || state->placed > 0;
+    }
+}
+
+static void end_life(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    fence(link);
+    forget_places(link->t, &direct->serving);
+    for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++) {
+        forget_places(link->t, &link->notes[i]);
+        doubt_sends(&link->sends[i]);
+    }
+    direct->requested = direct->completed = direct->signalled = direct->recvs = 0;
+    direct->quiet_ns = 0;
+    direct->up = direct->reset_wanted = false;
+}
+
+/* ---- the next life ------------------------------------------------------------------------- */
+
+static void say(struct shl_verbs_link *link, enum shl_verbs_frame_type type)
+{
+    struct shl_verbs_frame frame = {.type = (uint8_t)type, .offset = link->direct.life};
+    if (type == SHL_VERBS_RESET) {
+        frame.window = link->direct.qp->qp_num;
+        frame.key = link->direct.first_psn;
+    }
+    struct shl_verbs_note *note = shl_verbs_note_new(link, &frame);
+    if (note)
+        shl_list_append(&link->outbox, &note->link);
+}
+
+static void begin_life(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    if (shl_verbs_pair_direct_connect(link, direct->peer_pair, direct->peer_psn) < 0) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+        return;
+    }
+    direct->peer_reset = false;
+    direct->up = true;
+    for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++)
+        if (direct->places[i].xfer && !direct->places[i].landed)
+            shl_verbs_say_place(link, &direct->places[i]);
+    say(link, SHL_VERBS_RESUME);
+}
+
+void shl_verbs_direct_reset(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    if (!direct->qp || !direct->up)
+        return; /* nothing can be written */
+    end_life(link);
+    direct->life++;
+    if (link->state != SHL_VERBS_UP)
+        return; /* nor will it be */
+    if (shl_verbs_pair_direct_create(link) < 0) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+        return;
+    }
+    say(link, SHL_VERBS_RESET);
+    if (direct->peer_reset)
+        begin_life(link);
+}
+
+void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    uint64_t next = direct->life + direct->up;
+    if (frame->offset != next || direct->peer_reset || !direct->qp) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
+                            link->peer);
+        return;
+    }
+    direct->peer_pair = frame->window;
+    direct->peer_psn = frame->key;
+    direct->peer_reset = true;
+    if (direct->up)
+        direct->reset_wanted = true; /* in a poll: completions are being handled now */
+    else
+        begin_life(link);
+}
+
+/* A send that is still in doubt was not announced again: it has landed. */
+static struct shl_xfer *find_unsettled(struct shl_verbs_link *link)
+{
+    struct shl_list *node, *after;
+    for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++) {
+        SHL_LIST_FOR_EACH(node, after, &link->sends[i])
+        {
+            struct shl_xfer *xfer = SHL_CONTAINER_OF(node, struct shl_xfer, link);
+            const struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+            if (state->direct && state->unsettled)
+                return xfer;
+        }
+    }
+    return NULL;
+}
+
+void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    struct shl_xfer *xfer;
+    if (frame->offset != link->direct.life || !link->direct.up)
+        return; /* another life has begun meanwhile */
+    while ((xfer = find_unsettled(link))) {
+        shl_verbs_send_state(xfer)->acked = xfer->bytes;
+        shl_verbs_send_state(xfer)->unsettled = false;
+        link->direct.settle = true;
+    }
+}
+
+/* ---- for good ------------------------------------------------------------------------------ */
+
+static void release_sends(struct shl_list *list)
+{
+    struct shl_list *node, *after;
+    SHL_LIST_FOR_EACH(node, after, list)
+    {
+        struct shl_verbs_send_state *state =
+            shl_verbs_send_state(SHL_CONTAINER_OF(node, struct shl_xfer, link));
+        if (state->direct)
+            shl_verbs_unhold(&state->hold);
+        state->direct = false;
+    }
+}
+
+void shl_verbs_direct_shut(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    if (direct->qp && direct->up && link->state >= SHL_VERBS_UP)
+        end_life(link);
+    else if (direct->qp)
+        shl_verbs->destroy_qp(direct->qp);
+    direct->qp = NULL;
+    direct->up = direct->settle = false;
+    for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++)
+        if (direct->places[i].xfer)
+            shl_verbs_place_free(link, &direct->places[i]);
+    forget_places(link->t, &direct->serving);
+    for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++)
+        release_sends(&link->sends[i]);
+}

@@ -1,0 +1,205 @@
+/*
+ * Registrations of callers' memory.
+ *
+ * What the caller keeps (shoal_mem_alloc, shoal_mem_register) is registered when it is first used,
+ * once, and until the caller ends it. Ordinary memory is registered for one transfer, where that is
+ * measured to be faster than copying; nothing of it stays, since nobody tells when it is unmapped.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <pthread.h>
+
+#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
+#define REGIONS_FIRST 16
+#define SMALL_BYTES 65536u
+#define LARGE_BYTES 1048576u
+#define ROUNDS 4
+#define REGISTER_BYTES_MIN 32768u
+
+/* A range that is registered, or that could not be (mr NULL). */
+struct region {
+    uint64_t id;
+    struct ibv_mr *mr;
+};
+
+struct shl_verbs_memory {
+    struct shl_memory_user user;
+    struct shl_transport *t;
+    pthread_mutex_t lock; /* regions: ranges end in any thread */
+    struct region *regions;
+    uint32_t count, capacity;
+};
+
+static void range_gone(struct shl_memory_user *user, const struct shl_memory_range *range)
+{
+    struct shl_verbs_memory *memory = SHL_CONTAINER_OF(user, struct shl_verbs_memory, user);
+    pthread_mutex_lock(&memory->lock);
+    for (uint32_t i = 0; i < memory->count; i++) {
+        if (memory->regions[i].id != range->id)
+            continue;
+        if (memory->regions[i].mr)
+            shl_verbs->dereg_mr(memory->regions[i].mr);
+        memory->regions[i] = memory->regions[--memory->count];
+        break;
+    }
+    pthread_mutex_unlock(&memory->lock);
+}
+
+static bool grow(struct shl_verbs_memory *memory)
+{
+    if (memory->count < memory->capacity)
+        return true;
+    uint32_t capacity = memory->capacity ? memory->capacity * 2 : REGIONS_FIRST;
+    struct region *grown = shl_mem->resize(memory->regions, capacity * sizeof(*grown));
+    if (!grown)
+        return false;
+    memory->regions = grown;
+    memory->capacity = capacity;
+    return true;
+}
+
+static struct ibv_mr *region_of(struct shl_verbs_memory *memory,
+                                const struct shl_memory_range *range)
+{
+    for (uint32_t i = 0; i < memory->count; i++)
+        if (memory->regions[i].id == range->id)
+            return memory->regions[i].mr;
+    if (!grow(memory))
+        return NULL;
+    size_t bytes = range->end - range->start;
+    struct ibv_mr *mr =
+        shl_verbs->reg_mr(memory->t->direct_pd, (void *)range->start, bytes, ACCESS);
+    if (!mr)
+        shl_log(SHL_LOG_WARN,
+                "%s: %zu bytes that are allocated or registered for good cannot be registered with "
+                "the device, so they are copied; raise the limit of locked memory (ulimit -l)",
+                memory->t->port.device, bytes);
+    memory->regions[memory->count++] = (struct region){range->id, mr};
+    return mr;
+}
+
+bool shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes, bool always,
+                    struct shl_verbs_hold *hold)
+{
+    struct shl_verbs_memory *memory = t->memory;
+    struct shl_memory_range range;
+    *hold = (struct shl_verbs_hold){0};
+    if (!memory)
+        return false;
+    if (t->env->memory && shl_memory_find(t->env->memory, data, bytes, &range)) {
+        pthread_mutex_lock(&memory->lock);
+        hold->mr = region_of(memory, &range);
+        pthread_mutex_unlock(&memory->lock);
+        return hold->mr != NULL;
+    }
+    if (!always && bytes < t->register_bytes)
+        return false;
+    hold->once = true;
+    hold->mr = shl_verbs->reg_mr(t->direct_pd, data, bytes, ACCESS);
+    return hold->mr != NULL;
+}
+
+void shl_verbs_unhold(struct shl_verbs_hold *hold)
+{
+    if (hold->mr && hold->once)
+        shl_verbs->dereg_mr(hold->mr);
+    hold->mr = NULL;
+}
+
+/* ---- when to register ---------------------------------------------------------------------- */
+
+/* Nanoseconds that it takes to register and forget memory of this size; 0: it cannot be done. */
+static uint64_t time_registering(struct shl_transport *t, uint32_t bytes)
+{
+    uint64_t least_ns = UINT64_MAX;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t start_ns = shl_now_ns();
+        struct ibv_mr *mr = shl_verbs->reg_mr(t->direct_pd, t->pool, bytes, ACCESS);
+        if (!mr)
+            return 0;
+        shl_verbs->dereg_mr(mr);
+        uint64_t took_ns = shl_now_ns() - start_ns;
+        least_ns = took_ns < least_ns ? took_ns : least_ns;
+    }
+    return least_ns + 1;
+}
+
+static uint64_t time_copying(struct shl_transport *t, uint32_t bytes)
+{
+    uint64_t least_ns = UINT64_MAX;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t start_ns = shl_now_ns();
+        memcpy(t->pool + bytes, t->pool, bytes);
+        uint64_t took_ns = shl_now_ns() - start_ns;
+        least_ns = took_ns < least_ns ? took_ns : least_ns;
+    }
+    return least_ns + 1;
+}
+
+/* Both are taken to grow with the size along a line: the size at which the lines cross. */
+static uint64_t crossing(double small_ns, double large_ns, double copy_ns)
+{
+    double slope = (large_ns - small_ns) / (LARGE_BYTES - SMALL_BYTES);
+    slope = slope < 0 ? 0 : slope;
+    double fixed_ns = small_ns - slope * SMALL_BYTES;
+    double gain = copy_ns / LARGE_BYTES - slope;
+    if (gain <= 0)
+        return UINT64_MAX;
+    double bytes = fixed_ns > 0 ? fixed_ns / gain : 0;
+    if (bytes >= 1e15)
+        return UINT64_MAX;
+    return bytes < REGISTER_BYTES_MIN ? REGISTER_BYTES_MIN : (uint64_t)bytes;
+}
+
+static void measure(struct shl_transport *t)
+{
+    uint64_t small_ns = time_registering(t, SMALL_BYTES);
+    uint64_t large_ns = time_registering(t, LARGE_BYTES);
+    uint64_t copy_ns = time_copying(t, LARGE_BYTES);
+    t->register_bytes = UINT64_MAX;
+    if (small_ns && large_ns)
+        t->register_bytes = crossing((double)small_ns, (double)large_ns, (double)copy_ns);
+    shl_log(SHL_LOG_INFO,
+            "%s: registering takes %llu ns for 64 KiB and %llu ns for 1 MiB, copying 1 MiB %llu "
+            "ns; ordinary memory is registered from %llu bytes on",
+            t->port.device, (unsigned long long)small_ns, (unsigned long long)large_ns,
+            (unsigned long long)copy_ns, (unsigned long long)t->register_bytes);
+}
+
+/* ---- making -------------------------------------------------------------------------------- */
+
+enum shoal_status shl_verbs_memory_open(struct shl_transport *t)
+{
+    struct shl_verbs_memory *memory = shl_mem->alloc(sizeof(*memory));
+    if (!memory)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory for the record of registrations");
+    pthread_mutex_init(&memory->lock, NULL);
+    memory->t = t;
+    memory->user.gone = range_gone;
+    t->memory = memory;
+    if (t->env->memory)
+        shl_memory_watch(t->env->memory, &memory->user);
+    measure(t);
+    return SHOAL_OK;
+}
+
+void shl_verbs_memory_close(struct shl_transport *t)
+{
+    struct shl_verbs_memory *memory = t->memory;
+    if (!memory)
+        return;
+    if (t->env->memory)
+        shl_memory_unwatch(t->env->memory, &memory->user);
+    for (uint32_t i = 0; i < memory->count; i++)
+        if (memory->regions[i].mr)
+            shl_verbs->dereg_mr(memory->regions[i].mr);
+    pthread_mutex_destroy(&memory->lock);
+    shl_mem->free(memory->regions);
+    shl_mem->free(memory);
+    t->memory = NULL;
+}
