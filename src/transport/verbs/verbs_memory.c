@@ -12,7 +12,9 @@
 #include "core/log.h"
 #include "core/sys.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
 #define REGIONS_FIRST 16
@@ -20,6 +22,8 @@
 #define LARGE_BYTES 1048576u
 #define ROUNDS 4
 #define REGISTER_BYTES_MIN 32768u
+#define PROBE_BYTES ((size_t)64 << 20)
+#define PROBE_PAGES_BYTES ((size_t)2 << 20)
 
 /* A range that is registered, or that could not be (mr NULL). */
 struct region {
@@ -161,7 +165,6 @@ static void measure(struct shl_transport *t)
     uint64_t small_ns = time_registering(t, SMALL_BYTES);
     uint64_t large_ns = time_registering(t, LARGE_BYTES);
     uint64_t copy_ns = time_copying(t, LARGE_BYTES);
-    t->register_bytes = UINT64_MAX;
     if (small_ns && large_ns)
         t->register_bytes = crossing((double)small_ns, (double)large_ns, (double)copy_ns);
     shl_log(SHL_LOG_INFO,
@@ -169,6 +172,53 @@ static void measure(struct shl_transport *t)
             "ns; ordinary memory is registered from %llu bytes on",
             t->port.device, (unsigned long long)small_ns, (unsigned long long)large_ns,
             (unsigned long long)copy_ns, (unsigned long long)t->register_bytes);
+}
+
+/* ---- how much may be locked ---------------------------------------------------------------- */
+
+/* A mapping of PROBE_BYTES whose pages are few; NULL: none. */
+static void *map_probe(int fd)
+{
+    if (shl_mem->truncate(fd, PROBE_PAGES_BYTES) != 0)
+        return NULL;
+    uint8_t *base = shl_mem->map(NULL, PROBE_BYTES, PROT_NONE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return NULL;
+    for (size_t at = 0; at < PROBE_BYTES; at += PROBE_PAGES_BYTES) {
+        if (shl_mem->map(base + at, PROBE_PAGES_BYTES, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED)
+            continue;
+        shl_mem->unmap(base, PROBE_BYTES);
+        return NULL;
+    }
+    return base;
+}
+
+/* Can 64 MiB be registered at one time? A limit that is smaller would show only later, by large
+ * messages that are slower than they could be, so it is looked for now, and reported. */
+static bool probe(struct shl_transport *t)
+{
+    bool enough = true; /* when it cannot be found out */
+    int fd = shl_mem->memfd("shoal-probe", MFD_CLOEXEC);
+    void *base = fd >= 0 ? map_probe(fd) : NULL;
+    if (base) {
+        struct ibv_mr *mr = shl_verbs->reg_mr(t->direct_pd, base, PROBE_BYTES, ACCESS);
+        int error = mr ? 0 : errno;
+        enough = mr != NULL;
+        if (mr)
+            shl_verbs->dereg_mr(mr);
+        else
+            shl_log(SHL_LOG_WARN,
+                    "%s: 64 MiB cannot be registered (%s), so large messages in ordinary memory "
+                    "are copied; raise the limit of locked memory (ulimit -l unlimited; in a pod: "
+                    "of the container runtime)",
+                    t->port.device, strerror(error));
+        shl_mem->unmap(base, PROBE_BYTES);
+    }
+    if (fd >= 0)
+        shl_fd->close(fd);
+    return enough;
 }
 
 /* ---- making -------------------------------------------------------------------------------- */
@@ -184,7 +234,9 @@ enum shoal_status shl_verbs_memory_open(struct shl_transport *t)
     t->memory = memory;
     if (t->env->memory)
         shl_memory_watch(t->env->memory, &memory->user);
-    measure(t);
+    t->register_bytes = UINT64_MAX;
+    if (probe(t))
+        measure(t);
     return SHOAL_OK;
 }
 
