@@ -5,33 +5,50 @@
  */
 #include "run.h"
 
+#include "core/sys.h"
 #include "shoal_tools.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define SET_MAX 8
+#define SET_MAX 12
+
+/* What a rank's environment has besides, or instead of, ours: "NAME=value", or "NAME" to leave a
+ * variable out. */
+struct changes {
+    char texts[SET_MAX][4300];
+    uint32_t count;
+};
 
 extern char **environ;
 
-static bool is_set_anew(const char *entry, char *const *set)
+__attribute__((format(printf, 2, 3))) static void change(struct changes *changes,
+                                                         const char *format, ...)
 {
-    for (; *set; set++) {
-        size_t name = strcspn(*set, "=") + 1;
-        if (strncmp(entry, *set, name) == 0)
+    va_list args;
+    va_start(args, format);
+    vsnprintf(changes->texts[changes->count++], sizeof(changes->texts[0]), format, args);
+    va_end(args);
+}
+
+static bool is_changed(const char *entry, const struct changes *changes)
+{
+    size_t name = strcspn(entry, "=");
+    for (uint32_t i = 0; i < changes->count; i++)
+        if (strcspn(changes->texts[i], "=") == name && strncmp(entry, changes->texts[i], name) == 0)
             return true;
-    }
     return false;
 }
 
-/* `set` ("NAME=value") over ours. A secret in our environment gives way to a secret file. */
-static char **merge_environment(char *const *set, bool drop_secret)
+/* Points into `changes` and our own environment. */
+static char **merge_environment(struct changes *changes)
 {
     size_t count = 0, at = 0;
     while (environ[count])
@@ -40,12 +57,49 @@ static char **merge_environment(char *const *set, bool drop_secret)
     if (!merged)
         return NULL;
     for (size_t i = 0; i < count; i++)
-        if (!is_set_anew(environ[i], set) &&
-            !(drop_secret && strncmp(environ[i], "SHOAL_SECRET=", 13) == 0))
+        if (!is_changed(environ[i], changes))
             merged[at++] = environ[i];
-    for (; *set; set++)
-        merged[at++] = *set;
+    for (uint32_t i = 0; i < changes->count; i++)
+        if (strchr(changes->texts[i], '='))
+            merged[at++] = changes->texts[i];
     return merged;
+}
+
+static void place_in_world(const struct run *run, struct changes *changes)
+{
+    change(changes, "SHOAL_JOIN=%s", run->join);
+    change(changes, "SHOAL_WORLD_MIN=%u", run->world_min);
+    change(changes, "SHOAL_WORLD_MAX=%u", run->world_max);
+    change(changes, "SHOAL_WORLD_START=%u", run->world_start);
+    /* A worker of an elastic job has no fixed place. */
+    change(changes, "SHOAL_RANK");
+    change(changes, "SHOAL_SIZE");
+    change(changes, "SHOAL_RENDEZVOUS");
+    if (run->spare) /* it waits until another worker is lost, however long that takes */
+        change(changes, "SHOAL_INIT_TIMEOUT_MS=86400000");
+}
+
+static void fill_changes(const struct run *run, const struct run_rank *rank,
+                         struct changes *changes)
+{
+    changes->count = 0;
+    change(changes, "SHOAL_LOCAL_RANK=%u", rank->rank - run->first);
+    if (run->elastic) {
+        place_in_world(run, changes);
+    } else {
+        change(changes, "SHOAL_RANK=%u", rank->rank);
+        change(changes, "SHOAL_SIZE=%u", run->size);
+        change(changes, "SHOAL_RENDEZVOUS=%s", run->rendezvous);
+    }
+    if (run->secret_file) {
+        change(changes, "SHOAL_SECRET_FILE=%s", run->secret_file);
+        change(changes, "SHOAL_SECRET");
+    }
+    if (run->job)
+        change(changes, "SHOAL_JOB=%s", run->job);
+    /* Into a pipe Python would hold its lines back until it ends. */
+    if (run->prefix && !getenv("PYTHONUNBUFFERED"))
+        change(changes, "PYTHONUNBUFFERED=1");
 }
 
 /* Only what is safe after fork in a process with threads. */
@@ -103,33 +157,11 @@ static bool open_pipes(struct run_rank *rank, int write_ends[2])
 
 bool run_launch(struct run *run, struct run_rank *rank)
 {
-    char texts[5][400], *set[SET_MAX + 1] = {NULL};
-    int write_ends[2] = {-1, -1}, input = -1, used = 0;
-    char **environment = NULL;
+    static struct changes changes;
+    int write_ends[2] = {-1, -1}, input = -1;
     bool good = false;
-    snprintf(texts[0], sizeof(texts[0]), "SHOAL_RANK=%u", rank->rank);
-    snprintf(texts[1], sizeof(texts[1]), "SHOAL_SIZE=%u", run->size);
-    snprintf(texts[2], sizeof(texts[2]), "SHOAL_LOCAL_RANK=%u", rank->rank - run->first);
-    snprintf(texts[3], sizeof(texts[3]), "SHOAL_RENDEZVOUS=%s", run->rendezvous);
-    while (used < 4) {
-        set[used] = texts[used];
-        used++;
-    }
-    char file[4200], job[200];
-    if (run->secret_file) {
-        snprintf(file, sizeof(file), "SHOAL_SECRET_FILE=%s", run->secret_file);
-        set[used++] = file;
-    }
-    if (run->job) {
-        snprintf(job, sizeof(job), "SHOAL_JOB=%s", run->job);
-        set[used++] = job;
-    }
-    if (run->prefix && !getenv("PYTHONUNBUFFERED")) {
-        /* Into a pipe Python would hold its lines back until it ends. */
-        static char unbuffered[] = "PYTHONUNBUFFERED=1";
-        set[used++] = unbuffered;
-    }
-    environment = merge_environment(set, run->secret_file != NULL);
+    fill_changes(run, rank, &changes);
+    char **environment = merge_environment(&changes);
     if (!environment) {
         shoal_tool_error("run", "out of memory");
         return false;
@@ -155,5 +187,6 @@ bool run_launch(struct run *run, struct run_rank *rank)
         close(input);
     free(environment);
     run->running += good;
+    rank->born_ns = shl_now_ns();
     return good;
 }

@@ -105,7 +105,9 @@ static void reap(struct run *run)
             rank->pid = 0;
             run->running--;
             bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            if (!good && !run->failed && !run->interrupted && run->escalation == 0)
+            if (run->elastic)
+                run_elastic_ended(run, rank, status);
+            else if (!good && !run->failed && !run->interrupted && run->escalation == 0)
                 name_failure(run, rank, status);
         }
     }
@@ -169,6 +171,8 @@ static void check_time(struct run *run)
     }
     if (run->escalate_ns && now >= run->escalate_ns)
         escalate(run);
+    if (now >= run_elastic_due(run))
+        run_elastic_restart(run);
 }
 
 static int wait_ms(const struct run *run)
@@ -178,6 +182,8 @@ static int wait_ms(const struct run *run)
         uint64_t end = run->begun_ns + (uint64_t)(run->timeout_s * 1e9);
         due = end < due ? end : due;
     }
+    uint64_t restart = run_elastic_due(run);
+    due = restart < due ? restart : due;
     if (due == UINT64_MAX)
         return -1;
     uint64_t ms = due > now ? (due - now + 999999) / 1000000 : 0;
@@ -192,7 +198,7 @@ int run_watch(struct run *run)
         signal_all(run, SIGKILL);
         return SHOAL_EXIT_FAILURE;
     }
-    while (run->running) {
+    while (run->running || run_elastic_due(run) != UINT64_MAX) {
         nfds_t count = 1;
         fds[0] = (struct pollfd){.fd = run->signal_fd, .events = POLLIN};
         for (uint32_t i = 0; i < run->count && !run->output_gone; i++)

@@ -6,8 +6,10 @@
 #include "control/handshake.h"
 #include "core/config.h"
 #include "core/sys.h"
+#include "elastic/launch_env.h"
+#include "elastic/membership/members.h"
 #include "elastic/rendezvous.h"
-#include "elastic/secret.h"
+#include "elastic/store/coordinator.h"
 #include "run.h"
 #include "shoal_tools.h"
 
@@ -25,7 +27,8 @@
 #define RANKS_MAX 4096
 
 static const char usage[] =
-    "usage: shoal run -n N [OPTION]... [--] PROGRAM [ARGUMENT]...\n\n"
+    "usage: shoal run -n N [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
+    "       shoal run [--join HOST:PORT] --min N [OPTION]... [--] PROGRAM [ARGUMENT]...\n\n"
     "Starts N ranks of PROGRAM on this host and lets them meet. The first rank that fails is\n"
     "named and ends the job with its exit status. Rank 0 gets standard input.\n\n"
     "  -n, --ranks N          ranks on this host\n"
@@ -33,7 +36,7 @@ static const char usage[] =
     "      --no-prefix        let the ranks write by themselves\n"
     "      --timeout SECONDS  end the job after that time, with exit status 124\n"
     "      --grace SECONDS    time for the other ranks to end by themselves after a failure,\n"
-    "                         and between SIGTERM and SIGKILL (default 5)\n"
+    "                         and between SIGTERM and SIGKILL (default 5; elastic: 25)\n"
     "      --job NAME         job name (SHOAL_JOB)\n\n"
     "Several hosts: run it on each, with the same address and secret.\n"
     "      --rendezvous HOST:PORT  where all ranks meet; the host whose address it is serves it\n"
@@ -41,12 +44,30 @@ static const char usage[] =
     "      --size N --first-rank R   or: the job has N ranks, those of this host begin at R\n"
     "      --secret-file FILE      the job secret (SHOAL_SECRET_FILE)\n"
     "      --help             print this\n\n"
-    "PROGRAM finds its place in SHOAL_RANK, SHOAL_SIZE, SHOAL_LOCAL_RANK and SHOAL_RENDEZVOUS.\n";
+    "PROGRAM finds its place in SHOAL_RANK, SHOAL_SIZE, SHOAL_LOCAL_RANK and SHOAL_RENDEZVOUS.\n\n"
+    "An elastic job, whose workers may fail, leave and join; one agent a host or pod, with -n\n"
+    "workers (default 1). PROGRAM joins it by SHOAL_JOIN and SHOAL_WORLD_*:\n"
+    "      --join HOST:PORT   the job's coordinator (see `shoal coordinator`); without, one is\n"
+    "                         served here, for workers of this host\n"
+    "      --serve            serve the coordinator at that address; it ends with this process\n"
+    "      --journal FILE     of the coordinator served here, so that it can come back\n"
+    "      --min N --max N    members that the job needs, and takes\n"
+    "      --start N          members that it begins with (default: --min)\n"
+    "      --restarts N       how often in a row a worker that fails is started again (default 3)\n"
+    "      --backoff SECONDS  before the first of these; it doubles, up to 30 s (default 1)\n"
+    "      --healthy SECONDS  a worker that lived so long begins a new row (default 60)\n"
+    "      --spare            one more worker, which waits, ready, until one is lost; needs --max\n"
+    "A worker that ends with status 0 says that the job is over.\n";
+
+#define GRACE_S 5.0
+#define GRACE_ELASTIC_S 25.0 /* leaving takes until the end of a step; pods get 30 s */
 
 struct arguments {
     uint32_t ranks, nodes, node, size, first;
     bool has_node, has_first;
     const char *rendezvous;
+    bool serve;
+    const char *journal;
 };
 
 /* ---- options ----------------------------------------------------------------------------- */
@@ -88,9 +109,52 @@ static const struct option options[] = {
     {"size", required_argument, NULL, 's'},
     {"first-rank", required_argument, NULL, 'f'},
     {"secret-file", required_argument, NULL, 'S'},
+    {"join", required_argument, NULL, 'J'},
+    {"min", required_argument, NULL, 'm'},
+    {"max", required_argument, NULL, 'M'},
+    {"start", required_argument, NULL, 'b'},
+    {"serve", no_argument, NULL, 'v'},
+    {"journal", required_argument, NULL, 'l'},
+    {"restarts", required_argument, NULL, 'a'},
+    {"backoff", required_argument, NULL, 'B'},
+    {"healthy", required_argument, NULL, 'H'},
+    {"spare", no_argument, NULL, 'w'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
+
+static bool take_elastic_option(int option, struct run *run, struct arguments *arguments)
+{
+    run->elastic = true;
+    switch (option) {
+    case 'J':
+        run->join = optarg;
+        return true;
+    case 'm':
+        return parse_count("min", optarg, 1, &run->world_min);
+    case 'M':
+        return parse_count("max", optarg, 1, &run->world_max);
+    case 'b':
+        return parse_count("start", optarg, 1, &run->world_start);
+    case 'v':
+        arguments->serve = true;
+        return true;
+    case 'l':
+        arguments->journal = optarg;
+        return true;
+    case 'a':
+        return parse_count("restarts", optarg, 0, &run->restarts);
+    case 'B':
+        return parse_seconds("backoff", optarg, &run->backoff_s);
+    case 'H':
+        return parse_seconds("healthy", optarg, &run->healthy_s);
+    case 'w':
+        run->spare = true;
+        return true;
+    default:
+        return false; /* getopt has said what is wrong */
+    }
+}
 
 static bool take_option(int option, struct run *run, struct arguments *arguments)
 {
@@ -125,8 +189,40 @@ static bool take_option(int option, struct run *run, struct arguments *arguments
         run->secret_file = optarg;
         return true;
     default:
-        return false; /* getopt has said what is wrong */
+        return take_elastic_option(option, run, arguments);
     }
+}
+
+static bool place_elastic(struct run *run, const struct arguments *arguments)
+{
+    const char *wrong = NULL;
+    run->world_min = run->world_min ? run->world_min : 1;
+    run->world_start = run->world_start ? run->world_start : run->world_min;
+    run->count = (arguments->ranks ? arguments->ranks : 1) + run->spare;
+    run->size = run->count;
+    if (arguments->nodes || arguments->has_node || arguments->size || arguments->has_first ||
+        arguments->rendezvous)
+        wrong = "an elastic job (--join, --min, ...) has no fixed places: it takes no "
+                "--rendezvous, --nnodes, --node-rank, --size or --first-rank";
+    else if (run->spare && !run->world_max)
+        wrong = "--spare needs --max: the spare is the worker that is too much";
+    else if (run->world_max && run->world_max < run->world_start)
+        wrong = "--max is below --start or --min";
+    else if (run->world_start < run->world_min)
+        wrong = "--start is below --min";
+    else if (run->count > RANKS_MAX)
+        wrong = "so many workers do not fit on one host";
+    else if (run->join && arguments->journal && !arguments->serve)
+        wrong = "--journal is for the coordinator that --serve serves";
+    else if (!run->command[0])
+        wrong = "no program is named; write it after --";
+    if (!run->world_max)
+        run->world_max = SHL_MEMBERS_MAX;
+    if (!wrong && run->world_max > SHL_MEMBERS_MAX)
+        wrong = "a job has at most 1024 members";
+    if (wrong)
+        shoal_tool_error("run", "%s", wrong);
+    return !wrong;
 }
 
 /* Where this host's ranks stand in the job. */
@@ -136,6 +232,8 @@ static bool place(struct run *run, const struct arguments *arguments)
     bool by_node = arguments->nodes || arguments->has_node;
     bool by_rank = arguments->size || arguments->has_first;
     const char *wrong = NULL;
+    if (run->elastic)
+        return place_elastic(run, arguments);
     run->count = arguments->ranks;
     run->size = by_rank ? arguments->size : nodes * arguments->ranks;
     run->first = by_rank ? arguments->first : arguments->node * arguments->ranks;
@@ -191,6 +289,8 @@ static bool get_secret(struct run *run, struct shl_config *config, char *path, s
         config->secret = "";
     if (!run->secret_file && (config->secret_file[0] || config->secret[0]))
         return true;
+    if (run->elastic && run->join)
+        return true; /* that of the coordinator, which needs none on this host alone */
     if (!run->secret_file && run->size > run->count) {
         if (config->insecure)
             return true;
@@ -207,22 +307,19 @@ static bool get_secret(struct run *run, struct shl_config *config, char *path, s
     return true;
 }
 
-/* ---- the rendezvous ---------------------------------------------------------------------- */
+/* ---- the rendezvous, or the coordinator ---------------------------------------------------- */
 
-static bool serve(struct run *run, const struct shl_config *config, const char *given,
-                  struct shl_rendezvous_server **server)
+struct servers {
+    struct shl_rendezvous_server *rendezvous;
+    struct shl_coordinator *coordinator;
+};
+
+static bool serve(struct run *run, const struct shl_config *config, const struct shl_key *key,
+                  const char *given, struct servers *servers)
 {
-    struct shl_secret secret;
-    struct shl_key key;
     const char *address = given ? given : "127.0.0.1:0";
-    enum shoal_status status = shl_secret_load(config, &secret);
-    if (status == SHOAL_OK)
-        status = shl_key_derive(secret.bytes ? secret.data : NULL, secret.bytes,
-                                run->job ? run->job : config->job, &key);
-    if (status == SHOAL_OK)
-        status =
-            shl_rendezvous_serve(config, address, run->job ? run->job : config->job, &key, server);
-    shl_secret_wipe(&secret);
+    enum shoal_status status = shl_rendezvous_serve(
+        config, address, run->job ? run->job : config->job, key, &servers->rendezvous);
     /* On another host, or by another `shoal run` of this one. */
     bool elsewhere = status == SHOAL_ERR_SYSTEM && run->size > run->count &&
                      (errno == EADDRNOTAVAIL || errno == EADDRINUSE);
@@ -230,8 +327,45 @@ static bool serve(struct run *run, const struct shl_config *config, const char *
         shoal_tool_error("run", "%s", shl_error_text());
         return false;
     }
-    run->rendezvous = status == SHOAL_OK ? shl_rendezvous_address(*server) : address;
+    run->rendezvous = status == SHOAL_OK ? shl_rendezvous_address(servers->rendezvous) : address;
     return true;
+}
+
+static bool serve_coordinator(struct run *run, const struct shl_config *config,
+                              const struct shl_key *key, const struct arguments *arguments,
+                              struct servers *servers)
+{
+    const char *launcher = shl_launch_env_fixed();
+    struct shl_coordinator_options serving = {.config = config,
+                                              .address = run->join ? run->join : "127.0.0.1:0",
+                                              .job = run->job ? run->job : config->job,
+                                              .key = key,
+                                              .journal = arguments->journal};
+    if (launcher)
+        shoal_tool_error("run",
+                         "started by %s, which ends all when one fails: under it a job has a fixed "
+                         "world; start an agent on each host or pod by itself",
+                         launcher);
+    if (run->join && !arguments->serve)
+        return true;
+    if (shl_coordinator_serve(&serving, &servers->coordinator) < 0) {
+        shoal_tool_error("run", "%s", shl_error_text());
+        return false;
+    }
+    run->join = shl_coordinator_address(servers->coordinator);
+    return true;
+}
+
+static bool serve_any(struct run *run, struct shl_config *config, const struct arguments *arguments,
+                      struct servers *servers)
+{
+    struct shl_key key;
+    const char *job = run->job ? run->job : config->job;
+    bool good = shoal_tool_key("run", config, run->secret_file, job, &key) &&
+                (run->elastic ? serve_coordinator(run, config, &key, arguments, servers)
+                              : serve(run, config, &key, arguments->rendezvous, servers));
+    explicit_bzero(&key, sizeof(key));
+    return good;
 }
 
 /* ---- running ----------------------------------------------------------------------------- */
@@ -282,10 +416,11 @@ static int start_and_watch(struct run *run)
 
 int shoal_tool_run(int argc, char **argv)
 {
-    struct run run = {.prefix = true, .grace_s = 5};
+    struct run run = {
+        .prefix = true, .grace_s = -1, .restarts = 3, .backoff_s = 1, .healthy_s = 60};
     struct arguments arguments = {0};
     struct shl_config config;
-    struct shl_rendezvous_server *server = NULL;
+    struct servers servers = {0};
     char secret_path[64];
     int option;
     optind = 1;
@@ -300,6 +435,8 @@ int shoal_tool_run(int argc, char **argv)
         }
     }
     run.command = argv + optind;
+    if (run.grace_s < 0)
+        run.grace_s = run.elastic ? GRACE_ELASTIC_S : GRACE_S;
     if (!place(&run, &arguments))
         return SHOAL_EXIT_USAGE;
     if (shl_config_load(NULL, &config) < 0) {
@@ -308,9 +445,10 @@ int shoal_tool_run(int argc, char **argv)
     }
     int status = SHOAL_EXIT_FAILURE;
     if (watch_signals(&run) && get_secret(&run, &config, secret_path, sizeof(secret_path)) &&
-        serve(&run, &config, arguments.rendezvous, &server))
+        serve_any(&run, &config, &arguments, &servers))
         status = start_and_watch(&run);
-    shl_rendezvous_stop(server);
+    shl_rendezvous_stop(servers.rendezvous);
+    shl_coordinator_stop(servers.coordinator);
     shl_config_free(&config);
     return status;
 }

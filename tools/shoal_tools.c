@@ -5,6 +5,8 @@
  */
 #include "shoal_tools.h"
 
+#include "elastic/secret.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,4 +27,21 @@ void shoal_tool_error(const char *tool, const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
+}
+
+bool shoal_tool_key(const char *tool, struct shl_config *config, const char *secret_file,
+                    const char *job, struct shl_key *key)
+{
+    struct shl_secret secret;
+    if (secret_file) {
+        config->secret = "";
+        config->secret_file = secret_file;
+    }
+    enum shoal_status status = shl_secret_load(config, &secret);
+    if (status == SHOAL_OK)
+        status = shl_key_derive(secret.bytes ? secret.data : NULL, secret.bytes, job, key);
+    shl_secret_wipe(&secret);
+    if (status < 0)
+        shoal_tool_error(tool, "%s", shl_error_text());
+    return status == SHOAL_OK;
 }

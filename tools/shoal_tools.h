@@ -10,6 +10,9 @@
 #ifndef SHOAL_TOOLS_H
 #define SHOAL_TOOLS_H
 
+#include "control/handshake.h"
+#include "core/config.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -32,5 +35,10 @@ bool shoal_tool_colour(FILE *out);
 /* shoal_tool_error - "shoal info: text" on stderr. */
 void shoal_tool_error(const char *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* shoal_tool_key - the key of a job, from `secret_file` or, if that is NULL, as the settings say.
+ * False: a line was printed. */
+bool shoal_tool_key(const char *tool, struct shl_config *config, const char *secret_file,
+                    const char *job, struct shl_key *key);
 
 #endif

@@ -218,3 +218,12 @@ enum shoal_status shl_launch_env_read(const struct shl_config *config, struct sh
                     "OMPI_COMM_WORLD_RANK (Open MPI), PMI_RANK (MPICH), SLURM_PROCID (Slurm) is "
                     "set; start the program with `shoal run -n N -- PROGRAM`");
 }
+
+const char *shl_launch_env_fixed(void)
+{
+    if (get("TORCHELASTIC_RUN_ID"))
+        return "torchrun";
+    if (get("OMPI_COMM_WORLD_RANK"))
+        return "Open MPI's mpirun";
+    return get("PMI_RANK") ? "MPICH's mpiexec" : NULL;
+}

@@ -19,4 +19,8 @@ struct shl_launch_env {
  * SHOAL_ERR_CONFIG lists the variables that were looked for. */
 enum shoal_status shl_launch_env_read(const struct shl_config *config, struct shl_launch_env *env);
 
+/* shl_launch_env_fixed - the launcher that started this process and ends or restarts all ranks when
+ * one fails, so that no elastic job can live under it; NULL: none that is known. */
+const char *shl_launch_env_fixed(void);
+
 #endif
