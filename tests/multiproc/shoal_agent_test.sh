@@ -33,7 +33,7 @@ count_is() { [ "$(grep -cF -- "$2" "$temp/$1")" = "$3" ]; }
 
 # ---- the coordinator ------------------------------------------------------------------------
 
-# coordinate ARGUMENT...: start one; leaves coordinator and, when it serves, address and incarnation.
+# coordinate ARGUMENT...: start one; leaves coordinator and, if it serves, address and incarnation.
 coordinate() {
   : >"$temp/err"
   "$shoal" coordinator "$@" 2>"$temp/err" >"$temp/out" </dev/null &
