@@ -48,29 +48,30 @@ static bool take_format(struct cni_intent_request *request, const char *name,
 static int parse_options(struct cni_intent_request *request, int argc, char **argv,
                          const struct cni_intent_command *command)
 {
-    static const struct option options[] = {{"intent", required_argument, NULL, 'i'},
-                                            {"node", required_argument, NULL, 'n'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"intent", required_argument, NULL, 'i'}, {"node", required_argument, NULL, 'n'},
+        {"output", required_argument, NULL, 'o'}, {"file", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     const struct cni_report_options quiet = {.quiet = true};
     bool good = true;
     request->output = command->formats[0];
-    for (int option; good && (option = getopt_long(argc, argv, "i:n:o:", options, NULL)) != -1;) {
+    for (int option; good && (option = getopt_long(argc, argv, "i:n:o:f:", options, NULL)) != -1;) {
         if (option == 'h') {
             fputs(command->usage, stdout);
             return CNI_EXIT_CLEAN;
         }
+        if (option == 'f')
+            request->file = optarg;
         good = option == 'i'   ? read_intent(request, optarg)
                : option == 'n' ? read_node(request, optarg)
                : option == 'o' ? take_format(request, optarg, command->formats)
-                               : false;
+                               : option == 'f';
     }
     request->paths = (const char *const *)&argv[optind];
     if (!good)
         cni_report_text(&request->findings, stderr, &quiet);
-    if (good && !command->takes_paths && argv[optind]) {
-        cni_complain("unexpected argument %s", argv[optind]);
+    if (good && !command->takes_paths && (argv[optind] || request->file)) {
+        cni_complain("unexpected argument %s", request->file ? request->file : argv[optind]);
         return CNI_EXIT_USAGE;
     }
     return good ? -1 : CNI_EXIT_USAGE;
@@ -85,7 +86,7 @@ static bool take_intent(struct cni_intent_request *request)
         cni_yaml_read(request->findings.arena, "(default intent)", fallback, sizeof(fallback) - 1,
                       &request->intents, &problem))
         document = request->intents;
-    if (!document || document->next || !cni_has_kind(document->root, "RdmaIntent")) {
+    if (!document || document->next || !cni_intent_is(document->root)) {
         cni_complain("%s: not one RdmaIntent", document ? document->file : "the intent");
         return false;
     }

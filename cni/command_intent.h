@@ -22,6 +22,7 @@ struct cni_intent_request {
     struct cni_plan plan;
     const char *output;
     const char *const *paths; /* manifests, ended by NULL */
+    const char *file;         /* of -f, or NULL */
 };
 
 /* `formats` ends with NULL; the first is the default. */

@@ -23,6 +23,7 @@ enum cni_format { CNI_FORMAT_TEXT, CNI_FORMAT_JSON, CNI_FORMAT_SARIF };
 int cni_command_validate(int argc, char **argv);
 int cni_command_plan(int argc, char **argv);
 int cni_command_generate(int argc, char **argv);
+int cni_command_patch(int argc, char **argv);
 int cni_command_inspect(int argc, char **argv);
 int cni_command_diff(int argc, char **argv);
 int cni_command_schema(int argc, char **argv);

@@ -82,3 +82,13 @@ void cni_findings_sort(struct cni_findings *findings)
         array[i]->next = array[i + 1]; /* the last is followed by NULL */
     findings->first = array[0];
 }
+
+void cni_findings_drop_below(struct cni_findings *findings, enum cni_severity severity)
+{
+    for (struct cni_finding **at = &findings->first; *at;) {
+        if ((*at)->rule->severity < severity)
+            *at = (*at)->next;
+        else
+            at = &(*at)->next;
+    }
+}

@@ -36,6 +36,9 @@ void cni_find(struct cni_findings *findings, enum cni_rule_number rule, const st
 void cni_find_at(struct cni_findings *findings, enum cni_rule_number rule, const char *file,
                  uint32_t line, const char *text);
 
+/* cni_findings_drop_below - leave out those of less weight; they stay counted. */
+void cni_findings_drop_below(struct cni_findings *findings, enum cni_severity severity);
+
 void cni_findings_sort(struct cni_findings *findings);
 
 /* ---- reports: each false when the stream failed ------------------------------------------- */

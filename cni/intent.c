@@ -18,6 +18,12 @@ const char *cni_stack_name(enum cni_stack stack)
     return stack_names[stack];
 }
 
+bool cni_intent_is(const struct cni_node *object)
+{
+    return cni_is(cni_get(object, "kind"), "RdmaIntent") &&
+           cni_is(cni_get(object, "apiVersion"), "shoal.dev/v1alpha1");
+}
+
 static const char *text_or(const struct cni_node *map, const char *path, const char *otherwise)
 {
     const char *text = cni_text_at(map, path);

@@ -60,6 +60,9 @@ struct cni_intent {
     const struct cni_node *containers, *replicas;      /* lists, or NULL */
 };
 
+/* Of this version: what the schema of another admits is unknown. */
+bool cni_intent_is(const struct cni_node *object);
+
 /* cni_intent_read - fill *intent from a document. What contradicts itself is a finding, and false.
  */
 bool cni_intent_read(struct cni_findings *findings, const struct cni_node *object,

@@ -22,6 +22,7 @@ static const char usage[] =
     "  inspect            print what this node has of RDMA, as JSON\n"
     "  plan               choose how pods get at the devices of nodes, and say why\n"
     "  generate           write the attachments, policies and pools of that plan\n"
+    "  patch FILE         put what the plan needs into the pods of a workload\n"
     "  validate FILE...   find what is wrong, with cause and fix\n"
     "  explain [RULE]     explain a rule, or list all of them\n"
     "  diff OLD NEW       say what differs between manifests, or between nodes\n"
@@ -40,9 +41,9 @@ struct command {
 
 static const struct command commands[] = {
     {"inspect", cni_command_inspect},   {"plan", cni_command_plan},
-    {"generate", cni_command_generate}, {"validate", cni_command_validate},
-    {"explain", cni_command_explain},   {"diff", cni_command_diff},
-    {"schema", cni_command_schema},
+    {"generate", cni_command_generate}, {"patch", cni_command_patch},
+    {"validate", cni_command_validate}, {"explain", cni_command_explain},
+    {"diff", cni_command_diff},         {"schema", cni_command_schema},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -23,7 +23,8 @@ static const char *after_slash(const char *name)
 /* Resources that bring RDMA devices, by what device plugins are usually told to call them. */
 static bool names_rdma(const char *name)
 {
-    static const char *const words[] = {"rdma", "hca", "roce", "mlnx", "sriov", "hostdev", "_ib"};
+    static const char *const words[] = {"rdma",  "hca",     "roce", "mlnx",
+                                        "sriov", "hostdev", "_ib",  "/rail"};
     if (!is_extended(name) || strstr(name, "/gpu") || strstr(name, "/mig-"))
         return false;
     if (strncmp(name, "rdma/", 5) == 0 || strncmp(name, "vpc.amazonaws.com/efa", 21) == 0)
@@ -187,8 +188,8 @@ static const struct cni_node *gpu_of(const struct cni_node *container)
 
 static void check_environment(struct cni_check *check, const struct cni_node *container)
 {
-    static const char *const names[] = {"NCCL_IB_GID_INDEX", "SHOAL_GID_INDEX", "UCX_IB_GID_INDEX",
-                                        "RCCL_IB_GID_INDEX"};
+    static const char *const names[] = {"NCCL_IB_GID_INDEX", "SHOAL_IB_GID_INDEX",
+                                        "UCX_IB_GID_INDEX", "RCCL_IB_GID_INDEX"};
     CNI_EACH(variable, cni_get(container, "env"))
     {
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -123,7 +123,7 @@ static bool is_lossless(const char *pfc, int64_t priority)
 static void check_traffic_class(struct cni_check *check, const struct cni_node *pfc,
                                 const struct cni_node *spec)
 {
-    static const char *const names[] = {"NCCL_IB_TC", "SHOAL_TRAFFIC_CLASS",
+    static const char *const names[] = {"NCCL_IB_TC", "SHOAL_IB_TRAFFIC_CLASS",
                                         "UCX_IB_TRAFFIC_CLASS"};
     CNI_EACH(container, cni_get(spec, "containers"))
     {

@@ -85,26 +85,35 @@ static void append(struct cni_document **documents, struct cni_document *more)
     *documents = more;
 }
 
-static bool read_file(struct cni_findings *findings, const char *path,
-                      struct cni_document **documents, const char **error)
+const char *cni_source_content(struct cni_arena *arena, const char *path, size_t *bytes,
+                               const char **error)
 {
-    size_t bytes = 0;
     bool input = strcmp(path, "-") == 0;
     int fd = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    char *content = fd >= 0 ? read_all(fd, &bytes) : NULL;
+    char *content = fd >= 0 ? read_all(fd, bytes) : NULL;
     int problem = errno;
     if (fd >= 0 && !input)
         close(fd);
     if (!content) {
-        *error = cni_arena_format(findings->arena, "%s: %s%s", path, strerror(problem),
+        *error = cni_arena_format(arena, "%s: %s%s", path, strerror(problem),
                                   problem == EFBIG ? "; files may have 16 MiB" : "");
-        return false;
+        return NULL;
     }
-    const char *kept = cni_arena_copy(findings->arena, content, bytes);
-    const char *name =
-        cni_arena_copy(findings->arena, input ? "(stdin)" : path, strlen(input ? "(stdin)" : path));
-    struct cni_document *more = NULL;
+    const char *kept = cni_arena_copy(arena, content, *bytes);
     free(content);
+    return kept;
+}
+
+static bool read_file(struct cni_findings *findings, const char *path,
+                      struct cni_document **documents, const char **error)
+{
+    size_t bytes = 0;
+    const char *kept = cni_source_content(findings->arena, path, &bytes, error);
+    const char *shown = strcmp(path, "-") == 0 ? "(stdin)" : path;
+    const char *name = cni_arena_copy(findings->arena, shown, strlen(shown));
+    struct cni_document *more = NULL;
+    if (!kept)
+        return false;
     bool good = parse(findings, name, kept, bytes, &more);
     append(documents, more);
     return good;

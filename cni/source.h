@@ -16,6 +16,11 @@
 bool cni_source_read(struct cni_findings *findings, const char *path,
                      struct cni_document **documents, const char **error);
 
+/* cni_source_content - the bytes of a file, or of standard input ("-"), with a zero behind them;
+ * NULL: see *error. */
+const char *cni_source_content(struct cni_arena *arena, const char *path, size_t *bytes,
+                               const char **error);
+
 /* cni_source_read_inventory - append what `inspect` printed into a file to a list. False: see
  * *error. */
 bool cni_source_read_inventory(struct cni_findings *findings, const char *path,

@@ -56,7 +56,7 @@ static void check_object(struct cni_check *check, struct cni_node *object)
     uint32_t errors = check->findings->by_severity[CNI_ERROR];
     struct cni_intent intent;
     cni_schema_check(check->schemas, check->findings, object);
-    if (cni_has_kind(object, "RdmaIntent") && errors == check->findings->by_severity[CNI_ERROR])
+    if (cni_intent_is(object) && errors == check->findings->by_severity[CNI_ERROR])
         cni_intent_read(check->findings, object, &intent);
     if (cni_has_kind(object, "NetworkAttachmentDefinition"))
         cni_check_attachment(check, object);

@@ -82,6 +82,8 @@ expect_fault 3 '"possible": false' plan -i plans/impossible-blind.yaml -o json
 expect_fault 3 'schema-unknown-field' plan -i cases/intent-schema.yaml
 expect_fault 2 'not one RdmaIntent' plan -i cases/intent.yaml
 expect_fault 2 'not one RdmaIntent' plan -i manifests/mpijob-pi.yaml
+sed 's/v1alpha1/v2/' plans/sriov.yaml >"$work/version.yaml"
+expect_fault 2 'not one RdmaIntent' plan -i "$work/version.yaml"
 expect_fault 2 'alias' plan -i cases/syntax-alias.yaml
 expect_fault 2 'No such file' plan -i missing.yaml
 expect_fault 2 'no inventory' plan -n manifests/mpijob-pi.yaml

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# shoal-cni patch: files of every layout against golden files; every workload among the real
+# manifests keeps all of its lines, gains only what the patch is about, and is not changed again.
+#
+# Usage: patch_test.sh PROGRAM [update]
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+program=$1
+update=${2:-}
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+expect_patch() { # name file intent node
+    local got=0 options=(-i "patches/intents/$3.yaml" -n "nodes/$4.json")
+    "$program" patch "${options[@]}" "$2" >"$work/$1" 2>"$work/error" || got=$?
+    [ "$got" = 0 ] || complain "$1: status $got"
+    sed "s|^|# |" "$work/error" | cat "$work/$1" - >"$work/golden"
+    [ -z "$update" ] || cp "$work/golden" "golden/patches/$1"
+    diff "golden/patches/$1" "$work/golden" || complain "$1 differs; where meant, run with update"
+    "$program" patch "${options[@]}" - <"$work/$1" >"$work/again" 2>/dev/null
+    cmp "$work/$1" "$work/again" || complain "$1: a second patch changes it"
+    "$program" generate "${options[@]}" >"$work/networks.yaml"
+    "$program" validate -q "$work/networks.yaml" "$work/$1" >"$work/report" ||
+        complain "$1: $(cat "$work/report")"
+}
+
+for case in patches/*.yaml; do
+    intent=$(sed -n '1s/^# intent: *//p' "$case")
+    node=$(sed -n '2s/^# nodes: *//p' "$case")
+    expect_patch "$(basename "$case")" "$case" "$intent" "$node"
+done
+expect_patch pod.json patches/pod.json llm roce-a
+python3 -m json.tool "$work/pod.json" >"$work/null" || complain "pod.json is no JSON any more"
+
+# Lines that end as on Windows stay lines.
+sed 's/$/\r/' patches/tfjob.yaml >"$work/crlf.yaml"
+"$program" patch -n nodes/roce-a.json "$work/crlf.yaml" >"$work/out" 2>/dev/null
+grep -v $'\r' "$work/out" | grep -q 'IPC_LOCK' || complain "lines with CR were not patched"
+
+# Real manifests: nothing is lost but what gets a new value in its place.
+patched=0
+for file in manifests/*.yaml; do
+    got=0
+    "$program" patch -i patches/intents/llm.yaml -n nodes/roce-a.json "$file" \
+        >"$work/out" 2>"$work/error" || got=$?
+    if [ "$got" = 2 ]; then
+        grep -q 'nothing to patch' "$work/error" || complain "$file: $(cat "$work/error")"
+        continue
+    fi
+    patched=$((patched + 1))
+    sed -e '$a\' "$file" | diff -bB - "$work/out" | grep '^<' >"$work/lost" || true
+    if grep -qv -e 'cni.cncf.io/networks' -e 'runAsUser' -e '[][{}]' -e '"mac"' "$work/lost"; then
+        complain "$file lost lines: $(cat "$work/lost")"
+    fi
+    "$program" diff "$file" "$work/out" >"$work/changes" || true
+    if grep -q '^  - ' "$work/changes"; then
+        complain "$file lost values: $(grep '^  - ' "$work/changes")"
+    fi
+done
+[ "$patched" = 35 ] || complain "$patched real manifests were patched, not 35"
+
+expect_fault() { # status pattern argument...
+    local status=$1 pattern=$2 got=0
+    shift 2
+    "$program" patch "$@" >"$work/out" 2>&1 </dev/null || got=$?
+    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
+        complain "patch $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
+    fi
+}
+
+cat >"$work/odd.yaml" <<'END'
+apiVersion: v1
+kind: Pod
+metadata: {name: odd, annotations: [1]}
+spec: {containers: [{name: a, image: b}]}
+END
+node=nodes/roce-a.json
+expect_fault 0 '^usage: shoal-cni patch' --help
+expect_fault 0 'openshift.io/rail1' -n "$node" -f patches/tfjob.yaml
+expect_fault 2 'annotations cannot be patched' -n "$node" "$work/odd.yaml"
+expect_fault 2 'nothing to patch' -n "$node" manifests/nad-bond.yaml
+expect_fault 2 'nothing to patch' -n "$node" -i patches/intents/chosen.yaml patches/tfjob.yaml
+expect_fault 2 'alias' -n "$node" cases/syntax-alias.yaml
+expect_fault 2 'No such file' -n "$node" missing.yaml
+expect_fault 2 'patch takes one file' -n "$node"
+expect_fault 2 'patch takes one file' -n "$node" a b
+expect_fault 3 'no plan, because' patches/tfjob.yaml
+expect_fault 3 'pod-security' -n "$node" cases/patched-namespace.yaml
+[ "$failures" = 0 ]
