@@ -9,7 +9,9 @@
 #include "elastic/membership/membership.h"
 #include "elastic/membership/reach.h"
 
+#ifndef SHL_LEARNERS_MAX
 #define SHL_LEARNERS_MAX 64u
+#endif
 
 enum shl_membership_state {
     SHL_MEMBERSHIP_NEW,     /* not started */

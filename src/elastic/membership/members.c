@@ -33,7 +33,7 @@ bool shl_members_add(struct shl_members *members, const struct shl_member *membe
 uint32_t shl_set_count(const struct shl_set *set)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < SHL_MEMBERS_MAX / 64; i++)
+    for (size_t i = 0; i < SHL_SET_WORDS; i++)
         count += (uint32_t)__builtin_popcountll(set->words[i]);
     return count;
 }
@@ -41,7 +41,7 @@ uint32_t shl_set_count(const struct shl_set *set)
 bool shl_set_empty(const struct shl_set *set)
 {
     uint64_t any = 0;
-    for (size_t i = 0; i < SHL_MEMBERS_MAX / 64; i++)
+    for (size_t i = 0; i < SHL_SET_WORDS; i++)
         any |= set->words[i];
     return !any;
 }

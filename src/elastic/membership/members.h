@@ -16,7 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef SHL_MEMBERS_MAX /* the explorer (tests/sim) builds the core with fewer */
 #define SHL_MEMBERS_MAX 1024u
+#endif
+#define SHL_SET_WORDS ((SHL_MEMBERS_MAX + 63) / 64)
 #define SHL_MEMBER_ADDRESS_MAX 64u
 #define SHL_MEMBER_NONE UINT32_MAX
 
@@ -40,7 +43,7 @@ bool shl_members_add(struct shl_members *members, const struct shl_member *membe
 
 /* A set of positions. */
 struct shl_set {
-    uint64_t words[SHL_MEMBERS_MAX / 64];
+    uint64_t words[SHL_SET_WORDS];
 };
 
 static inline bool shl_set_has(const struct shl_set *set, uint32_t at)

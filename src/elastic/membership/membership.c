@@ -278,7 +278,7 @@ static void handle(struct shl_membership *m, const struct shl_message *message)
         break;
     case SHL_MESSAGE_LEAVE: {
         uint32_t at = shl_members_find(&m->record.view, message->from);
-        if (message->epoch == m->published && at != SHL_MEMBER_NONE)
+        if (message->epoch <= m->published && at != SHL_MEMBER_NONE) /* a wish outlives views */
             shl_set_put(&m->leaving, at);
         teach(m, message);
         break;

@@ -26,7 +26,9 @@
 
 /* Operations that may be begun and not settled at a time, which in a retained step includes all of
  * the step's, since they can be redone. The engine begins no more. */
+#ifndef SHL_OPS_MAX
 #define SHL_OPS_MAX 1024u
+#endif
 
 enum shl_step_mode {
     SHL_STEP_RETAIN = 1, /* inputs are kept until commit; survivors redo the step's operations */

@@ -58,7 +58,7 @@ struct search {
 static uint32_t degree(const struct shl_reach *reach, const struct shl_set *out, uint32_t at)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < SHL_MEMBERS_MAX / 64; i++)
+    for (size_t i = 0; i < SHL_SET_WORDS; i++)
         count += (uint32_t)__builtin_popcountll(reach->pairs[at].words[i] & ~out->words[i]);
     return count;
 }
@@ -81,7 +81,7 @@ static uint32_t worst(const struct shl_reach *reach, const struct shl_set *out, 
 /* Takes out everyone that `at` does not reach, so that `at` may stay. */
 static void take_out_neighbours(const struct shl_reach *reach, uint32_t at, struct shl_set *out)
 {
-    for (size_t i = 0; i < SHL_MEMBERS_MAX / 64; i++)
+    for (size_t i = 0; i < SHL_SET_WORDS; i++)
         out->words[i] |= reach->pairs[at].words[i];
 }
 
