@@ -1,14 +1,16 @@
 /*
  * Moving ordinary buffers through windows. Path: from group.c, next device/reduce.h.
  *
- * Stages of window k: A copies input into my buffer k % 2; B combines my slice from all members'
+ * Stages of window k: A copies input into my buffer k % 4; B combines my slice from all members'
  * buffers; C copies the slices that others combined. With two members and little data B combines
- * the whole window, so that there is one wait less. The order is A(0), then for each k: A(k + 1),
- * B(k), C(k): a member fills the next window before it waits.
+ * the whole window, so that there is one wait less. The order is A(0), A(1), then for each k: B(k),
+ * C(k - 1), A(k + 2): between a stage and the one that waits for it in other members lie two
+ * others, so that members which are not quite level do not wait.
  *
  * Waits: B(k) for all members' A(k); C(k) for all members' B(k); A(k) for the last stage that
- * reads buffer k - 2, in all members. A member's progress is the number of places it has passed in
- * that order, above a base made of the operation's number; so it only grows.
+ * reads buffer k - 4, in all members. A member's progress is the number of places it has passed in
+ * that order, above a base made of the operation's number; so it only grows. Places of windows that
+ * do not exist are passed with the next one that does.
  *
  * Invariant: a member writes only its own window, and that only in A, and in B to its own slice,
  * which nobody else reads before B is published. An operation that is given up stops in the middle;
@@ -33,12 +35,14 @@
 
 #define LINE_BYTES 64
 #define HEAD_BYTES 4096
-#define BUFFER_BYTES (512u << 10)
-#define WINDOW_BYTES (HEAD_BYTES + 2 * BUFFER_BYTES)
+#define BUFFERS 4 /* a power of two */
+#define BUFFER_BYTES (256u << 10)
+#define WINDOW_BYTES (HEAD_BYTES + BUFFERS * BUFFER_BYTES)
+#define AHEAD 2       /* windows filled before the first is combined */
 #define PLACE_BITS 24 /* places in one operation */
 #define SMALLEST_BYTES 32768
 #define SLICED_BYTES (128u << 10)      /* two members: from here on each combines half for both */
-#define LARGEST_BYTES (128u << 10)     /* two buffers of every member fit the second-level cache */
+#define LARGEST_BYTES (64u << 10)      /* buffers of every member fit the second-level cache */
 #define LARGEST_FEW_BYTES BUFFER_BYTES /* members that share cores, or need no cache, wait less */
 
 struct window_head {
@@ -136,28 +140,42 @@ static struct plan make_plan(const struct shoal_request *request)
     return plan;
 }
 
+/* Places of the windows before the first that is combined, then rounds of `stages` places: the
+ * last ends with the last result. */
 static uint64_t place_count(const struct plan *plan)
 {
-    return 1 + plan->windows * plan->stages;
+    uint64_t rounds = plan->stages == 3 ? plan->windows + 1 : plan->windows;
+    return AHEAD + rounds * plan->stages - 1;
 }
 
 static struct place place_at(const struct plan *plan, uint64_t at)
 {
-    static const enum stage order[] = {STAGE_IN, STAGE_COMBINE, STAGE_OUT};
-    if (at == 0)
-        return (struct place){STAGE_IN, 0};
-    struct place place = {order[(at - 1) % plan->stages], (at - 1) / plan->stages};
-    if (place.stage == STAGE_IN)
-        place.window++;
-    return place;
+    if (at < AHEAD)
+        return (struct place){STAGE_IN, at};
+    uint64_t round = (at - AHEAD) / plan->stages;
+    switch ((at - AHEAD) % plan->stages) {
+    case 0:
+        return (struct place){STAGE_COMBINE, round};
+    case 1:
+        if (plan->stages == 3)
+            return (struct place){STAGE_OUT, round - 1}; /* round 0: a window that is not */
+        /* fall through */
+    default:
+        return (struct place){STAGE_IN, round + AHEAD};
+    }
 }
 
 /* Progress of a member that has passed this stage of this window. */
 static uint64_t passed(const struct plan *plan, enum stage stage, uint64_t window)
 {
+    uint64_t at = 0;
     if (stage == STAGE_IN)
-        return plan->base + (window == 0 ? 1 : 2 + (window - 1) * plan->stages);
-    return plan->base + 2 + window * plan->stages + (unsigned)stage;
+        at = window < AHEAD ? window : AHEAD + (window - AHEAD + 1) * plan->stages - 1;
+    else if (stage == STAGE_COMBINE)
+        at = AHEAD + window * plan->stages;
+    else
+        at = AHEAD + (window + 1) * plan->stages + 1;
+    return plan->base + at + 1;
 }
 
 /* What all members must have passed before this place. */
@@ -167,10 +185,10 @@ static uint64_t needed(const struct plan *plan, struct place place)
         return passed(plan, STAGE_IN, place.window);
     if (place.stage == STAGE_OUT)
         return passed(plan, STAGE_COMBINE, place.window);
-    if (place.window < 2)
+    if (place.window < BUFFERS)
         return plan->comm->window_last;
     enum stage last = plan->stages == 3 ? STAGE_OUT : STAGE_COMBINE;
-    return passed(plan, last, place.window - 2);
+    return passed(plan, last, place.window - BUFFERS);
 }
 
 static bool all_passed(const struct plan *plan, uint64_t progress, uint32_t *cursor)
@@ -187,7 +205,7 @@ static bool all_passed(const struct plan *plan, uint64_t progress, uint32_t *cur
 
 static uint8_t *buffer_of(const struct plan *plan, uint32_t member, uint64_t window)
 {
-    return (uint8_t *)plan->comm->windows[member] + HEAD_BYTES + window % 2 * BUFFER_BYTES;
+    return (uint8_t *)plan->comm->windows[member] + HEAD_BYTES + window % BUFFERS * BUFFER_BYTES;
 }
 
 struct range {
@@ -345,8 +363,6 @@ static void copy_slices(const struct plan *plan, uint64_t window)
 
 static void work(const struct plan *plan, struct place place)
 {
-    if (place.window >= plan->windows)
-        return; /* the window after the last */
     if (place.stage == STAGE_IN) {
         copy_in(plan, place.window);
         return;
@@ -376,6 +392,8 @@ bool shl_window_step(struct shoal_request *request, bool *done)
     struct plan plan = make_plan(request);
     struct window_head *own = comm->windows[comm->rank];
     struct place place = place_at(&plan, run->at);
+    while (place.window >= plan.windows)
+        place = place_at(&plan, ++run->at);
     *done = false;
     if (!all_passed(&plan, needed(&plan, place), &run->cursor))
         return false;
