@@ -11,6 +11,7 @@
 #include <shoal/comm.h>
 #include <shoal/samples.h>
 #include <shoal/status.h>
+#include <shoal/store.h>
 #include <shoal/types.h>
 #include <shoal/version.h>
 

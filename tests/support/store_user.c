@@ -89,3 +89,23 @@ const struct shl_store_answer *store_user_swap(struct store_user *user, uint64_t
         .swap = true, .incarnation = incarnation, .version = version, .bytes = bytes, .size = size};
     return ask(user, &request);
 }
+
+const struct shl_store_answer *store_user_read_known(struct store_user *user)
+{
+    const struct shl_store_answer *answer;
+    do
+        answer = store_user_read(user);
+    while (answer->result == SHL_STORE_UNKNOWN);
+    return answer;
+}
+
+void store_assert(const struct shl_store_answer *answer, enum shl_store_result result,
+                  uint64_t version, const char *value)
+{
+    assert_int_equal(answer->result, result);
+    assert_int_equal(answer->version, version);
+    if (!value)
+        return;
+    assert_int_equal(answer->size, strlen(value));
+    assert_memory_equal(answer->bytes, value, answer->size);
+}

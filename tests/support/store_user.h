@@ -34,4 +34,11 @@ const struct shl_store_answer *store_user_read(struct store_user *user);
 const struct shl_store_answer *store_user_swap(struct store_user *user, uint64_t incarnation,
                                                uint64_t version, const void *bytes, size_t size);
 
+/* Asks until the store answers; patience is the test's time limit. */
+const struct shl_store_answer *store_user_read_known(struct store_user *user);
+
+/* What an answer is; value NULL: any. */
+void store_assert(const struct shl_store_answer *answer, enum shl_store_result result,
+                  uint64_t version, const char *value);
+
 #endif

@@ -12,4 +12,8 @@
 enum shoal_status shl_store_open_coordinator(const struct shl_store_options *options,
                                              struct shl_store **store);
 
+/* Of the caller's own: options->custom is copied. */
+enum shoal_status shl_store_open_custom(const struct shl_store_options *options,
+                                        struct shl_store **store);
+
 #endif

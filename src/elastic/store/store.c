@@ -9,5 +9,7 @@
 
 enum shoal_status shl_store_open(const struct shl_store_options *options, struct shl_store **store)
 {
+    if (options->custom)
+        return shl_store_open_custom(options, store);
     return shl_store_open_coordinator(options, store);
 }

@@ -20,6 +20,8 @@
 #include "core/config.h"
 #include "elastic/membership/membership.h"
 
+#include <shoal/store.h>
+
 #define SHL_STORE_VALUE_MAX (256u * 1024u)
 
 _Static_assert(SHL_RECORD_BYTES_MAX <= SHL_STORE_VALUE_MAX, "every record fits into a register");
@@ -38,8 +40,9 @@ struct shl_store {
 };
 
 struct shl_store_options {
-    const struct shl_config *config; /* borrowed, outlives the client */
-    const char *address;             /* "host:port": coordinator; "etcd://host:port,..." */
+    const struct shl_config *config;  /* borrowed, outlives the client */
+    const char *address;              /* "host:port": coordinator; "etcd://host:port,..." */
+    const struct shoal_store *custom; /* not NULL: the caller's own, instead of the address */
     const char *job;
     const struct shl_key *key;
     void *arg;

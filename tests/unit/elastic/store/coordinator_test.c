@@ -16,8 +16,10 @@
 #include "support/store_user.h"
 #include "support/temp.h"
 #include "support/test.h"
+#include "unit/elastic/store/contract.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,108 +85,18 @@ static void join(struct store_user *user, const struct shl_config *config, const
     ASSERT_OK(store_user_open(user, &options));
 }
 
-static void assert_answer(const struct shl_store_answer *answer, enum shl_store_result result,
-                          uint64_t version, const char *value)
-{
-    assert_int_equal(answer->result, result);
-    assert_int_equal(answer->version, version);
-    if (!value)
-        return;
-    assert_int_equal(answer->size, strlen(value));
-    assert_memory_equal(answer->bytes, value, answer->size);
-}
-
-/* Asks until the store answers; patience is the test's time limit. */
-static const struct shl_store_answer *read_until_known(struct store_user *user)
-{
-    const struct shl_store_answer *answer;
-    do
-        answer = store_user_read(user);
-    while (answer->result == SHL_STORE_UNKNOWN);
-    return answer;
-}
-
 /* ---- the register -------------------------------------------------------------------------- */
 
-static void a_register_is_read_and_swapped(void **state)
+static void it_keeps_the_contract(void **state)
 {
-    static uint8_t large[SHL_STORE_VALUE_MAX];
-    static struct store_user user;
-    struct shl_coordinator *coordinator = serve("127.0.0.1:0", NULL);
-    (void)state;
-    join(&user, &patient, shl_coordinator_address(coordinator));
-    assert_answer(store_user_read(&user), SHL_STORE_OK, 0, "");
-    uint64_t incarnation = user.answer.incarnation;
-    assert_true(incarnation == shl_coordinator_incarnation(coordinator) && incarnation != 0);
-    assert_answer(store_user_swap(&user, 0, 0, "one", 3), SHL_STORE_OK, 1, "");
-    assert_answer(store_user_read(&user), SHL_STORE_OK, 1, "one");
-    assert_answer(store_user_swap(&user, incarnation, 0, "late", 4), SHL_STORE_CONFLICT, 1, "one");
-    assert_answer(store_user_swap(&user, incarnation, 2, "early", 5), SHL_STORE_CONFLICT, 1, "one");
-    assert_answer(store_user_swap(&user, incarnation + 1, 1, "of another", 10), SHL_STORE_CONFLICT,
-                  1, "one");
-    assert_true(user.answer.incarnation == incarnation);
-    memset(large, 7, sizeof(large));
-    assert_answer(store_user_swap(&user, incarnation, 1, large, sizeof(large)), SHL_STORE_OK, 2,
-                  "");
-    assert_answer(store_user_read(&user), SHL_STORE_OK, 2, NULL);
-    assert_int_equal(user.answer.size, sizeof(large));
-    assert_memory_equal(user.answer.bytes, large, sizeof(large));
-    assert_answer(store_user_swap(&user, incarnation, 2, "", 0), SHL_STORE_OK, 3, "");
-    assert_answer(store_user_read(&user), SHL_STORE_OK, 3, "");
-    assert_int_equal(user.surplus, 0);
-    store_user_close(&user);
-    shl_coordinator_stop(coordinator);
-}
-
-#define RIVALS 6
-#define INCREMENTS 40
-
-struct rival {
-    struct store_user user;
-    pthread_t thread;
-    uint32_t wins;
-};
-
-/* Increments the number in the register so many times, whoever else does too. */
-static void *increment(void *arg)
-{
-    struct rival *rival = arg;
-    uint64_t number = 0, version = 0;
-    while (rival->wins < INCREMENTS) {
-        uint64_t next = number + 1;
-        const struct shl_store_answer *answer =
-            store_user_swap(&rival->user, 0, version, &next, sizeof(next));
-        version = answer->version;
-        number = next;
-        if (answer->result == SHL_STORE_OK)
-            rival->wins++;
-        else
-            memcpy(&number, answer->bytes, sizeof(number));
-    }
-    return NULL;
-}
-
-static void of_rivals_one_wins(void **state)
-{
-    static struct rival rivals[RIVALS];
-    static struct store_user reader;
     struct shl_coordinator *coordinator = serve("127.0.0.1:0", journal);
-    uint64_t number;
+    struct shl_store_options options = {.config = &patient,
+                                        .address = shl_coordinator_address(coordinator),
+                                        .job = "job",
+                                        .key = &key};
     (void)state;
-    for (uint32_t i = 0; i < RIVALS; i++) {
-        rivals[i].wins = 0;
-        join(&rivals[i].user, &patient, shl_coordinator_address(coordinator));
-        pthread_create(&rivals[i].thread, NULL, increment, &rivals[i]);
-    }
-    for (uint32_t i = 0; i < RIVALS; i++) {
-        pthread_join(rivals[i].thread, NULL);
-        store_user_close(&rivals[i].user);
-    }
-    join(&reader, &patient, shl_coordinator_address(coordinator));
-    assert_answer(store_user_read(&reader), SHL_STORE_OK, (uint64_t)RIVALS * INCREMENTS, NULL);
-    memcpy(&number, reader.answer.bytes, sizeof(number));
-    assert_int_equal(number, RIVALS * INCREMENTS);
-    store_user_close(&reader);
+    store_contract_register(&options);
+    store_contract_rivals(&options);
     shl_coordinator_stop(coordinator);
 }
 
@@ -202,7 +114,7 @@ static void addresses_of_every_kind(void **state)
         snprintf(dialled, sizeof(dialled), "%s%s", i == 1 ? "localhost" : "",
                  i == 1 ? address + 1 : address);
         join(&user, &patient, dialled);
-        assert_answer(store_user_read(&user), SHL_STORE_OK, 0, "");
+        store_assert(store_user_read(&user), SHL_STORE_OK, 0, "");
         store_user_close(&user);
         shl_coordinator_stop(coordinator);
     }
@@ -235,15 +147,15 @@ static void restarted_with_its_journal_it_goes_on(void **state)
     assert_false(shl_coordinator_restored(coordinator));
     snprintf(address, sizeof(address), "%s", shl_coordinator_address(coordinator));
     join(&user, &patient, address);
-    assert_answer(store_user_swap(&user, 0, 0, "one", 3), SHL_STORE_OK, 1, "");
+    store_assert(store_user_swap(&user, 0, 0, "one", 3), SHL_STORE_OK, 1, "");
     for (uint64_t version = 1; version < 4; version++) {
         shl_coordinator_stop(coordinator);
         coordinator = serve(address, journal);
         assert_true(shl_coordinator_restored(coordinator));
         assert_true(shl_coordinator_incarnation(coordinator) == incarnation);
-        assert_answer(read_until_known(&user), SHL_STORE_OK, version, "one");
-        assert_answer(store_user_swap(&user, incarnation, version, "one", 3), SHL_STORE_OK,
-                      version + 1, "");
+        store_assert(store_user_read_known(&user), SHL_STORE_OK, version, "one");
+        store_assert(store_user_swap(&user, incarnation, version, "one", 3), SHL_STORE_OK,
+                     version + 1, "");
     }
     store_user_close(&user);
     shl_coordinator_stop(coordinator);
@@ -258,13 +170,13 @@ static void without_its_journal_it_refuses_the_former_incarnation(void **state)
     (void)state;
     snprintf(address, sizeof(address), "%s", shl_coordinator_address(coordinator));
     join(&user, &patient, address);
-    assert_answer(store_user_swap(&user, incarnation, 0, "one", 3), SHL_STORE_OK, 1, "");
+    store_assert(store_user_swap(&user, incarnation, 0, "one", 3), SHL_STORE_OK, 1, "");
     shl_coordinator_stop(coordinator);
     assert_int_equal(unlink(journal), 0);
     coordinator = serve(address, journal);
     assert_true(shl_coordinator_incarnation(coordinator) != incarnation);
-    (void)read_until_known(&user);
-    assert_answer(store_user_swap(&user, incarnation, 0, "two", 3), SHL_STORE_CONFLICT, 0, "");
+    (void)store_user_read_known(&user);
+    store_assert(store_user_swap(&user, incarnation, 0, "two", 3), SHL_STORE_CONFLICT, 0, "");
     assert_true(user.answer.incarnation == shl_coordinator_incarnation(coordinator));
     store_user_close(&user);
     shl_coordinator_stop(coordinator);
@@ -298,13 +210,12 @@ static void clients_may_come_first(void **state)
     (void)state;
     reserve(address);
     join(&user, &hasty, address);
-    assert_answer(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
-    assert_answer(store_user_swap(&user, 0, 0, "lost", 4), SHL_STORE_UNKNOWN, 0, NULL);
+    store_assert(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
+    store_assert(store_user_swap(&user, 0, 0, "lost", 4), SHL_STORE_UNKNOWN, 0, NULL);
     store_user_close(&user);
     join(&user, &patient, address);
     pthread_create(&thread, NULL, serve_late, address);
-    assert_answer(store_user_swap(&user, 0, 0, "first", 5), SHL_STORE_OK, 1,
-                  ""); /* waited for it */
+    store_assert(store_user_swap(&user, 0, 0, "first", 5), SHL_STORE_OK, 1, ""); /* waited for it */
     pthread_join(thread, NULL);
     store_user_close(&user);
     shl_coordinator_stop(late);
@@ -317,24 +228,36 @@ struct child {
     char address[SHL_SOCK_TEXT_BYTES];
 };
 
+/* The program that a child becomes: no sanitizer likes threads after a fork without exec. */
+static int serve_until_killed(const char *address, const char *path, int tell)
+{
+    struct shl_coordinator *coordinator;
+    struct shl_coordinator_options options = {
+        .config = &patient, .address = address, .job = "job", .key = &key, .journal = path};
+    char text[SHL_SOCK_TEXT_BYTES] = "";
+    load("SHOAL_STORE_TIMEOUT_MS=30000", &patient);
+    if (shl_key_derive("0123456789abcdef", 16, "job", &key) == SHOAL_OK &&
+        shl_coordinator_serve(&options, &coordinator) == SHOAL_OK)
+        snprintf(text, sizeof(text), "%s", shl_coordinator_address(coordinator));
+    else
+        fprintf(stderr, "%s\n", shl_error_text());
+    if (write(tell, text, sizeof(text)) != sizeof(text) || !text[0])
+        return 1;
+    for (;;)
+        pause();
+}
+
 static void launch(struct child *child, const char *address)
 {
     int ends[2];
-    assert_int_equal(pipe(ends), 0);
+    char tell[16];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     child->pid = fork();
     if (child->pid == 0) {
-        struct shl_coordinator *coordinator;
-        struct shl_coordinator_options options = {
-            .config = &patient, .address = address, .job = "job", .key = &key, .journal = journal};
-        char text[SHL_SOCK_TEXT_BYTES] = "";
-        if (shl_coordinator_serve(&options, &coordinator) == SHOAL_OK)
-            snprintf(text, sizeof(text), "%s", shl_coordinator_address(coordinator));
-        else
-            fprintf(stderr, "%s\n", shl_error_text());
-        if (write(ends[1], text, sizeof(text)) != sizeof(text) || !text[0])
-            _exit(1);
-        for (;;)
-            pause();
+        int out = dup(ends[1]); /* without close-on-exec */
+        snprintf(tell, sizeof(tell), "%d", out);
+        execl("/proc/self/exe", "store_coordinator_test", address, journal, tell, NULL);
+        _exit(1);
     }
     close(ends[1]);
     assert_int_equal(read(ends[0], child->address, sizeof(child->address)), sizeof(child->address));
@@ -360,7 +283,7 @@ static void killed_again_and_again_it_loses_nothing(void **state)
     (void)state;
     launch(&child, "127.0.0.1:0");
     join(&user, &hasty, child.address);
-    (void)read_until_known(&user);
+    (void)store_user_read_known(&user);
     for (uint32_t life = 0; life < 12; life++) {
         for (uint32_t i = 0; i < 1 + life; i++) {
             uint64_t next = number + 1;
@@ -377,7 +300,7 @@ static void killed_again_and_again_it_loses_nothing(void **state)
         unknown += is_unknown;
         end(&child);
         launch(&child, child.address);
-        const struct shl_store_answer *answer = read_until_known(&user);
+        const struct shl_store_answer *answer = store_user_read_known(&user);
         uint64_t found;
         assert_true(answer->incarnation == incarnation);
         memcpy(&found, answer->bytes, sizeof(found));
@@ -398,15 +321,15 @@ static void stopped_it_is_unknown_and_continued_it_answers(void **state)
     (void)state;
     launch(&child, "127.0.0.1:0");
     join(&user, &hasty, child.address);
-    (void)read_until_known(&user);
+    (void)store_user_read_known(&user);
     assert_int_equal(kill(child.pid, SIGSTOP), 0);
     assert_int_equal(waitpid(child.pid, &status, WUNTRACED), child.pid);
     for (int i = 0; i < 3; i++)
-        assert_answer(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
+        store_assert(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
     kill(child.pid, SIGCONT);
-    assert_answer(read_until_known(&user), SHL_STORE_OK, 0, "");
+    store_assert(store_user_read_known(&user), SHL_STORE_OK, 0, "");
     end(&child);
-    assert_answer(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
+    store_assert(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
     store_user_close(&user);
 }
 
@@ -421,15 +344,15 @@ static void a_wrong_secret_or_job_gets_nothing(void **state)
     struct shl_store_options wrong = {
         .config = &hasty, .address = address, .job = "job", .key = &other_key};
     ASSERT_OK(store_user_open(&user, &wrong));
-    assert_answer(store_user_swap(&user, 0, 0, "evil", 4), SHL_STORE_UNKNOWN, 0, NULL);
+    store_assert(store_user_swap(&user, 0, 0, "evil", 4), SHL_STORE_UNKNOWN, 0, NULL);
     store_user_close(&user);
     wrong.key = &key;
     wrong.job = "another job";
     ASSERT_OK(store_user_open(&user, &wrong));
-    assert_answer(store_user_swap(&user, 0, 0, "evil", 4), SHL_STORE_UNKNOWN, 0, NULL);
+    store_assert(store_user_swap(&user, 0, 0, "evil", 4), SHL_STORE_UNKNOWN, 0, NULL);
     store_user_close(&user);
     join(&honest, &patient, address);
-    assert_answer(store_user_read(&honest), SHL_STORE_OK, 0, "");
+    store_assert(store_user_read(&honest), SHL_STORE_OK, 0, "");
     store_user_close(&honest);
     shl_coordinator_stop(coordinator);
 }
@@ -527,7 +450,7 @@ static void nonsense_disturbs_nobody(void **state)
     }
     fd = authenticate(address, SHL_CHANNEL_STORE, 20000000000ull);
     send_it(fd, frame, 12); /* and no more */
-    assert_answer(store_user_read(&honest), SHL_STORE_OK, 0, "");
+    store_assert(store_user_read(&honest), SHL_STORE_OK, 0, "");
     store_user_close(&honest);
     shl_fd->close(silent);
     shl_fd->close(fd);
@@ -574,7 +497,7 @@ static enum shoal_status use_once(void *arg)
     if (status == SHOAL_OK) {
         enum shl_store_result result = store_user_swap(&sweep->user, 0, 0, "one", 3)->result;
         assert_true(result == SHL_STORE_OK || result == SHL_STORE_UNKNOWN);
-        const struct shl_store_answer *answer = read_until_known(&sweep->user);
+        const struct shl_store_answer *answer = store_user_read_known(&sweep->user);
         assert_true(answer->version == 1 || (answer->version == 0 && result == SHL_STORE_UNKNOWN));
     } else {
         sweep->user.store = NULL;
@@ -593,11 +516,12 @@ static void whatever_fails_once_nothing_leaks_or_hangs(void **state)
 
 #define FRESH(test) cmocka_unit_test_setup(test, remove_journal)
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 4)
+        return serve_until_killed(argv[1], argv[2], atoi(argv[3]));
     const struct CMUnitTest tests[] = {
-        FRESH(a_register_is_read_and_swapped),
-        FRESH(of_rivals_one_wins),
+        FRESH(it_keeps_the_contract),
         FRESH(addresses_of_every_kind),
         FRESH(addresses_that_mean_nothing),
         FRESH(restarted_with_its_journal_it_goes_on),
