@@ -47,6 +47,7 @@ from shoal.launch import init
 from shoal.memory import Array, Registration, empty, register
 from shoal.ops import UserOp
 from shoal.request import Request
+from shoal.reshard import Layout
 from shoal.samples import Samples, Share
 
 __version__ = _ffi.VERSION
@@ -68,6 +69,7 @@ __all__ = [
     "Forked",
     "InternalError",
     "InvalidArgument",
+    "Layout",
     "Mismatch",
     "NoMemory",
     "Op",

@@ -107,6 +107,42 @@ class PlanInfo(Structure):
     ]
 
 
+class Span(Structure):
+    """struct shoal_span"""
+
+    _fields_ = [("first", c_uint64), ("count", c_uint64), ("rank", c_uint64)]
+
+
+class Layout(Structure):
+    """struct shoal_layout"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int),
+        ("first_rank", c_uint32),
+        ("ranks", c_uint32),
+        ("block", c_uint64),
+        ("counts", c_void_p),
+        ("spans", POINTER(Span)),
+        ("span_count", c_size_t),
+    ]
+
+
+class ReshardCall(Structure):
+    """struct shoal_reshard_call"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("count", c_uint64),
+        ("dtype", c_int),
+        ("timeout_ms", c_uint32),
+        ("from", POINTER(Layout)),
+        ("to", POINTER(Layout)),
+        ("send", c_void_p),
+        ("recv", c_void_p),
+    ]
+
+
 class SamplesOptions(Structure):
     """struct shoal_samples_options"""
 
@@ -206,6 +242,14 @@ FUNCTIONS = {
     "shoal_request_destroy": (c_int, [Request]),
     "shoal_op_create": (c_int, [Comm, POINTER(OpOptions), POINTER(c_uint32)]),
     "shoal_plan": (c_int, [Comm, CallImage, POINTER(PlanInfo)]),
+    # reshard.h
+    "shoal_layout_count": (
+        c_int,
+        [POINTER(Layout), c_uint64, c_uint32, c_uint32, POINTER(c_uint64)],
+    ),
+    "shoal_reshard": (c_int, [Comm, POINTER(ReshardCall)]),
+    "shoal_reshard_start": (c_int, [Comm, POINTER(ReshardCall), POINTER(Request)]),
+    "shoal_reshard_plan": (c_int, [Comm, POINTER(ReshardCall), POINTER(PlanInfo)]),
     # samples.h
     "shoal_samples_create": (c_int, [POINTER(SamplesOptions), POINTER(Samples)]),
     "shoal_samples_destroy": (None, [Samples]),
@@ -288,10 +332,17 @@ lib = load(pathlib.Path(__file__).resolve().parent)
 
 new_handle = c_void_p
 new_u32 = c_uint32
+new_u64 = c_uint64
 new_size = c_size_t
 byref = ctypes.byref
+pointer = ctypes.pointer
 sizeof = ctypes.sizeof
 create_text_buffer = ctypes.create_string_buffer
+
+
+def span_list(spans: list[tuple[int, int, int]]) -> ctypes.Array[Span]:
+    """A C array of struct shoal_span; keep a reference while C uses it."""
+    return (Span * len(spans))(*spans)
 
 
 def string_list(strings: list[bytes]) -> ctypes.Array[c_char_p]:

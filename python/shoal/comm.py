@@ -17,7 +17,7 @@ import time
 import weakref
 from typing import Any, NamedTuple, Optional, Union
 
-from shoal import _ffi, calls
+from shoal import _ffi, calls, reshard
 from shoal.buffers import DTypeLike
 from shoal.calls import OpLike
 from shoal.context import Context, check, last_error
@@ -26,6 +26,7 @@ from shoal.errors import Busy, InvalidArgument, ShoalError
 from shoal.interrupt import run_interruptibly
 from shoal.ops import ReduceFunction, UserOp
 from shoal.request import SLICE_MS, Request
+from shoal.reshard import Layout
 
 _WHY_BYTES = 1024
 # How long close() waits for other threads to leave; giving operations up takes less.
@@ -214,6 +215,59 @@ class Comm:
     def barrier_async(self, *, timeout: Optional[float] = None) -> Request:
         """Begin a barrier and return at once."""
         return self._start(calls.barrier, timeout)
+
+    def reshard(
+        self,
+        send: Any,
+        recv: Any,
+        count: int,
+        source: Layout,
+        target: Layout,
+        *,
+        dtype: Optional[DTypeLike] = None,
+        timeout: Optional[float] = None,
+    ) -> Any:
+        """Move an array of `count` elements from one layout to another; every rank calls it.
+
+        send   this rank's elements in `source`; None when it has none
+        recv   receives its elements in `target`, and is returned; None when it has none
+        dtype  needed where both are None
+        """
+        request = self.reshard_async(
+            send, recv, count, source, target, dtype=dtype, timeout=timeout
+        )
+        request.wait()
+        return recv
+
+    def reshard_async(
+        self,
+        send: Any,
+        recv: Any,
+        count: int,
+        source: Layout,
+        target: Layout,
+        *,
+        dtype: Optional[DTypeLike] = None,
+        timeout: Optional[float] = None,
+    ) -> Request:
+        """Begin a reshard and return at once."""
+        call = reshard.make_call(self, (send, recv), count, (source, target), dtype, timeout)
+        start = _ffi.lib.shoal_reshard_start
+        request = Request(self, _ffi.byref(call.image), call.pins, None, recv, start)
+        self._requests.add(request)
+        return request
+
+    def reshard_bytes(
+        self, count: int, source: Layout, target: Layout, dtype: DTypeLike = DType.F32
+    ) -> int:
+        """What this rank would send in a reshard; nothing is sent."""
+        call = reshard.make_call(self, (None, None), count, (source, target), dtype, None, False)
+        info = _ffi.PlanInfo()
+        info.struct_size = _ffi.sizeof(info)
+        check(
+            _ffi.lib.shoal_reshard_plan(self.handle, _ffi.byref(call.image), _ffi.byref(info))
+        )
+        return int(info.bytes_sent)
 
     # ---- carrying out --------------------------------------------------------------------------
 

@@ -63,6 +63,15 @@ class BatchMode(enum.IntEnum):
     PER_RANK = 1
 
 
+class LayoutKind(enum.IntEnum):
+    """How a layout is described (enum shoal_layout_kind)."""
+
+    BLOCK = 0
+    BLOCKS = 1
+    CYCLIC = 2
+    SPANS = 3
+
+
 class Status(enum.IntEnum):
     """A status code (enum shoal_status)."""
 

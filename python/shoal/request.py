@@ -35,7 +35,13 @@ class Request:
     __slots__ = ("_handle", "_comm", "_pins", "_op", "_error", "_over", "result", "__weakref__")
 
     def __init__(
-        self, comm: Comm, image: bytes, pins: tuple[Any, ...], op: Optional[UserOp], result: Any
+        self,
+        comm: Comm,
+        image: Any,
+        pins: tuple[Any, ...],
+        op: Optional[UserOp],
+        result: Any,
+        start: Any = _ffi.lib.shoal_start,
     ) -> None:
         self._handle = _ffi.new_handle()
         self._comm = comm
@@ -45,7 +51,7 @@ class Request:
         self._over = False
         self.result = result
         # From here on C knows the buffers; _handle is filled before anything can be raised.
-        check(_ffi.lib.shoal_start(comm.handle, image, _ffi.byref(self._handle)))
+        check(start(comm.handle, image, _ffi.byref(self._handle)))
 
     @property
     def done(self) -> bool:

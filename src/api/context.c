@@ -35,6 +35,19 @@ enum shoal_status shl_copy_options(void *to, size_t bytes, const void *from)
     return SHOAL_OK;
 }
 
+enum shoal_status shl_give_struct(void *to, const void *from, size_t bytes)
+{
+    size_t given = 0;
+    if (to)
+        memcpy(&given, to, sizeof(given));
+    if (given < sizeof(given) || given > SHL_OPTIONS_BYTES_MAX)
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the result is NULL, or its struct_size "
+                                           "is not set to its sizeof");
+    size_t rest = (given < bytes ? given : bytes) - sizeof(given);
+    memcpy((uint8_t *)to + sizeof(given), (const uint8_t *)from + sizeof(given), rest);
+    return SHOAL_OK;
+}
+
 enum shoal_status shoal_context_create(const struct shoal_context_options *options,
                                        struct shoal_context **out)
 {

@@ -3,6 +3,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "api/request.h"
+
 #include "api/check.h"
 #include "core/sys.h"
 
@@ -48,6 +50,21 @@ static uint64_t timeout_of(const struct shoal_comm *comm, const struct shoal_cal
     return (call->timeout_ms == UINT32_MAX ? comm->op_timeout_ms : call->timeout_ms) * 1000000;
 }
 
+enum shoal_status shl_api_start(struct shoal_comm *comm, const struct shoal_call *call,
+                                struct shl_plan *plan, struct shoal_request **request)
+{
+    shl_token_take(comm->engine);
+    enum shoal_status status = shl_request_start_planned(comm, call, plan, request);
+    if (status == SHOAL_OK && (*request)->status == SHOAL_IN_PROGRESS) {
+        (*request)->timeout_ns = timeout_of(comm, call);
+        if (call->timeout_ms > 0)
+            (*request)->deadline_ns = shl_now_ns() + (*request)->timeout_ns;
+        shl_engine_kick_service(comm->engine);
+    }
+    shl_token_give(comm->engine);
+    return status;
+}
+
 enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *from,
                               struct shoal_request **request)
 {
@@ -56,16 +73,7 @@ enum shoal_status shoal_start(struct shoal_comm *comm, const struct shoal_call *
     SHL_TRY(read_call(comm, from, false, &call));
     if (!request)
         return shl_fail(SHOAL_ERR_INVALID, "the place for the request is NULL");
-    shl_token_take(comm->engine);
-    enum shoal_status status = shl_request_start(comm, &call, request);
-    if (status == SHOAL_OK && (*request)->status == SHOAL_IN_PROGRESS) {
-        (*request)->timeout_ns = timeout_of(comm, &call);
-        if (call.timeout_ms > 0)
-            (*request)->deadline_ns = shl_now_ns() + (*request)->timeout_ns;
-        shl_engine_kick_service(comm->engine);
-    }
-    shl_token_give(comm->engine);
-    return status;
+    return shl_api_start(comm, &call, NULL, request);
 }
 
 enum shoal_status shoal_start_wait(struct shoal_comm *comm, const struct shoal_call *from,
@@ -152,7 +160,7 @@ enum shoal_status shoal_request_destroy(struct shoal_request *request)
     return SHOAL_OK;
 }
 
-static const char *transport_name(const struct shoal_comm *comm)
+const char *shl_api_transport_name(const struct shoal_comm *comm)
 {
     const char *name = NULL;
     for (uint32_t i = 0; i < comm->size; i++) {
@@ -169,7 +177,7 @@ static const char *transport_name(const struct shoal_comm *comm)
 static enum shoal_status fill_info(struct shoal_comm *comm, const struct shoal_call *call,
                                    struct shoal_plan_info *info)
 {
-    info->transport = transport_name(comm);
+    info->transport = shl_api_transport_name(comm);
     info->algorithm = "copy";
     if (comm->size == 1)
         return SHOAL_OK;
@@ -194,14 +202,9 @@ enum shoal_status shoal_plan(struct shoal_comm *comm, const struct shoal_call *f
     struct shoal_plan_info filled = {0};
     SHL_TRY(shl_check_comm(comm));
     SHL_TRY(read_call(comm, from, true, &call));
-    if (!info || info->struct_size < sizeof(size_t) || info->struct_size > SHL_OPTIONS_BYTES_MAX)
-        return shl_fail(SHOAL_ERR_INVALID,
-                        "info is NULL or its struct_size is not set to sizeof(*info)");
     shl_token_take(comm->engine);
     enum shoal_status status = fill_info(comm, &call, &filled);
     shl_token_give(comm->engine);
     SHL_TRY(status);
-    filled.struct_size = info->struct_size;
-    memcpy(info, &filled, info->struct_size < sizeof(filled) ? info->struct_size : sizeof(filled));
-    return SHOAL_OK;
+    return shl_give_struct(info, &filled, sizeof(filled));
 }

@@ -9,27 +9,11 @@
 #include "api/context.h"
 #include "core/sys.h"
 
-#include <string.h>
-
 static enum shoal_status check_stream(const struct shoal_samples *samples)
 {
     if (SHL_UNLIKELY(!samples))
         return shl_fail(SHOAL_ERR_INVALID,
                         "samples is NULL; create a stream with shoal_samples_create");
-    return SHOAL_OK;
-}
-
-/* An output struct, cut to the size that the caller's header has. */
-static enum shoal_status give_struct(void *to, const void *from, size_t bytes)
-{
-    size_t given = 0;
-    if (to)
-        memcpy(&given, to, sizeof(given));
-    if (given < sizeof(given) || given > SHL_OPTIONS_BYTES_MAX)
-        return shl_fail(SHOAL_ERR_INVALID, "the place for the result is NULL, or its struct_size "
-                                           "is not set to its sizeof");
-    size_t rest = (given < bytes ? given : bytes) - sizeof(given);
-    memcpy((uint8_t *)to + sizeof(given), (const uint8_t *)from + sizeof(given), rest);
     return SHOAL_OK;
 }
 
@@ -103,7 +87,7 @@ enum shoal_status shoal_samples_assign(struct shoal_samples *samples,
                                        .data_epoch = step.data_epoch,
                                        .count = run.count,
                                        .total = step.run.count};
-    SHL_TRY(give_struct(share, &told, sizeof(told)));
+    SHL_TRY(shl_give_struct(share, &told, sizeof(told)));
     if (indices)
         shl_samples_list(samples, &step, run, indices);
     return SHOAL_OK;
@@ -213,5 +197,5 @@ enum shoal_status shoal_samples_info(const struct shoal_samples *samples,
                                       .consumed = position->cursor - skipped,
                                       .skipped = skipped,
                                       .skipped_spans = position->skipped.count};
-    return give_struct(info, &told, sizeof(told));
+    return shl_give_struct(info, &told, sizeof(told));
 }

@@ -19,6 +19,7 @@ void shl_schedule_free(struct shl_schedule *schedule)
     shl_mem->free(schedule->steps);
     shl_mem->free(schedule->deps);
     shl_mem->free(schedule->nexts);
+    shl_mem->free(schedule->extents);
     shl_mem->free(schedule);
 }
 

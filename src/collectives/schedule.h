@@ -19,6 +19,11 @@
  * INPUT and OUTPUT it says nothing new; for SCRATCH it may be any unit with the same chunk number.
  * All spans of a step, and both ends of a message, have the same like and count.
  *
+ * Explicit spans. The two buffers of a reshard have no units in common. Its schedules have
+ * `extents`: those of step i are extents[i], in elements, its spans only name the buffers, and the
+ * paragraphs on units, lengths and in place do not hold. tests/unit/collectives/reshard_test.c
+ * proves them.
+ *
  * Order. Steps wait for the steps they name (always earlier ones in the array) and may otherwise
  * run in any order. Every hazard on a step's spans (read after write, write after read, write
  * after write; in place too) is among its deps: schedule_builder.c finds them. RECV_REDUCE combines
@@ -85,15 +90,24 @@ struct shl_step {
     uint32_t next_count;
 };
 
+/* Where a step's spans begin in their buffers, and their length; in elements. */
+struct shl_extent {
+    uint64_t dst, src, count;
+};
+
+#define SHL_RESHARD 64u /* stands beside the members of enum shoal_collective */
+
 struct shl_schedule {
     uint32_t rank_count, rank, root;
-    uint32_t collective; /* enum shoal_collective */
+    uint32_t collective; /* enum shoal_collective, or SHL_RESHARD */
     uint32_t blocks, chunks, scratch_units;
     uint32_t step_count, dep_count;
     struct shl_step *steps;
     uint32_t *deps;  /* step indices, all smaller than the step's own */
     uint32_t *nexts; /* the inverse, dep_count entries */
     const struct shl_algorithm *algorithm;
+    struct shl_extent *extents; /* explicit spans, by step; NULL: in units */
+    uint64_t scratch_elems;     /* with extents */
 };
 
 /* Hosts of a communicator: host_of[rank], hosts numbered by first appearance. */

@@ -12,6 +12,8 @@
 #include "device/reduce.h"
 #include "engine/engine.h"
 
+#include <shoal/reshard.h>
+
 #define SHL_COMM_WINDOW SHL_GROUP_OPS /* operations of one communicator that run at a time */
 #define SHL_COMM_REQUESTS 32          /* allocated with the communicator; more on demand */
 #define SHL_COMM_PLANS 64             /* cached */
@@ -69,7 +71,8 @@ struct shoal_request {
     bool disagrees; /* a message with another signature came */
     struct shl_group_run group;
     struct shl_exec *exec;
-    char *text; /* verdict, SHL_ENGINE_TEXT bytes; allocated with the request */
+    struct shl_plan *plan; /* its own, freed on completion; NULL: found by the call */
+    char *text;            /* verdict, SHL_ENGINE_TEXT bytes; allocated with the request */
 };
 
 /* Where a step's spans lie, in bytes from the start of their buffers. */
@@ -189,6 +192,9 @@ const struct shl_user_op *shl_comm_user_op(const struct shoal_comm *comm, uint32
 /* token */
 enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
                                     struct shoal_request **request);
+/* The same with a plan of its own, which is taken over unless this fails. */
+enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struct shoal_call *call,
+                                            struct shl_plan *plan, struct shoal_request **request);
 void shl_request_complete(struct shoal_request *request, enum shoal_status status,
                           const char *text);
 /* Stop touching buffers and peers' memory for it; then it waits for a verdict. */
@@ -215,6 +221,9 @@ void shl_request_expire(struct shoal_request *request);
 /* Start, drive, and give up on all ranks when the time passes. Takes the token itself. */
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
                                   uint64_t timeout_ns);
+/* The same with a plan of its own, which is taken over in any case. */
+enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct shoal_call *call,
+                                          struct shl_plan *plan, uint64_t timeout_ns);
 
 /* How long a driver has found nothing to do, and how long it may go on. */
 struct shl_idle {
@@ -244,12 +253,24 @@ int shl_group_mode_for(struct shoal_comm *comm, const struct shoal_call *call);
 /* token */
 enum shoal_status shl_plan_get(struct shoal_comm *comm, const struct shoal_call *call,
                                struct shl_plan **plan);
+/* A plan of a schedule with extents; takes the schedule over, also when it fails. Needs no token.
+ */
+enum shoal_status shl_plan_own(struct shl_schedule *schedule, uint32_t elem_bytes,
+                               struct shl_plan **plan);
 void shl_plan_free(struct shl_plan *plan);
 enum shoal_status shl_exec_start(struct shoal_request *request);
 struct shl_exec *shl_exec_from_link(struct shl_list *link);
 void shl_exec_run(struct shl_exec *exec); /* start what is ready */
 void shl_exec_release(struct shl_exec *exec);
 void shl_exec_free(struct shl_exec *exec);
+
+/* ---- reshard.c ---------------------------------------------------------------------------- */
+
+/* Plan a reshard that has been checked but for its layouts; `call` is what to start it with. Needs
+ * no token. */
+enum shoal_status shl_reshard_prepare(const struct shoal_comm *comm,
+                                      const struct shoal_reshard_call *from,
+                                      struct shoal_call *call, struct shl_plan **plan);
 
 /* ---- leave.c ------------------------------------------------------------------------------ */
 

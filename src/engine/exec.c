@@ -229,9 +229,10 @@ void shl_exec_run(struct shl_exec *exec)
 
 enum shoal_status shl_exec_start(struct shoal_request *request)
 {
-    struct shl_plan *plan;
+    struct shl_plan *plan = request->plan;
     struct shl_exec *exec = NULL;
-    SHL_TRY(shl_plan_get(request->comm, &request->call, &plan));
+    if (!plan)
+        SHL_TRY(shl_plan_get(request->comm, &request->call, &plan));
     struct shl_list *node = shl_list_pop(&plan->idle);
     if (node)
         exec = shl_exec_from_link(node);

@@ -12,7 +12,7 @@
  *           phase 2: done reading.
  *   WINDOW  through windows of shared memory; window.c. No phase after 0: nobody touches another's
  *   STREAM  buffers. STREAM is the same past the caches.
- *   STAGED  a schedule over messages: what user-defined operations need.
+ *   STAGED  a schedule over messages: what user-defined operations and reshards need.
  *
  * Ordinary buffers go by PULL, WINDOW or STREAM, as member 0 says in phase 0; ways.h.
  *
@@ -97,9 +97,13 @@ static void post_call(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
     const struct shoal_call *call = &request->call;
-    int64_t bytes = inline_bytes(comm, call);
+    int64_t bytes = request->plan ? -1 : inline_bytes(comm, call);
     request->group.posted = true;
-    if (bytes >= 0) {
+    if (request->plan) {
+        /* Shown for the agreement; the data go by messages. */
+        request->group.mode = SHL_GROUP_STAGED;
+        shl_group_post(comm->group, request->seq, 0, &request->signature, NULL, 0);
+    } else if (bytes >= 0) {
         bool silent = call->collective == SHOAL_BROADCAST && call->root != comm->rank;
         request->group.mode = SHL_GROUP_INLINE;
         shl_group_post(comm->group, request->seq, 0, &request->signature, call->send,
@@ -151,7 +155,7 @@ static enum shl_group_mode choose_mode(struct shoal_request *request)
     struct shl_group_place own;
     bool direct = true;
     uint64_t way = SHL_GROUP_WINDOW;
-    if (call->op >= SHOAL_OP_USER_FIRST)
+    if (request->plan || call->op >= SHOAL_OP_USER_FIRST)
         return SHL_GROUP_STAGED;
     for (uint32_t i = 0; i < comm->size; i++) {
         const struct shl_group_place *place = place_of(request, i, &own);

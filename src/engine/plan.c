@@ -22,14 +22,10 @@ static uint64_t offset(const struct shl_layout *layout, const struct shl_span *s
     return shl_layout_offset(layout, (enum shl_buffer)span->buffer, span->first) * elem_bytes;
 }
 
-/* Resolve units to bytes once, not every time the plan runs. */
-static enum shoal_status resolve(struct shl_plan *plan)
+static void resolve_units(struct shl_plan *plan)
 {
     const struct shl_schedule *schedule = plan->schedule;
     struct shl_layout layout = shl_layout_make(schedule, plan->count, plan->elem_bytes);
-    plan->bound = shl_mem->alloc((schedule->step_count + 1) * sizeof(*plan->bound));
-    if (!plan->bound)
-        return shl_fail_errno("cannot allocate a plan of %u steps", schedule->step_count);
     plan->scratch_bytes =
         shl_layout_offset(&layout, SHL_SCRATCH, schedule->scratch_units) * plan->elem_bytes;
     for (uint32_t i = 0; i < schedule->step_count; i++) {
@@ -41,7 +37,36 @@ static enum shoal_status resolve(struct shl_plan *plan)
         bound->src = offset(&layout, &step->src, plan->elem_bytes);
         bound->src2 = offset(&layout, &step->src2, plan->elem_bytes);
         bound->bytes = shl_layout_length(&layout, span) * plan->elem_bytes;
-        if (sends)
+    }
+}
+
+static void resolve_extents(struct shl_plan *plan)
+{
+    const struct shl_schedule *schedule = plan->schedule;
+    plan->scratch_bytes = schedule->scratch_elems * plan->elem_bytes;
+    for (uint32_t i = 0; i < schedule->step_count; i++) {
+        const struct shl_extent *extent = &schedule->extents[i];
+        plan->bound[i] = (struct shl_bound){.dst = extent->dst * plan->elem_bytes,
+                                            .src = extent->src * plan->elem_bytes,
+                                            .bytes = extent->count * plan->elem_bytes};
+    }
+}
+
+/* Resolve spans to bytes once, not every time the plan runs. */
+static enum shoal_status resolve(struct shl_plan *plan)
+{
+    const struct shl_schedule *schedule = plan->schedule;
+    plan->bound = shl_mem->alloc((schedule->step_count + 1) * sizeof(*plan->bound));
+    if (!plan->bound)
+        return shl_fail_errno("cannot allocate a plan of %u steps", schedule->step_count);
+    if (schedule->extents)
+        resolve_extents(plan);
+    else
+        resolve_units(plan);
+    for (uint32_t i = 0; i < schedule->step_count; i++) {
+        const struct shl_step *step = &schedule->steps[i];
+        const struct shl_bound *bound = &plan->bound[i];
+        if (step->kind == SHL_STEP_SEND)
             plan->bytes_sent += bound->bytes;
         if (step->kind == SHL_STEP_RECV_REDUCE || step->kind == SHL_STEP_REDUCE)
             plan->bytes_reduced += bound->bytes;
@@ -59,6 +84,27 @@ void shl_plan_free(struct shl_plan *plan)
         shl_schedule_free(plan->schedule);
     shl_mem->free(plan->bound);
     shl_mem->free(plan);
+}
+
+enum shoal_status shl_plan_own(struct shl_schedule *schedule, uint32_t elem_bytes,
+                               struct shl_plan **out)
+{
+    struct shl_plan *plan = shl_mem->alloc(sizeof(*plan));
+    if (!plan) {
+        shl_schedule_free(schedule);
+        return shl_fail_errno("cannot allocate a plan");
+    }
+    plan->collective = (enum shoal_collective)schedule->collective;
+    plan->elem_bytes = elem_bytes;
+    plan->schedule = schedule;
+    shl_list_init(&plan->idle);
+    enum shoal_status status = resolve(plan);
+    if (status != SHOAL_OK) {
+        shl_plan_free(plan);
+        return status;
+    }
+    *out = plan;
+    return SHOAL_OK;
 }
 
 static enum shoal_status make(struct shoal_comm *comm, const struct shoal_call *call, bool commutes,

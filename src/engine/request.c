@@ -26,9 +26,12 @@ static struct shl_signature sign(const struct shoal_call *call)
         [SHOAL_REDUCE_SCATTER] = FIELD_TYPE | FIELD_OP | 0xff,
         [SHOAL_ALLGATHER] = FIELD_TYPE | 0xff,
         [SHOAL_BARRIER] = 0xff};
+    /* Of a reshard `root` is a hash of the layouts. */
+    uint64_t mask = (uint32_t)call->collective == SHL_RESHARD ? FIELD_TYPE | FIELD_ROOT | 0xff
+                                                              : fields[call->collective];
     uint64_t packed = (uint64_t)call->collective | (uint64_t)call->dtype << 8 |
                       (uint64_t)(call->op & 0xffff) << 16 | (uint64_t)call->root << 32;
-    return (struct shl_signature){.count = call->count, .call = packed & fields[call->collective]};
+    return (struct shl_signature){.count = call->count, .call = packed & mask};
 }
 
 void shl_signature_text(const struct shl_signature *signature, uint64_t seq, char *text,
@@ -37,8 +40,10 @@ void shl_signature_text(const struct shl_signature *signature, uint64_t seq, cha
     enum shoal_collective which = (enum shoal_collective)(signature->call & 0xff);
     uint32_t op = (uint32_t)(signature->call >> 16 & 0xffff);
     uint32_t root = (uint32_t)(signature->call >> 32);
-    int used = snprintf(text, text_bytes, "%s #%llu", shoal_collective_string(which),
-                        (unsigned long long)seq);
+    bool reshards = (uint32_t)which == SHL_RESHARD;
+    int used =
+        snprintf(text, text_bytes, "%s #%llu",
+                 reshards ? "reshard" : shoal_collective_string(which), (unsigned long long)seq);
     if (which == SHOAL_BARRIER || used < 0 || (size_t)used >= text_bytes)
         return;
     text += used;
@@ -49,7 +54,9 @@ void shl_signature_text(const struct shl_signature *signature, uint64_t seq, cha
         return;
     text += used;
     text_bytes -= (size_t)used;
-    if (which == SHOAL_BROADCAST)
+    if (reshards)
+        snprintf(text, text_bytes, ", layouts %08x)", root);
+    else if (which == SHOAL_BROADCAST)
         snprintf(text, text_bytes, ", root %u)", root);
     else if (which == SHOAL_REDUCE)
         snprintf(text, text_bytes, ", %s, root %u)", shoal_op_string(op), root);
@@ -108,8 +115,8 @@ static void activate(struct shoal_request *request)
 {
     struct shoal_comm *comm = request->comm;
     struct shl_engine *engine = comm->engine;
-    request->state = comm->group ? SHL_REQUEST_GATHER : SHL_REQUEST_SCHEDULE;
-    if (comm->size == 1) {
+    request->state = comm->group && comm->size > 1 ? SHL_REQUEST_GATHER : SHL_REQUEST_SCHEDULE;
+    if (comm->size == 1 && !request->plan) {
         complete_alone(request);
         return;
     }
@@ -145,6 +152,12 @@ void shl_comm_start_queued(struct shoal_comm *comm)
 enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
                                     struct shoal_request **out)
 {
+    return shl_request_start_planned(comm, call, NULL, out);
+}
+
+enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struct shoal_call *call,
+                                            struct shl_plan *plan, struct shoal_request **out)
+{
     if (SHL_UNLIKELY(comm->broken != SHOAL_OK && comm->next_seq >= comm->broken_from))
         return shl_fail(comm->broken, "%s", comm->broken_text);
     struct shoal_request *request = take_request(comm);
@@ -160,6 +173,7 @@ enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_
     request->status = SHOAL_IN_PROGRESS;
     request->detached = request->waited = request->disagrees = false;
     request->exec = NULL;
+    request->plan = plan;
     request->text[0] = '\0';
     memset(&request->group, 0, sizeof(request->group));
     shl_list_append(&comm->ops, &request->link);
@@ -186,6 +200,10 @@ void shl_request_complete(struct shoal_request *request, enum shoal_status statu
     if (request->exec) {
         shl_exec_release(request->exec);
         request->exec = NULL;
+    }
+    if (request->plan) {
+        shl_plan_free(request->plan);
+        request->plan = NULL;
     }
     if (request->state == SHL_REQUEST_QUEUED)
         comm->queued--;

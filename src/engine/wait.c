@@ -184,16 +184,24 @@ enum shoal_status shl_request_wait(struct shoal_request *request, uint64_t wait_
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
                                   uint64_t timeout_ns)
 {
+    return shl_request_run_planned(comm, call, NULL, timeout_ns);
+}
+
+enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct shoal_call *call,
+                                          struct shl_plan *plan, uint64_t timeout_ns)
+{
     struct shl_engine *engine = comm->engine;
     struct shoal_request *request;
     shl_token_take(engine);
-    enum shoal_status status = shl_request_start(comm, call, &request);
+    enum shoal_status status = shl_request_start_planned(comm, call, plan, &request);
     if (SHL_LIKELY(status == SHOAL_OK)) {
         request->timeout_ns = timeout_ns;
         status = shl_request_wait(request, UINT64_MAX);
         if (SHL_UNLIKELY(status < 0))
             shl_fail(status, "%s", request->text);
         shl_request_free(request);
+    } else if (plan) {
+        shl_plan_free(plan);
     }
     shl_token_give(engine);
     return status;

@@ -38,7 +38,7 @@ SCALARS = {
     "char**": {ctypes.POINTER(ctypes.c_char_p)},
     "uint32_t*": {ctypes.POINTER(ctypes.c_uint32)},
     "uint8_t*": {ctypes.c_char_p},
-    "uint64_t*": {ctypes.c_void_p},
+    "uint64_t*": {ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64)},
     "size_t*": {ctypes.POINTER(ctypes.c_size_t)},
     "shoal_reduce_fn": {_ffi.ReduceFunction},
 }
@@ -49,6 +49,9 @@ STRUCTS = {
     "shoal_call": _ffi.Call,
     "shoal_op_options": _ffi.OpOptions,
     "shoal_plan_info": _ffi.PlanInfo,
+    "shoal_span": _ffi.Span,
+    "shoal_layout": _ffi.Layout,
+    "shoal_reshard_call": _ffi.ReshardCall,
     "shoal_samples_options": _ffi.SamplesOptions,
     "shoal_samples_view": _ffi.SamplesView,
     "shoal_samples_share": _ffi.SamplesShare,
@@ -203,6 +206,7 @@ class ConstantsTest(unittest.TestCase):
         python |= {f"SHOAL_{op.name}": int(op) for op in shoal.Op}
         python |= {f"SHOAL_{which.name}": int(which) for which in shoal.Collective}
         python |= {f"SHOAL_BATCH_{mode.name}": int(mode) for mode in enums.BatchMode}
+        python |= {f"SHOAL_LAYOUT_{kind.name}": int(kind) for kind in enums.LayoutKind}
         for status in shoal.Status:
             prefix = "SHOAL_ERR_" if status < 0 else "SHOAL_"
             python[prefix + status.name] = int(status)
