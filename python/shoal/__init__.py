@@ -46,6 +46,7 @@ from shoal.errors import (
 from shoal.launch import init
 from shoal.memory import Array, Registration, empty, register
 from shoal.ops import UserOp
+from shoal.placement import Placement, place
 from shoal.request import Request
 from shoal.reshard import Layout
 from shoal.samples import Samples, Share
@@ -75,6 +76,7 @@ __all__ = [
     "Op",
     "PeerError",
     "PeerLost",
+    "Placement",
     "Plan",
     "ProcessError",
     "Registration",
@@ -93,6 +95,7 @@ __all__ = [
     "empty",
     "init",
     "library_version",
+    "place",
     "register",
 ]
 

@@ -143,6 +143,35 @@ class ReshardCall(Structure):
     ]
 
 
+class Member(Structure):
+    """struct shoal_member"""
+
+    _fields_ = [("id", c_uint64), ("host", c_uint64)]
+
+
+class PlaceOptions(Structure):
+    """struct shoal_place_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("shards", c_uint32),
+        ("replicas", c_uint32),
+        ("members", POINTER(Member)),
+        ("member_count", c_uint32),
+    ]
+
+
+class PlaceResult(Structure):
+    """struct shoal_place_result"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("copies", c_uint64),
+        ("lost", c_uint64),
+        ("owners", c_uint64),
+    ]
+
+
 class SamplesOptions(Structure):
     """struct shoal_samples_options"""
 
@@ -194,6 +223,8 @@ class SamplesInfo(Structure):
     ]
 
 
+PLACE_SHARDS_MAX = 1 << 20
+PLACE_REPLICAS_MAX = 7
 SAMPLES_SPANS_MAX = 1024
 SAMPLES_BYTES_MAX = 64 + 16 * SAMPLES_SPANS_MAX
 
@@ -242,6 +273,8 @@ FUNCTIONS = {
     "shoal_request_destroy": (c_int, [Request]),
     "shoal_op_create": (c_int, [Comm, POINTER(OpOptions), POINTER(c_uint32)]),
     "shoal_plan": (c_int, [Comm, CallImage, POINTER(PlanInfo)]),
+    # placement.h
+    "shoal_place": (c_int, [POINTER(PlaceOptions), c_void_p, POINTER(PlaceResult)]),
     # reshard.h
     "shoal_layout_count": (
         c_int,
@@ -343,6 +376,11 @@ create_text_buffer = ctypes.create_string_buffer
 def span_list(spans: list[tuple[int, int, int]]) -> ctypes.Array[Span]:
     """A C array of struct shoal_span; keep a reference while C uses it."""
     return (Span * len(spans))(*spans)
+
+
+def member_list(members: list[tuple[int, int]]) -> ctypes.Array[Member]:
+    """A C array of struct shoal_member; keep a reference while C uses it."""
+    return (Member * len(members))(*members)
 
 
 def string_list(strings: list[bytes]) -> ctypes.Array[c_char_p]:

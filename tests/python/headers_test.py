@@ -52,6 +52,9 @@ STRUCTS = {
     "shoal_span": _ffi.Span,
     "shoal_layout": _ffi.Layout,
     "shoal_reshard_call": _ffi.ReshardCall,
+    "shoal_member": _ffi.Member,
+    "shoal_place_options": _ffi.PlaceOptions,
+    "shoal_place_result": _ffi.PlaceResult,
     "shoal_samples_options": _ffi.SamplesOptions,
     "shoal_samples_view": _ffi.SamplesView,
     "shoal_samples_share": _ffi.SamplesShare,
@@ -221,6 +224,7 @@ class ConstantsTest(unittest.TestCase):
             [
                 'printf("none %u\\n", SHOAL_COLOR_NONE);',
                 'printf("default %u\\n", UINT32_MAX);',
+                'printf("place %u %u\\n", SHOAL_PLACE_SHARDS_MAX, SHOAL_PLACE_REPLICAS_MAX);',
                 'printf("samples %d %d\\n", SHOAL_SAMPLES_SPANS_MAX, SHOAL_SAMPLES_BYTES_MAX);',
                 'printf("version %d %d %d\\n", SHOAL_VERSION_MAJOR, SHOAL_VERSION_MINOR,'
                 " SHOAL_VERSION_PATCH);",
@@ -228,6 +232,7 @@ class ConstantsTest(unittest.TestCase):
         )
         self.assertEqual(values["none"], (enums.COLOR_NONE,))
         self.assertEqual(values["default"], (calls.DEFAULT_TIMEOUT,))
+        self.assertEqual(values["place"], (_ffi.PLACE_SHARDS_MAX, _ffi.PLACE_REPLICAS_MAX))
         self.assertEqual(values["samples"], (_ffi.SAMPLES_SPANS_MAX, _ffi.SAMPLES_BYTES_MAX))
         self.assertEqual(".".join(map(str, values["version"])), shoal.__version__)
         self.assertEqual(shoal.library_version(), shoal.__version__)
