@@ -209,7 +209,11 @@ static void begin_stop(struct shl_control *control)
     control->stopping = true;
     shl_channel_fail(control, SHL_RANK_ANY, "this rank is leaving");
     shl_timer_init(&control->linger_timer, on_linger_over, control);
-    shl_loop_timer_set(&control->loop, &control->linger_timer, shl_now_ns() + LINGER_MS * SHL_MS);
+    pthread_mutex_lock(&control->lock);
+    uint64_t linger_ms = control->is_cut ? 0 : LINGER_MS;
+    pthread_mutex_unlock(&control->lock);
+    shl_control_report(control, SHOAL_ERR_ABORTED, "the world was given up while it was formed");
+    shl_loop_timer_set(&control->loop, &control->linger_timer, shl_now_ns() + linger_ms * SHL_MS);
     for (uint32_t i = 0; i < control->session_count; i++)
         shl_session_say_goodbye(&control->sessions[i]);
 }
@@ -368,6 +372,15 @@ void shl_control_stop(struct shl_control *control)
     shl_loop_wake(&control->loop);
     pthread_join(control->thread, NULL);
     control->running = false;
+}
+
+void shl_control_cut(struct shl_control *control)
+{
+    pthread_mutex_lock(&control->lock);
+    control->is_cut = true;
+    control->stop_requested = true;
+    pthread_mutex_unlock(&control->lock);
+    shl_loop_wake(&control->loop);
 }
 
 /* ---- calls of other threads -------------------------------------------------------------- */

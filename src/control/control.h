@@ -42,7 +42,8 @@ enum shl_channel_kind {
     SHL_CHANNEL_FD_PASS = 4,   /* over a Unix socket; index: the transport's */
     SHL_CHANNEL_TCP_KNOCK = 5, /* the higher rank dials: asks the lower one for TCP_DATA */
     SHL_CHANNEL_VERBS = 6,     /* sets a queue pair up, and tells when its peer ends */
-    SHL_CHANNEL_STORE = 7      /* a client of the coordinator, elastic/store/coordinator.h */
+    SHL_CHANNEL_STORE = 7,     /* a client of the coordinator, elastic/store/coordinator.h */
+    SHL_CHANNEL_MEMBER = 8     /* between members of an elastic world, elastic/node/node.h */
 };
 
 #define SHL_CONTROL_ADDRESSES 8
@@ -99,6 +100,9 @@ enum shoal_status shl_control_start(struct shl_control *control,
  * thread. After it no callback comes. Then destroy. */
 void shl_control_stop(struct shl_control *control);
 void shl_control_destroy(struct shl_control *control);
+/* shl_control_cut - stop soon and wait for nobody's goodbye: what waits for a start or a channel
+ * fails. For a world that is replaced. Then stop and destroy. Threads: any. */
+void shl_control_cut(struct shl_control *control);
 
 /* shl_control_flood - to every rank, this one included. Copies the payload. Threads: any. */
 enum shoal_status shl_control_flood(struct shl_control *control, uint16_t type, const void *payload,

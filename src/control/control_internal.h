@@ -99,6 +99,7 @@ struct shl_control {
     struct shl_list asked;  /* channels to open */
     bool accepting;         /* the thread takes commands */
     bool stop_requested;
+    bool is_cut;               /* stop without waiting for goodbyes */
     bool start_expired;        /* shl_control_start has run out of time */
     enum shoal_status started; /* SHOAL_IN_PROGRESS until start is decided */
     char failure_text[512];

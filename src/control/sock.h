@@ -97,6 +97,11 @@ int shl_sock_error(int fd);
  * user_timeout_ms (0: the kernel's default). Does nothing on a Unix socket. Best effort. */
 void shl_sock_tune(int fd, uint32_t user_timeout_ms);
 
+/* The process at the other end of a Unix socket, as this process sees it; 0: not known. */
+pid_t shl_sock_peer_pid(int fd);
+/* starved.c: it is on this host and wants to run, but gets no CPU. */
+bool shl_sock_peer_is_starved(int fd);
+
 /* Move exactly `bytes` over a non-blocking socket, waiting until the deadline. SHOAL_ERR_TIMEOUT
  * at the deadline, SHOAL_ERR_PEER when the other side closed. */
 enum shoal_status shl_sock_send_all(int fd, const void *data, size_t bytes, uint64_t deadline_ns);

@@ -51,12 +51,22 @@ static bool is_waiting_for_cpu(pid_t pid)
     return runnable && !stopped;
 }
 
-bool shl_session_peer_is_starved(const struct shl_session *session)
+pid_t shl_sock_peer_pid(int fd)
 {
     struct ucred peer = {0};
     socklen_t bytes = sizeof(peer);
-    if (session->fd < 0 ||
-        shl_sock->getsockopt(session->fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0)
-        return false;
-    return peer.pid > 0 && is_waiting_for_cpu(peer.pid);
+    if (fd < 0 || shl_sock->getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0)
+        return 0;
+    return peer.pid;
+}
+
+bool shl_sock_peer_is_starved(int fd)
+{
+    pid_t pid = shl_sock_peer_pid(fd);
+    return pid > 0 && is_waiting_for_cpu(pid);
+}
+
+bool shl_session_peer_is_starved(const struct shl_session *session)
+{
+    return shl_sock_peer_is_starved(session->fd);
 }

@@ -38,9 +38,14 @@ enum shoal_status shl_world_measure(struct shoal_comm *comm)
     struct shl_costs costs = comm->engine->costs;
     if (comm->size < 2)
         return SHOAL_OK;
-    probe(comm, true, &costs.alpha_local_s, &costs.beta_local_s_per_byte);
-    probe(comm, false, &costs.alpha_net_s, &costs.beta_net_s_per_byte);
-    if (comm->rank == 0) {
+    const struct shl_costs *known = comm->world->options.costs;
+    if (known) {
+        costs = *known;
+    } else {
+        probe(comm, true, &costs.alpha_local_s, &costs.beta_local_s_per_byte);
+        probe(comm, false, &costs.alpha_net_s, &costs.beta_net_s_per_byte);
+    }
+    if (comm->rank == 0 && !known) {
         costs.gamma_s_per_byte = shl_probe_reduce();
         costs.cores_per_host = shl_topology()->usable_cpus;
     }

@@ -164,6 +164,20 @@ static enum shoal_status meet(struct shl_world *world, const struct shl_secret *
     return status;
 }
 
+/* The members of a view know each other already. */
+static enum shoal_status exchange(struct shl_world *world, uint64_t deadline_ns,
+                                  struct shl_rendezvous_result *result)
+{
+    const struct shl_world_options *options = &world->options;
+    uint8_t *blob = shl_mem->alloc(SHL_RENDEZVOUS_BLOB_MAX);
+    if (!blob)
+        return shl_fail_errno("cannot allocate the description of this member");
+    size_t bytes = write_blob(world, blob, SHL_RENDEZVOUS_BLOB_MAX);
+    enum shoal_status status = options->exchange(options->arg, blob, bytes, deadline_ns, result);
+    shl_mem->free(blob);
+    return status;
+}
+
 static void count_local(struct shl_world *world)
 {
     uint32_t local = 0;
@@ -206,7 +220,8 @@ static enum shoal_status connect_all(struct shl_world *world, const struct shl_s
     if (!world->addresses || !descriptions)
         status = shl_fail_errno("cannot allocate the addresses of %u ranks", size);
     if (status == SHOAL_OK)
-        status = meet(world, secret, deadline_ns, &met);
+        status = world->options.exchange ? exchange(world, deadline_ns, &met)
+                                         : meet(world, secret, deadline_ns, &met);
     for (uint32_t i = 0; i < size && status == SHOAL_OK; i++)
         status = read_blob(world, i, met.blobs[i], met.blob_bytes[i], &descriptions[i]);
     if (status == SHOAL_OK) {
@@ -270,6 +285,8 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
         status = open_control(world, &secret);
     if (status == SHOAL_OK)
         status = open_engine(world);
+    if (status == SHOAL_OK && options->exists)
+        options->exists(options->arg, world);
     if (status == SHOAL_OK && options->size > 1)
         status = connect_all(world, &secret, deadline_ns);
     shl_secret_wipe(&secret);
@@ -280,16 +297,28 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
     if (status != SHOAL_OK) {
         if (world->engine && options->size > 1)
             shl_world_say_absent(world, WORLD_COMM, options->rank);
+        if (options->exists)
+            options->exists(options->arg, NULL);
         take_down(world);
         return status;
     }
     status = shl_world_measure(formed);
     atomic_fetch_sub(&world->references, 1); /* The communicator's remains. */
-    if (status == SHOAL_OK)
+    if (status == SHOAL_OK) {
         *comm = formed;
-    else
-        shl_world_leave(formed);
+        return SHOAL_OK;
+    }
+    if (options->exists)
+        options->exists(options->arg, NULL);
+    shl_world_leave(formed);
     return status;
+}
+
+void shl_world_cut(struct shl_world *world, const char *text)
+{
+    if (world->control)
+        shl_control_cut(world->control);
+    shl_engine_cut(world->engine, text);
 }
 
 void shl_world_leave(struct shoal_comm *comm)

@@ -24,6 +24,15 @@ struct shl_world_options {
     const char *rendezvous;
     const char *job;
     uint64_t init_timeout_ms, op_timeout_ms;
+
+    /* Of a view of an elastic world; all NULL otherwise. */
+    void *arg;
+    /* Instead of the rendezvous: give my blob, get everyone's. Ends soon after shl_world_cut. */
+    enum shoal_status (*exchange)(void *arg, const void *blob, size_t blob_bytes,
+                                  uint64_t deadline_ns, struct shl_rendezvous_result *result);
+    /* From here on the world may be cut; NULL: from here on no more. */
+    void (*exists)(void *arg, struct shl_world *world);
+    const struct shl_costs *costs; /* known to rank 0, which tells all; NULL: measured */
 };
 
 struct shl_world {
@@ -40,6 +49,12 @@ enum shoal_status shl_world_join(const struct shl_world_options *options, struct
 
 /* Drop a communicator's reference and the communicator; the last one takes the world down. */
 void shl_world_leave(struct shoal_comm *comm);
+
+/* Give up all that goes on in it, here alone, also while it is being joined: callers return soon,
+ * with SHOAL_ERR_ABORTED mostly. Nothing can be done with it afterwards but to leave it. Threads:
+ * any.
+ */
+void shl_world_cut(struct shl_world *world, const char *text);
 
 /* form.c: make a communicator of `members` and learn hosts and groups. Collective over them. */
 enum shoal_status shl_world_form(struct shl_world *world, const struct shl_comm_options *options,

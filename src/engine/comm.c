@@ -100,6 +100,8 @@ enum shoal_status shl_comm_create(struct shl_engine *engine, const struct shl_co
         if (engine->peers[comm->members[i]].lost)
             shl_incident_lost(engine, comm->members[i]);
     shl_incident_adopt_orphans(engine);
+    if (engine->is_cut)
+        shl_comm_break(comm, 0, SHOAL_ERR_ABORTED, "the world was given up while it was formed");
     *out = comm;
     return SHOAL_OK;
 }
@@ -218,7 +220,7 @@ static void free_requests(struct shoal_comm *comm)
 
 void shl_comm_free(struct shoal_comm *comm)
 {
-    comm->window_cut = !shl_list_empty(&comm->ops);
+    comm->window_cut |= !shl_list_empty(&comm->ops);
     free_requests(comm);
     if (!shl_list_empty(&comm->link)) {
         shl_list_remove(&comm->link);

@@ -282,6 +282,10 @@ void shl_engine_say_left(struct shl_engine *engine, uint32_t comm_id, uint32_t r
 /* token: this rank takes no part in what its call `seq` of a communicator would have split off.
  * Others may not know yet that the call failed here. */
 void shl_comm_say_unsplit(struct shoal_comm *comm, uint64_t seq, const char *reason);
+/* Give everything up here, at once and without a verdict, and allow nothing new: the world is being
+ * replaced, and whoever replaces it sees to it that no peer touches memory in use afterwards.
+ * Waiting callers return SHOAL_ERR_ABORTED. Takes the token itself. */
+void shl_engine_cut(struct shl_engine *engine, const char *text);
 /* token: give up every operation that is outstanding on any rank. */
 void shl_comm_abort(struct shoal_comm *comm, const char *reason);
 void shl_leave_mail(struct shl_engine *engine, uint16_t type, const void *payload, size_t bytes);

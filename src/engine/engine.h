@@ -91,6 +91,7 @@ struct shl_engine {
     bool oversubscribed; /* more local ranks than cores: yield while spinning */
     bool threadless;
     uint64_t spin_ns; /* token: how long a wait spins at present; wait.c */
+    bool is_cut;      /* token: shl_engine_cut was called */
 
     pthread_mutex_t token;
     atomic_uint token_wanted; /* threads that wait for the token */

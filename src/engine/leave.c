@@ -151,3 +151,25 @@ void shl_comm_leave(struct shoal_comm *comm)
     if (comm->size > 1)
         shl_engine_say_left(engine, comm->id, comm->rank, comm->next_seq);
 }
+
+static void cut_comm(struct shoal_comm *comm, const char *text)
+{
+    shl_comm_break(comm, 0, SHOAL_ERR_ABORTED, text);
+    while (!shl_list_empty(&comm->ops)) {
+        struct shoal_request *request =
+            SHL_CONTAINER_OF(comm->ops.next, struct shoal_request, link);
+        comm->window_cut = true;
+        shl_request_stop(request);
+        shl_request_complete(request, SHOAL_ERR_ABORTED, text);
+    }
+}
+
+void shl_engine_cut(struct shl_engine *engine, const char *text)
+{
+    shl_token_take(engine);
+    engine->is_cut = true;
+    for (struct shl_list *node = engine->comms.next; node != &engine->comms; node = node->next)
+        cut_comm(SHL_CONTAINER_OF(node, struct shoal_comm, link), text);
+    shl_engine_wake_all(engine);
+    shl_token_give(engine);
+}
