@@ -1,0 +1,261 @@
+/*
+ * The members that this one has sessions with.
+ *
+ * Of two members of a view the one with the lower id dials; whoever is not in the view yet dials
+ * all. When a connection breaks both do, since the answer tells whether the other still lives; if
+ * their calls cross, that of the lower id stays.
+ *
+ * Invariant: peers are freed in shl_node_settle only, never while an event of theirs is served.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/log.h"
+#include "core/sys.h"
+#include "elastic/node/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RETRY_MS 50
+#define DIAL_MS 5000
+
+struct shl_node_peer *shl_node_peer_find(struct shl_node *node, uint64_t id)
+{
+    for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next) {
+        struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        if (peer->id == id && !peer->doomed)
+            return peer;
+    }
+    return NULL;
+}
+
+void shl_node_peer_suspect(struct shl_node_peer *peer, const char *why)
+{
+    if (!peer->in_view || peer->suspected)
+        return;
+    peer->suspected = true;
+    shl_log(SHL_LOG_INFO, "member %016llx is suspected: %s", (unsigned long long)peer->id, why);
+    shl_membership_suspect(peer->node->core, shl_now_ns(), peer->id);
+}
+
+/* ---- dialling ------------------------------------------------------------------------------- */
+
+static void connected(struct shl_node_peer *peer, int fd)
+{
+    shl_node_link_attach(peer, fd);
+    if (peer->suspected) {
+        peer->suspected = false;
+        shl_membership_reached(peer->node->core, shl_now_ns(), peer->id);
+    }
+}
+
+static void on_dialled(void *arg, const struct shl_dial_result *result)
+{
+    struct shl_node_peer *peer = arg;
+    if (result->outcome == SHL_DIAL_CONNECTED) {
+        if (peer->watch.fd < 0)
+            connected(peer, result->fd);
+        else
+            shl_fd->close(result->fd); /* the other's call came first */
+        return;
+    }
+    peer->refuses = result->outcome == SHL_DIAL_REFUSED;
+    bool given_up = result->outcome == SHL_DIAL_DENIED &&
+                    (result->welcome == SHL_WELCOME_EVICTED || result->welcome == SHL_WELCOME_LEFT);
+    shl_loop_timer_set(&peer->node->loop, &peer->retry, shl_now_ns() + RETRY_MS * SHL_NODE_MS);
+    if (peer->refuses || given_up)
+        shl_node_peer_suspect(peer, result->cause);
+}
+
+void shl_node_peer_dial(struct shl_node_peer *peer)
+{
+    if (!peer->has_address || peer->dialler.running || peer->watch.fd >= 0 || peer->doomed)
+        return;
+    shl_loop_timer_stop(&peer->node->loop, &peer->retry);
+    peer->dialler.deadline_ns = shl_now_ns() + DIAL_MS * SHL_NODE_MS;
+    shl_dialler_start(&peer->dialler);
+}
+
+static void on_retry(void *arg)
+{
+    struct shl_node_peer *peer = arg;
+    if (peer->in_record)
+        shl_node_peer_dial(peer);
+}
+
+static void init_dialler(struct shl_node_peer *peer)
+{
+    struct shl_node *node = peer->node;
+    struct shl_dialler *dialler = &peer->dialler;
+    shl_dialler_init(dialler, &node->loop);
+    dialler->key = &node->key;
+    dialler->hello = (struct shl_hello){.kind = SHL_CHANNEL_MEMBER,
+                                        .rank = (uint32_t)node->self.id,
+                                        .target_rank = (uint32_t)peer->id,
+                                        .incarnation = node->self.id,
+                                        .epoch = peer->id};
+    memcpy(dialler->hello.job, node->job_hash, sizeof(dialler->hello.job));
+    dialler->target = &peer->target;
+    dialler->give_up_when_refused = true;
+    dialler->arg = peer;
+    dialler->done = on_dialled;
+}
+
+static struct shl_node_peer *create(struct shl_node *node, uint64_t id)
+{
+    struct shl_node_peer *peer = shl_mem->alloc(sizeof(*peer));
+    if (!peer)
+        return NULL;
+    peer->node = node;
+    peer->id = id;
+    peer->heard_ns = shl_now_ns();
+    init_dialler(peer);
+    shl_timer_init(&peer->retry, on_retry, peer);
+    shl_node_link_init(peer);
+    shl_list_append(&node->peers, &peer->link);
+    node->peer_count++;
+    return peer;
+}
+
+static void destroy(struct shl_node_peer *peer)
+{
+    struct shl_node *node = peer->node;
+    shl_dialler_stop(&peer->dialler);
+    shl_loop_timer_stop(&node->loop, &peer->retry);
+    shl_node_link_free(peer);
+    shl_list_remove(&peer->link);
+    node->peer_count--;
+    shl_mem->free(peer);
+}
+
+void shl_node_peers_free(struct shl_node *node)
+{
+    while (!shl_list_empty(&node->peers))
+        destroy(SHL_CONTAINER_OF(node->peers.next, struct shl_node_peer, link));
+}
+
+/* ---- being dialled -------------------------------------------------------------------------- */
+
+static bool was_evicted(const struct shl_node *node, uint64_t id)
+{
+    for (uint32_t i = 0; i < SHL_NODE_EVICTED; i++)
+        if (node->evicted[i] == id)
+            return true;
+    return false;
+}
+
+enum shl_welcome shl_node_peer_admit(void *arg, const struct shl_hello *hello, bool local)
+{
+    struct shl_node *node = arg;
+    uint64_t id = hello->incarnation;
+    (void)local;
+    if (hello->kind != SHL_CHANNEL_MEMBER || id == node->self.id || !id)
+        return SHL_WELCOME_WRONG;
+    if (node->ended)
+        return SHL_WELCOME_LEFT;
+    if (was_evicted(node, id))
+        return SHL_WELCOME_EVICTED;
+    const struct shl_node_peer *peer = shl_node_peer_find(node, id);
+    if (!peer)
+        return node->peer_count < SHL_MEMBERS_MAX + SHL_NODE_STRANGERS ? SHL_WELCOME_OK
+                                                                       : SHL_WELCOME_WRONG;
+    bool mine_first = node->self.id < id && !peer->broke &&
+                      (peer->watch.fd >= 0 || (peer->dialler.running && !peer->dialler.cause[0]));
+    return mine_first ? SHL_WELCOME_WRONG : SHL_WELCOME_OK;
+}
+
+void shl_node_peer_accepted(void *arg, int fd, const struct shl_hello *hello, bool local)
+{
+    struct shl_node *node = arg;
+    struct shl_node_peer *peer = shl_node_peer_find(node, hello->incarnation);
+    (void)local;
+    if (!peer)
+        peer = create(node, hello->incarnation);
+    if (!peer || node->ended) {
+        shl_fd->close(fd);
+        return;
+    }
+    shl_dialler_stop(&peer->dialler);
+    connected(peer, fd);
+}
+
+/* ---- following the record ------------------------------------------------------------------- */
+
+static void note_member(struct shl_node *node, const struct shl_member *member, bool in_view)
+{
+    struct shl_node_address address;
+    if (member->id == node->self.id)
+        return;
+    struct shl_node_peer *peer = shl_node_peer_find(node, member->id);
+    if (!peer)
+        peer = create(node, member->id);
+    if (!peer)
+        return; /* without memory for it, it is not reached */
+    if (in_view && !peer->in_view)
+        peer->heard_ns = shl_now_ns();
+    peer->in_record = true;
+    peer->in_view |= in_view;
+    if (!peer->has_address && shl_node_address_get(member, &address)) {
+        shl_node_address_target(&address, member->id, node->host, &peer->target);
+        peer->has_address = peer->target.count > 0;
+    }
+}
+
+/* Who was in the view and is not any more is let go. Learners have not been in one. */
+static void mark(struct shl_node *node, const struct shl_record *record)
+{
+    for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next) {
+        struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        bool stays = shl_members_find(&record->view, peer->id) != SHL_MEMBER_NONE;
+        if (peer->in_view && !stays) {
+            node->evicted[node->evicted_next++ % SHL_NODE_EVICTED] = peer->id;
+            peer->doomed = true;
+        }
+        peer->in_record = false;
+    }
+}
+
+static void follow_record(struct shl_node *node)
+{
+    const struct shl_record *record = shl_membership_record(node->core);
+    node->members_changed = false;
+    if (!record || record->phase == SHL_PHASE_FORMING)
+        return;
+    bool member = shl_members_find(&record->view, node->self.id) != SHL_MEMBER_NONE;
+    if (member)
+        mark(node, record);
+    for (uint32_t i = 0; i < record->view.count; i++)
+        note_member(node, &record->view.at[i], member);
+    for (uint32_t i = 0; member && i < record->next.count; i++)
+        note_member(node, &record->next.at[i], false);
+    for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next) {
+        struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        if (peer->in_record && (!member || node->self.id < peer->id))
+            shl_node_peer_dial(peer);
+    }
+}
+
+static void let_go(struct shl_node *node)
+{
+    struct shl_list *at, *next;
+    SHL_LIST_FOR_EACH(at, next, &node->peers)
+    {
+        struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        if (peer->broke) {
+            shl_log(SHL_LOG_INFO, "session with member %016llx: %s", (unsigned long long)peer->id,
+                    peer->why);
+            shl_node_link_detach(peer);
+            peer->doomed |= !peer->has_address; /* a learner dials again */
+            shl_node_peer_dial(peer);
+        }
+        if (peer->doomed || node->ended)
+            destroy(peer);
+    }
+}
+
+void shl_node_settle(struct shl_node *node)
+{
+    if (node->members_changed && !node->ended)
+        follow_record(node);
+    let_go(node);
+}
