@@ -9,6 +9,7 @@
 
 #include <shoal/collectives.h>
 #include <shoal/comm.h>
+#include <shoal/elastic.h>
 #include <shoal/placement.h>
 #include <shoal/reshard.h>
 #include <shoal/samples.h>

@@ -38,9 +38,10 @@ enum shoal_status {
     SHOAL_ERR_VERSION = -42, /* a peer speaks another protocol version */
     SHOAL_ERR_ABSENT = -43,  /* ranks did not arrive at the rendezvous in time */
 
-    /* The epoch: membership changed; reserved for the elastic layer. */
-    SHOAL_ERR_EPOCH = -60,
-    SHOAL_ERR_STORE = -61,
+    /* The epoch: membership changed. */
+    SHOAL_ERR_EPOCH = -60,      /* this member is out, or a view that an operation needs is gone */
+    SHOAL_ERR_STORE = -61,      /* the store could not be reached in time, or was lost */
+    SHOAL_ERR_STEP_RETRY = -62, /* the step counts nowhere; begin it again */
 
     /* The process: resources or our own fault. */
     SHOAL_ERR_NOMEM = -80,

@@ -223,6 +223,67 @@ class SamplesInfo(Structure):
     ]
 
 
+class WorldOptions(Structure):
+    """struct shoal_world_options"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("store", c_char_p),
+        ("job", c_char_p),
+        ("world_start", c_uint32),
+        ("world_min", c_uint32),
+        ("world_max", c_uint32),
+        ("step_mode", c_int),
+        ("partition", c_int),
+        ("join_timeout_ms", c_uint32),
+        ("recovery_timeout_ms", c_uint32),
+        ("op_timeout_ms", c_uint32),
+        ("epoch_floor", c_uint64),
+    ]
+
+
+class WorldView(Structure):
+    """struct shoal_view"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epoch", c_uint64),
+        ("rank", c_uint32),
+        ("size", c_uint32),
+        ("joined", c_uint32),
+        ("lost", c_uint32),
+        ("left", c_uint32),
+        ("ended", c_uint32),
+        ("step", c_uint64),
+        ("position", c_uint64),
+    ]
+
+
+class OpInfo(Structure):
+    """struct shoal_op_info"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("seq", c_uint64),
+        ("epoch", c_uint64),
+        ("contributors", c_uint32),
+    ]
+
+
+class WorldStep(Structure):
+    """struct shoal_step"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("step", c_uint64),
+        ("position", c_uint64),
+        ("epoch", c_uint64),
+        ("rank", c_uint32),
+        ("size", c_uint32),
+        ("joined", c_uint32),
+    ]
+
+
 PLACE_SHARDS_MAX = 1 << 20
 PLACE_REPLICAS_MAX = 7
 SAMPLES_SPANS_MAX = 1024
@@ -230,7 +291,7 @@ SAMPLES_BYTES_MAX = 64 + 16 * SAMPLES_SPANS_MAX
 
 # ---- functions ---------------------------------------------------------------------------------
 
-Context = Comm = Request = Samples = c_void_p  # opaque handles
+Context = Comm = Request = World = Samples = c_void_p  # opaque handles
 FUNCTIONS = {
     # types.h
     "shoal_dtype_bytes": (c_size_t, [c_int]),
@@ -273,6 +334,29 @@ FUNCTIONS = {
     "shoal_request_destroy": (c_int, [Request]),
     "shoal_op_create": (c_int, [Comm, POINTER(OpOptions), POINTER(c_uint32)]),
     "shoal_plan": (c_int, [Comm, CallImage, POINTER(PlanInfo)]),
+    # elastic.h
+    "shoal_world_join": (c_int, [Context, POINTER(WorldOptions), POINTER(World)]),
+    "shoal_world_destroy": (c_int, [World]),
+    "shoal_leave": (c_int, [World, c_uint32]),
+    "shoal_world_view": (c_int, [World, POINTER(WorldView)]),
+    "shoal_world_epoch": (c_uint64, [World]),
+    "shoal_world_members": (c_int, [World, c_void_p, c_uint32, POINTER(c_uint32)]),
+    "shoal_world_allreduce": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int, c_uint32]),
+    "shoal_world_broadcast": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int, c_uint32]),
+    "shoal_world_reduce": (
+        c_int,
+        [World, c_void_p, c_void_p, c_size_t, c_int, c_uint32, c_uint32],
+    ),
+    "shoal_world_reduce_scatter": (
+        c_int,
+        [World, c_void_p, c_void_p, c_size_t, c_int, c_uint32],
+    ),
+    "shoal_world_allgather": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int]),
+    "shoal_world_barrier": (c_int, [World]),
+    "shoal_world_mean": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int, c_double]),
+    "shoal_world_last": (c_int, [World, POINTER(OpInfo)]),
+    "shoal_step_begin": (c_int, [World, POINTER(WorldStep)]),
+    "shoal_step_commit": (c_int, [World, c_uint64]),
     # placement.h
     "shoal_place": (c_int, [POINTER(PlaceOptions), c_void_p, POINTER(PlaceResult)]),
     # reshard.h

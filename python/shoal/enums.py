@@ -72,6 +72,20 @@ class LayoutKind(enum.IntEnum):
     SPANS = 3
 
 
+class StepMode(enum.IntEnum):
+    """What a failure inside of a step does to it (enum shoal_step_mode)."""
+
+    RETAIN = 1
+    ABORT = 2
+
+
+class Partition(enum.IntEnum):
+    """Which part of a world that was cut in two goes on (enum shoal_partition)."""
+
+    MAJORITY = 1
+    ANY = 2
+
+
 class Status(enum.IntEnum):
     """A status code (enum shoal_status)."""
 
@@ -91,6 +105,7 @@ class Status(enum.IntEnum):
     ABSENT = -43
     EPOCH = -60
     STORE = -61
+    STEP_RETRY = -62
     NOMEM = -80
     SYSTEM = -81
     INTERNAL = -82

@@ -122,6 +122,12 @@ class StoreError(EpochError):
     status = Status.STORE
 
 
+class StepRetry(EpochError):
+    """The step counts nowhere; begin it again."""
+
+    status = Status.STEP_RETRY
+
+
 class ProcessError(ShoalError):
     """Resources, or a fault of Shoal."""
 

@@ -53,6 +53,8 @@ const char *shoal_status_string(int status)
         return "membership changed";
     case SHOAL_ERR_STORE:
         return "store not reachable";
+    case SHOAL_ERR_STEP_RETRY:
+        return "step begins again";
     case SHOAL_ERR_NOMEM:
         return "out of memory";
     case SHOAL_ERR_SYSTEM:

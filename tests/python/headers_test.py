@@ -42,7 +42,7 @@ SCALARS = {
     "size_t*": {ctypes.POINTER(ctypes.c_size_t)},
     "shoal_reduce_fn": {_ffi.ReduceFunction},
 }
-OPAQUE = ("shoal_context", "shoal_comm", "shoal_request", "shoal_samples")
+OPAQUE = ("shoal_context", "shoal_comm", "shoal_request", "shoal_samples", "shoal_world")
 STRUCTS = {
     "shoal_context_options": _ffi.ContextOptions,
     "shoal_comm_options": _ffi.CommOptions,
@@ -59,6 +59,10 @@ STRUCTS = {
     "shoal_samples_view": _ffi.SamplesView,
     "shoal_samples_share": _ffi.SamplesShare,
     "shoal_samples_info": _ffi.SamplesInfo,
+    "shoal_world_options": _ffi.WorldOptions,
+    "shoal_view": _ffi.WorldView,
+    "shoal_op_info": _ffi.OpInfo,
+    "shoal_step": _ffi.WorldStep,
 }
 
 
@@ -210,6 +214,8 @@ class ConstantsTest(unittest.TestCase):
         python |= {f"SHOAL_{which.name}": int(which) for which in shoal.Collective}
         python |= {f"SHOAL_BATCH_{mode.name}": int(mode) for mode in enums.BatchMode}
         python |= {f"SHOAL_LAYOUT_{kind.name}": int(kind) for kind in enums.LayoutKind}
+        python |= {f"SHOAL_STEP_{mode.name}": int(mode) for mode in enums.StepMode}
+        python |= {f"SHOAL_PARTITION_{policy.name}": int(policy) for policy in enums.Partition}
         for status in shoal.Status:
             prefix = "SHOAL_ERR_" if status < 0 else "SHOAL_"
             python[prefix + status.name] = int(status)

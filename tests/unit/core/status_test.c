@@ -10,12 +10,26 @@
 #include <pthread.h>
 #include <shoal/types.h>
 
-static const int all_statuses[] = {
-    SHOAL_OK,          SHOAL_IN_PROGRESS, SHOAL_ERR_INVALID, SHOAL_ERR_UNSUPPORTED,
-    SHOAL_ERR_BUSY,    SHOAL_ERR_FORKED,  SHOAL_ERR_CONFIG,  SHOAL_ERR_MISMATCH,
-    SHOAL_ERR_TIMEOUT, SHOAL_ERR_ABORTED, SHOAL_ERR_PEER,    SHOAL_ERR_AUTH,
-    SHOAL_ERR_VERSION, SHOAL_ERR_ABSENT,  SHOAL_ERR_EPOCH,   SHOAL_ERR_STORE,
-    SHOAL_ERR_NOMEM,   SHOAL_ERR_SYSTEM,  SHOAL_ERR_INTERNAL};
+static const int all_statuses[] = {SHOAL_OK,
+                                   SHOAL_IN_PROGRESS,
+                                   SHOAL_ERR_INVALID,
+                                   SHOAL_ERR_UNSUPPORTED,
+                                   SHOAL_ERR_BUSY,
+                                   SHOAL_ERR_FORKED,
+                                   SHOAL_ERR_CONFIG,
+                                   SHOAL_ERR_MISMATCH,
+                                   SHOAL_ERR_TIMEOUT,
+                                   SHOAL_ERR_ABORTED,
+                                   SHOAL_ERR_PEER,
+                                   SHOAL_ERR_AUTH,
+                                   SHOAL_ERR_VERSION,
+                                   SHOAL_ERR_ABSENT,
+                                   SHOAL_ERR_EPOCH,
+                                   SHOAL_ERR_STORE,
+                                   SHOAL_ERR_STEP_RETRY,
+                                   SHOAL_ERR_NOMEM,
+                                   SHOAL_ERR_SYSTEM,
+                                   SHOAL_ERR_INTERNAL};
 
 #define STATUS_COUNT (sizeof(all_statuses) / sizeof(all_statuses[0]))
 

@@ -1,0 +1,202 @@
+/*
+ * Elastic worlds: jobs whose workers may fail, leave and join while they run.
+ *
+ * A world is joined through a store, which keeps one small record of who is in it. Its members form
+ * a view, which has an epoch and gives each a rank. When members are lost, the others agree on the
+ * next view and on what became of the operations that were interrupted; those calls return with one
+ * outcome on all survivors, mostly SHOAL_OK, a moment later. Workers join and leave where a step is
+ * committed.
+ *
+ *     shoal_world_join(context, &(struct shoal_world_options){.struct_size = sizeof(struct
+ * shoal_world_options), .store = "10.0.0.1:7777", .world_start = 4, .world_min = 2}, &world); for
+ * (;;) { struct shoal_step step = {.struct_size = sizeof(step)}; if (shoal_step_begin(world, &step)
+ * != SHOAL_OK || step.step == steps) break; if (step.joined) shoal_world_broadcast(world, weights,
+ * weights, n, SHOAL_F32, 0); double samples = compute(weights, grad, step.rank, step.size,
+ * step.position); shoal_world_mean(world, grad, sum, n, SHOAL_F32, samples); enum shoal_status
+ * status = shoal_step_commit(world, (uint64_t)samples); if (status == SHOAL_OK) update(weights,
+ * sum, n); else if (status != SHOAL_ERR_STEP_RETRY) break;
+ *     }
+ *     shoal_world_destroy(world);
+ *
+ * Calls. Every member calls the same operations and steps in the same order. A world serves one
+ * call at a time; others wait, except those that say "at once".
+ * Errors. SHOAL_ERR_EPOCH and SHOAL_ERR_STORE from an operation or a step mean, unless the world is
+ * said to go on, that this membership is over: destroy the world, and join again as a new member.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHOAL_ELASTIC_H
+#define SHOAL_ELASTIC_H
+
+#include <shoal/comm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct shoal_world; /* one membership of this process in a job */
+
+/* What a failure inside of a step does to it. The founders of a job choose. */
+enum shoal_step_mode {
+    SHOAL_STEP_RETAIN = 1, /* survivors redo the step's operations from their inputs */
+    SHOAL_STEP_ABORT = 2   /* the step fails on all with SHOAL_ERR_STEP_RETRY and begins again */
+};
+
+/* Which part of a world that was cut in two goes on. */
+enum shoal_partition {
+    SHOAL_PARTITION_MAJORITY = 1, /* more than half of the view, or half of it with the store */
+    SHOAL_PARTITION_ANY = 2       /* whoever reaches the store */
+};
+
+struct shoal_world_options {
+    size_t struct_size;
+    const char *store;              /* "host:port" of a coordinator; NULL: SHOAL_JOIN */
+    const char *job;                /* NULL: SHOAL_JOB */
+    uint32_t world_start;           /* workers that found the job; 0: world_min */
+    uint32_t world_min;             /* 0: 1 */
+    uint32_t world_max;             /* 0: no limit but the library's, 1024 */
+    enum shoal_step_mode step_mode; /* 0: SHOAL_STEP_RETAIN */
+    enum shoal_partition partition; /* 0: SHOAL_PARTITION_MAJORITY */
+    uint32_t join_timeout_ms;       /* 0: SHOAL_INIT_TIMEOUT_MS */
+    uint32_t recovery_timeout_ms;   /* how long a change of view may take; 0: 30000 */
+    uint32_t op_timeout_ms;         /* 0: SHOAL_TIMEOUT_MS */
+    uint64_t epoch_floor;           /* the highest epoch that this worker has ever seen, if any */
+};
+
+/*
+ * shoal_world_join - become a member of a job, as one of its founders or later.
+ *
+ * Blocks until this worker is in a view, at most for the join timeout.
+ * Errors   SHOAL_ERR_ABSENT too few founders came, or not let in in time; SHOAL_ERR_STORE; those of
+ *          shoal_comm_create; *world is untouched
+ */
+SHOAL_API enum shoal_status shoal_world_join(struct shoal_context *context,
+                                             const struct shoal_world_options *options,
+                                             struct shoal_world **world);
+
+/* shoal_world_destroy - end this membership; NULL is legal. Others take it for a loss, and at once,
+ * unless shoal_leave succeeded before. No other call may be under way. */
+SHOAL_API enum shoal_status shoal_world_destroy(struct shoal_world *world);
+
+/*
+ * shoal_leave - ask to leave. The program goes on with its steps; at the end of one of them, where
+ * somebody else stays, its next call returns SHOAL_ERR_EPOCH with `left` set in the view, and only
+ * destroy is left to do. The others do not take it for a failure. At once, any thread.
+ *
+ * deadline_ms  after which a call that waits gives up with SHOAL_ERR_TIMEOUT, and the others take
+ *              this member for lost; 0: none
+ */
+SHOAL_API enum shoal_status shoal_leave(struct shoal_world *world, uint32_t deadline_ms);
+
+/* ---- views ------------------------------------------------------------------------------ */
+
+struct shoal_view {
+    size_t struct_size;
+    uint64_t epoch; /* rises with each view and is never used again: a fencing token for files */
+    uint32_t rank;
+    uint32_t size;
+    uint32_t joined;   /* of its members, the last ones, who were not in the view before */
+    uint32_t lost;     /* members of the view before that are not in this one */
+    uint32_t left;     /* not 0: this membership ended because it was asked to */
+    uint32_t ended;    /* not 0: this membership is over */
+    uint64_t step;     /* steps committed since the job began */
+    uint64_t position; /* samples consumed by these */
+};
+
+/* shoal_world_view - the view in force, which may change again any time. At once, any thread. */
+SHOAL_API enum shoal_status shoal_world_view(struct shoal_world *world, struct shoal_view *view);
+
+/* shoal_world_epoch - of the view in force, without a lock; for polling. 0 when the membership is
+ * over. At once, any thread. */
+SHOAL_API uint64_t shoal_world_epoch(const struct shoal_world *world);
+
+/* shoal_world_members - ids by rank of the view in force: 64 random bits a membership. *count is
+ * how many there are; at most `capacity` are stored. At once, any thread. */
+SHOAL_API enum shoal_status shoal_world_members(struct shoal_world *world, uint64_t *ids,
+                                                uint32_t capacity, uint32_t *count);
+
+/* ---- operations on the view ---------------------------------------------------------------- */
+
+/*
+ * As in shoal/collectives.h, with the members of the view as ranks. A failure meanwhile is not an
+ * error: the call returns the result that others have got already, or that of the survivors, of
+ * which AVG divides by their number.
+ *
+ * In place costs a copy of the input. Inside of a step of SHOAL_STEP_RETAIN buffers belong to the
+ * world until shoal_step_commit has returned, inputs unchanged; results are provisional until then.
+ * Errors   SHOAL_ERR_EPOCH with the world going on: the root of a broadcast or reduce was lost; or
+ *          the view changed during a reduce_scatter or allgather, whose shapes follow the view
+ */
+SHOAL_API enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send,
+                                                  void *recv, size_t count, enum shoal_dtype dtype,
+                                                  uint32_t op);
+SHOAL_API enum shoal_status shoal_world_broadcast(struct shoal_world *world, const void *send,
+                                                  void *recv, size_t count, enum shoal_dtype dtype,
+                                                  uint32_t root);
+SHOAL_API enum shoal_status shoal_world_reduce(struct shoal_world *world, const void *send,
+                                               void *recv, size_t count, enum shoal_dtype dtype,
+                                               uint32_t op, uint32_t root);
+/* These two not inside of a step of SHOAL_STEP_RETAIN: SHOAL_ERR_UNSUPPORTED. */
+SHOAL_API enum shoal_status shoal_world_reduce_scatter(struct shoal_world *world, const void *send,
+                                                       void *recv, size_t recv_count,
+                                                       enum shoal_dtype dtype, uint32_t op);
+SHOAL_API enum shoal_status shoal_world_allgather(struct shoal_world *world, const void *send,
+                                                  void *recv, size_t send_count,
+                                                  enum shoal_dtype dtype);
+SHOAL_API enum shoal_status shoal_world_barrier(struct shoal_world *world);
+
+/*
+ * shoal_world_mean - the weighted mean of `count` elements a member: sum of weight * x over the sum
+ * of weights, for members with unequal numbers of samples. The sums are of the element type.
+ *
+ * dtype    SHOAL_F32 or SHOAL_F64
+ * weight   0 or more; where all are 0 the result is 0
+ */
+SHOAL_API enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send,
+                                             void *recv, size_t count, enum shoal_dtype dtype,
+                                             double weight);
+
+/* What the last operation that returned SHOAL_OK came from. */
+struct shoal_op_info {
+    size_t struct_size;
+    uint64_t seq;          /* its number in the job's life; the same on every member */
+    uint64_t epoch;        /* of the view in which its result was made */
+    uint32_t contributors; /* the divisor of AVG; 0: the result was made in an older view than this
+                              member knows it from */
+};
+SHOAL_API enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_info *info);
+
+/* ---- steps -------------------------------------------------------------------------------- */
+
+struct shoal_step {
+    size_t struct_size;
+    uint64_t step;     /* steps committed before this one: the first is 0 */
+    uint64_t position; /* samples consumed by these */
+    uint64_t epoch;
+    uint32_t rank;
+    uint32_t size;
+    uint32_t
+        joined; /* members that have joined since this member began its last step, itself
+                   included; they are the last ranks. Alike on all, so it may decide on calls */
+};
+
+/*
+ * shoal_step_begin - begin a step: between here and shoal_step_commit all operations have the same
+ * contributors. Waits while the view changes.
+ */
+SHOAL_API enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step *step);
+
+/*
+ * shoal_step_commit - all members have done the step's operations, and from now on these are final;
+ * everything that others see of the step, such as a checkpoint, comes after. Workers join and leave
+ * here.
+ *
+ * samples  that this member consumed; the sum of all is added to the position
+ * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts; begin again
+ */
+SHOAL_API enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

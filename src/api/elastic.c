@@ -1,0 +1,291 @@
+/*
+ * Elastic worlds. Path: here, elastic/views/.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/check.h"
+#include "core/log.h"
+#include "elastic/views/views.h"
+
+#include <string.h>
+
+#define RECOVERY_MS 30000
+
+static enum shoal_status check_world(const struct shoal_world *world)
+{
+    if (SHL_UNLIKELY(!world))
+        return shl_fail(SHOAL_ERR_INVALID, "world is NULL; join one with shoal_world_join");
+    return shl_check_context(world->context);
+}
+
+/* ---- joining and leaving ----------------------------------------------------------------------
+ */
+
+static enum shoal_status check_options(const struct shoal_world_options *given)
+{
+    if (given->step_mode != SHOAL_STEP_RETAIN && given->step_mode != SHOAL_STEP_ABORT)
+        return shl_fail(SHOAL_ERR_INVALID, "step_mode %d is unknown", (int)given->step_mode);
+    if (given->partition != SHOAL_PARTITION_MAJORITY && given->partition != SHOAL_PARTITION_ANY)
+        return shl_fail(SHOAL_ERR_INVALID, "partition %d is unknown", (int)given->partition);
+    if (given->world_min > given->world_start || given->world_start > given->world_max ||
+        given->world_max > SHL_MEMBERS_MAX)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "world_min %u, world_start %u and world_max %u; they must rise, and end at "
+                        "%u at most",
+                        given->world_min, given->world_start, given->world_max, SHL_MEMBERS_MAX);
+    return SHOAL_OK;
+}
+
+static void fill_defaults(struct shoal_world_options *given, const struct shl_config *config)
+{
+    if (!given->world_min)
+        given->world_min = 1;
+    if (!given->world_start)
+        given->world_start = given->world_min;
+    if (!given->world_max)
+        given->world_max = SHL_MEMBERS_MAX;
+    if (!given->step_mode)
+        given->step_mode = SHOAL_STEP_RETAIN;
+    if (!given->partition)
+        given->partition = SHOAL_PARTITION_MAJORITY;
+    if (!given->join_timeout_ms)
+        given->join_timeout_ms = (uint32_t)config->init_timeout_ms;
+    if (!given->recovery_timeout_ms)
+        given->recovery_timeout_ms = RECOVERY_MS;
+    if (!given->op_timeout_ms)
+        given->op_timeout_ms = (uint32_t)config->timeout_ms;
+}
+
+enum shoal_status shoal_world_join(struct shoal_context *context,
+                                   const struct shoal_world_options *options,
+                                   struct shoal_world **world)
+{
+    struct shoal_world_options given = {0};
+    SHL_TRY(shl_check_context(context));
+    if (!options || !world)
+        return shl_fail(SHOAL_ERR_INVALID, "options or the place for the world is NULL");
+    SHL_TRY(shl_copy_options(&given, sizeof(given), options));
+    const char *store = given.store ? given.store : context->config.join;
+    if (!store[0])
+        return shl_fail(SHOAL_ERR_INVALID, "no store; give its address in the options, or in "
+                                           "SHOAL_JOIN");
+    fill_defaults(&given, &context->config);
+    SHL_TRY(check_options(&given));
+    struct shl_views_options views = {.config = &context->config,
+                                      .heap = context->heap,
+                                      .memory = context->memory,
+                                      .store = store,
+                                      .job = given.job ? given.job : context->config.job,
+                                      .world = given};
+    SHL_TRY(shl_views_join(&views, world));
+    (*world)->context = context;
+    atomic_fetch_add(&context->comms, 1);
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_world_destroy(struct shoal_world *world)
+{
+    if (!world)
+        return SHOAL_OK;
+    SHL_TRY(check_world(world));
+    struct shoal_context *context = world->context;
+    shl_views_destroy(world);
+    atomic_fetch_sub(&context->comms, 1); /* From here on the context may be destroyed. */
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_leave(struct shoal_world *world, uint32_t deadline_ms)
+{
+    SHL_TRY(check_world(world));
+    return shl_views_leave(world, deadline_ms);
+}
+
+/* ---- questions --------------------------------------------------------------------------------
+ */
+
+/* Fill a caller's struct, whose size may be of an older or newer header. */
+static enum shoal_status check_struct(const void *to)
+{
+    size_t given = 0;
+    if (to)
+        memcpy(&given, to, sizeof(given));
+    if (given < sizeof(given) || given > SHL_OPTIONS_BYTES_MAX)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "the struct is NULL, or its struct_size is not set to its sizeof");
+    return SHOAL_OK;
+}
+
+static void fill_struct(void *to, void *filled, size_t bytes)
+{
+    size_t given;
+    memcpy(&given, to, sizeof(given));
+    memcpy(filled, &given, sizeof(given));
+    memcpy(to, filled, given < bytes ? given : bytes);
+}
+
+enum shoal_status shoal_world_view(struct shoal_world *world, struct shoal_view *view)
+{
+    struct shoal_view filled = {0};
+    SHL_TRY(check_world(world));
+    SHL_TRY(check_struct(view));
+    shl_views_look(world, &filled);
+    fill_struct(view, &filled, sizeof(filled));
+    return SHOAL_OK;
+}
+
+uint64_t shoal_world_epoch(const struct shoal_world *world)
+{
+    return world ? atomic_load(&world->epoch_now) : 0;
+}
+
+enum shoal_status shoal_world_members(struct shoal_world *world, uint64_t *ids, uint32_t capacity,
+                                      uint32_t *count)
+{
+    SHL_TRY(check_world(world));
+    if (!count || (capacity && !ids))
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the count or the ids is NULL");
+    pthread_mutex_lock(&world->lock);
+    for (uint32_t i = 0; i < world->members.count && i < capacity; i++)
+        ids[i] = world->members.at[i].id;
+    *count = world->members.count;
+    pthread_mutex_unlock(&world->lock);
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_info *info)
+{
+    SHL_TRY(check_world(world));
+    SHL_TRY(check_struct(info));
+    pthread_mutex_lock(&world->lock);
+    struct shoal_op_info filled = world->last;
+    pthread_mutex_unlock(&world->lock);
+    fill_struct(info, &filled, sizeof(filled));
+    return SHOAL_OK;
+}
+
+/* ---- operations -------------------------------------------------------------------------------
+ */
+
+/* The checks of a communicator that looks like the view. */
+static enum shoal_status check_call(struct shoal_world *world, const struct shoal_call *call)
+{
+    struct shoal_comm like = {.context = world->context};
+    struct shoal_view view = {0};
+    shl_views_look(world, &view);
+    like.rank = view.rank;
+    like.size = view.size;
+    return shl_check_call(&like, call);
+}
+
+static enum shoal_status run(struct shoal_world *world, const struct shoal_call *call)
+{
+    SHL_TRY(check_world(world));
+    SHL_TRY(check_call(world, call));
+    return shl_views_call(world, call);
+}
+
+enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send, void *recv,
+                                        size_t count, enum shoal_dtype dtype, uint32_t op)
+{
+    struct shoal_call call = {.collective = SHOAL_ALLREDUCE,
+                              .dtype = dtype,
+                              .op = op,
+                              .count = count,
+                              .send = send,
+                              .recv = recv};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_broadcast(struct shoal_world *world, const void *send, void *recv,
+                                        size_t count, enum shoal_dtype dtype, uint32_t root)
+{
+    struct shoal_call call = {.collective = SHOAL_BROADCAST,
+                              .dtype = dtype,
+                              .root = root,
+                              .count = count,
+                              .send = send,
+                              .recv = recv};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_reduce(struct shoal_world *world, const void *send, void *recv,
+                                     size_t count, enum shoal_dtype dtype, uint32_t op,
+                                     uint32_t root)
+{
+    struct shoal_call call = {.collective = SHOAL_REDUCE,
+                              .dtype = dtype,
+                              .op = op,
+                              .root = root,
+                              .count = count,
+                              .send = send,
+                              .recv = recv};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_reduce_scatter(struct shoal_world *world, const void *send,
+                                             void *recv, size_t recv_count, enum shoal_dtype dtype,
+                                             uint32_t op)
+{
+    struct shoal_call call = {.collective = SHOAL_REDUCE_SCATTER,
+                              .dtype = dtype,
+                              .op = op,
+                              .count = recv_count,
+                              .send = send,
+                              .recv = recv};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_allgather(struct shoal_world *world, const void *send, void *recv,
+                                        size_t send_count, enum shoal_dtype dtype)
+{
+    struct shoal_call call = {.collective = SHOAL_ALLGATHER,
+                              .dtype = dtype,
+                              .count = send_count,
+                              .send = send,
+                              .recv = recv};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_barrier(struct shoal_world *world)
+{
+    struct shoal_call call = {.collective = SHOAL_BARRIER};
+    return run(world, &call);
+}
+
+enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, void *recv,
+                                   size_t count, enum shoal_dtype dtype, double weight)
+{
+    struct shoal_call call = {.collective = SHOAL_ALLREDUCE,
+                              .dtype = dtype,
+                              .op = SHOAL_SUM,
+                              .count = count,
+                              .send = send,
+                              .recv = recv};
+    SHL_TRY(check_world(world));
+    SHL_TRY(check_call(world, &call));
+    if (dtype != SHOAL_F32 && dtype != SHOAL_F64)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED, "a weighted mean of %s; f32 and f64 are supported",
+                        shoal_dtype_string(dtype));
+    if (!(weight >= 0))
+        return shl_fail(SHOAL_ERR_INVALID, "weight %g; give 0 or more", weight);
+    return shl_views_mean(world, send, recv, count, dtype, weight);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------
+ */
+
+enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step *step)
+{
+    struct shoal_step filled = {0};
+    SHL_TRY(check_world(world));
+    SHL_TRY(check_struct(step));
+    SHL_TRY(shl_views_begin(world, &filled));
+    fill_struct(step, &filled, sizeof(filled));
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples)
+{
+    SHL_TRY(check_world(world));
+    return shl_views_commit(world, samples);
+}

@@ -1,0 +1,227 @@
+/*
+ * The thread that takes views down and makes the next ones, so that neither the node nor a program
+ * that computes holds that up.
+ *
+ * Invariant: a fence is reported only when nothing of the former view can reach this process's
+ * memory any more: callers are out of the engine, its transports are closed, and evicted processes
+ * that mapped memory of this host have ended.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/log.h"
+#include "core/sys.h"
+#include "elastic/views/views.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MS 1000000ull
+#define KILL_MS 1000
+#define PATIENCE_MS 3000 /* with a view that could not be formed, until the cause shows */
+
+/* ---- down -------------------------------------------------------------------------------------
+ */
+
+/* lock, which is given away meanwhile. */
+static void take_down(struct shoal_world *world, bool cut)
+{
+    world->usable = false;
+    while (world->users)
+        shl_views_wait(world, UINT64_MAX);
+    struct shoal_comm *comm = world->comm;
+    if (!comm)
+        return;
+    world->costs = comm->engine->costs;
+    world->forming = NULL; /* nobody else cuts it from here on */
+    pthread_mutex_unlock(&world->lock);
+    if (cut)
+        shl_world_cut(comm->world, "the view is changing");
+    shl_world_leave(comm);
+    pthread_mutex_lock(&world->lock);
+    world->comm = NULL;
+}
+
+/* Members that the proposal evicts; those that leave do so by themselves. */
+static void kill_evicted(struct shoal_world *world)
+{
+    const struct shl_record *record = world->prepared;
+    uint64_t ids[SHL_MEMBERS_MAX];
+    uint32_t count = 0;
+    if (!(world->options.config->transport & 1)) /* shm */
+        return;
+    for (uint32_t i = 0; i < record->view.count; i++)
+        if (!record->view.at[i].leaving && record->view.at[i].id != shl_node_id(world->node) &&
+            shl_members_find(&record->next, record->view.at[i].id) == SHL_MEMBER_NONE)
+            ids[count++] = record->view.at[i].id;
+    bool in = shl_members_find(&record->next, shl_node_id(world->node)) != SHL_MEMBER_NONE;
+    pthread_mutex_unlock(&world->lock);
+    for (uint32_t i = 0; in && i < count; i++)
+        if (!shl_node_kill(world->node, ids[i], shl_now_ns() + KILL_MS * MS))
+            shl_log(SHL_LOG_WARN, "evicted member %016llx may still write into shared memory",
+                    (unsigned long long)ids[i]);
+    pthread_mutex_lock(&world->lock);
+}
+
+static void fence(struct shoal_world *world)
+{
+    struct shl_report report;
+    uint64_t epoch = world->prepared->epoch;
+    world->fence_asked = false;
+    take_down(world, true);
+    kill_evicted(world);
+    shl_oplog_report(world->log, &report);
+    pthread_mutex_unlock(&world->lock);
+    shl_node_fenced(world->node, epoch, &report);
+    pthread_mutex_lock(&world->lock);
+}
+
+/* ---- up ---------------------------------------------------------------------------------------
+ */
+
+static bool given_up(const struct shoal_world *world)
+{
+    return world->fence_asked || world->stop || world->ended;
+}
+
+/* Of the view's world: everybody's blob, over the sessions of the node. */
+static enum shoal_status exchange(void *arg, const void *blob, size_t blob_bytes,
+                                  uint64_t deadline_ns, struct shl_rendezvous_result *result)
+{
+    struct shoal_world *world = arg;
+    enum shoal_status status = SHOAL_OK;
+    bool all = false;
+    uint64_t epoch = world->published->view_epoch;
+    shl_node_tell(world->node, epoch, blob, blob_bytes);
+    pthread_mutex_lock(&world->lock);
+    while (status == SHOAL_OK && !all) {
+        uint64_t news = world->blob_news;
+        pthread_mutex_unlock(&world->lock);
+        all = shl_node_blobs(world->node, epoch, &world->members, result, &status);
+        pthread_mutex_lock(&world->lock);
+        while (!all && status == SHOAL_OK && world->blob_news == news) {
+            if (given_up(world))
+                status = shl_fail(SHOAL_ERR_ABORTED, "the view changed while it was formed");
+            else if (!shl_views_wait(world, deadline_ns))
+                status = shl_fail(SHOAL_ERR_ABSENT, "not all of the %u members of epoch %llu came",
+                                  world->members.count, (unsigned long long)epoch);
+        }
+    }
+    /* Frames of one view are no frames of another, also of another job's life. */
+    result->epoch = epoch;
+    result->incarnation = world->published->writer ^ (world->published->proposal << 32 | 1u);
+    pthread_mutex_unlock(&world->lock);
+    return status;
+}
+
+static void exists(void *arg, struct shl_world *formed)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    world->forming = formed;
+    if (formed && given_up(world))
+        shl_world_cut(formed, "the view changed while it was formed");
+    pthread_mutex_unlock(&world->lock);
+}
+
+static enum shoal_status form(struct shoal_world *world, bool measured, struct shoal_comm **comm)
+{
+    const struct shoal_world_options *given = &world->options.world;
+    struct shl_world_options options = {
+        .config = world->options.config,
+        .heap = world->options.heap,
+        .memory = world->options.memory,
+        .rank = world->rank,
+        .size = world->members.count,
+        .rendezvous = "",
+        .job = world->job,
+        .init_timeout_ms = given->join_timeout_ms,
+        .op_timeout_ms = given->op_timeout_ms,
+        .arg = world,
+        .exchange = exchange,
+        .exists = exists,
+        .costs = measured ? &world->costs : NULL,
+    };
+    return shl_world_join(&options, comm);
+}
+
+/* lock: who is new and who is gone. */
+static void adopt_members(struct shoal_world *world)
+{
+    const struct shl_record *record = world->published;
+    bool first = !world->epoch;
+    uint32_t stay = 0;
+    for (uint32_t i = 0; i < record->view.count; i++)
+        stay += shl_members_find(&world->members, record->view.at[i].id) != SHL_MEMBER_NONE;
+    world->lost = first ? 0 : world->members.count - stay;
+    world->joined = record->view.count - stay;
+    shl_members_copy(&world->members, &record->view);
+    world->rank = shl_members_find(&world->members, shl_node_id(world->node));
+    world->epoch = record->view_epoch;
+    world->stopped = false;
+    if (world->joined)
+        world->joined_since += world->joined;
+    if (first)
+        shl_oplog_enter(world->log, record->mode, &record->decision);
+    else
+        shl_oplog_follow(world->log, &record->decision);
+}
+
+/* It could not be formed: mostly because of a loss that the others will notice too. */
+static void failed(struct shoal_world *world, enum shoal_status status)
+{
+    char text[SHL_WORLD_TEXT];
+    uint64_t until_ns = shl_now_ns() + PATIENCE_MS * MS;
+    snprintf(text, sizeof(text), "epoch %llu could not be formed: %.400s",
+             (unsigned long long)world->epoch, shl_error_text());
+    shl_log(SHL_LOG_INFO, "%s", text);
+    while (!given_up(world) && !world->publish_asked)
+        if (!shl_views_wait(world, until_ns))
+            break;
+    if (given_up(world) || world->publish_asked)
+        return;
+    shl_views_end(world, status, text);
+    pthread_mutex_unlock(&world->lock);
+    shl_node_resign(world->node);
+    pthread_mutex_lock(&world->lock);
+}
+
+static void build(struct shoal_world *world)
+{
+    struct shoal_comm *comm = NULL;
+    world->publish_asked = false;
+    take_down(world, true); /* a learner's first view, or nothing */
+    adopt_members(world);
+    bool measured = world->published->decision.started > 0; /* all see that alike */
+    pthread_mutex_unlock(&world->lock);
+    enum shoal_status status = form(world, measured, &comm);
+    pthread_mutex_lock(&world->lock);
+    if (status != SHOAL_OK) {
+        world->forming = NULL;
+        failed(world, status);
+        return;
+    }
+    world->comm = comm;
+    world->usable = !given_up(world);
+    if (world->usable)
+        atomic_store(&world->epoch_now, world->epoch);
+    pthread_cond_broadcast(&world->changed);
+}
+
+void *shl_views_build(void *arg)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    while (!world->stop) {
+        if (world->ended && world->comm)
+            take_down(world, true); /* others may have told something meanwhile */
+        else if (!world->ended && world->publish_asked)
+            build(world);
+        else if (!world->ended && world->fence_asked)
+            fence(world);
+        else
+            shl_views_wait(world, UINT64_MAX);
+    }
+    take_down(world, world->ended);
+    pthread_mutex_unlock(&world->lock);
+    return NULL;
+}

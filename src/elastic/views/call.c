@@ -1,0 +1,177 @@
+/*
+ * The program's operations: one number each, and what is kept of their inputs.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "elastic/views/views.h"
+
+#include <string.h>
+
+/* lock: memory for an operation's input. */
+static enum shoal_status take_memory(struct shoal_world *world, struct shl_op *op, size_t bytes)
+{
+    if (world->pool_bytes < bytes) {
+        shl_mem->free(world->pool);
+        world->pool_bytes = 0;
+        world->pool = shl_mem->alloc_aligned(4096, bytes);
+        if (!world->pool)
+            return shl_fail_errno("cannot keep %zu bytes of input for the case of a failure",
+                                  bytes);
+        world->pool_bytes = bytes;
+    }
+    op->input = world->pool;
+    op->input_bytes = world->pool_bytes;
+    world->pool = NULL;
+    world->pool_bytes = 0;
+    return SHOAL_OK;
+}
+
+static void give_memory_back(struct shoal_world *world, struct shl_op *op)
+{
+    if (op->in_step || !op->input || op->input_bytes < world->pool_bytes)
+        return;
+    shl_mem->free(world->pool);
+    world->pool = op->input;
+    world->pool_bytes = op->input_bytes;
+    op->input = NULL;
+}
+
+/* lock */
+static void describe(struct shoal_world *world, struct shl_op *op, const struct shoal_call *call)
+{
+    size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
+    bool rooted = call->collective == SHOAL_BROADCAST || call->collective == SHOAL_REDUCE;
+    bool small = call->collective == SHOAL_BARRIER ||
+                 (call->collective == SHOAL_ALLREDUCE && bytes <= SHL_OPLOG_KEPT_BYTES);
+    op->call = *call;
+    op->is_fixed = call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER;
+    op->result_bytes = call->collective == SHOAL_BARRIER ? 0 : bytes;
+    op->rounds = !op->in_step && !small;
+    op->root_id = rooted && call->root < world->seen.count ? world->seen.at[call->root].id : 0;
+}
+
+/* In place the input would be gone when it is needed again. */
+static bool is_overwritten(const struct shoal_world *world, const struct shl_op *op)
+{
+    bool sums = op->call.collective == SHOAL_ALLREDUCE || op->call.collective == SHOAL_REDUCE;
+    bool kept = !op->in_step || world->log->mode == SHL_STEP_RETAIN;
+    return sums && kept && op->call.recv && op->call.send == op->call.recv && op->call.count;
+}
+
+/* lock: an operation may be begun. */
+static enum shoal_status prepare(struct shoal_world *world)
+{
+    SHL_TRY(shl_views_carry_out(world, NULL));
+    if (world->log->retry)
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    return SHOAL_OK;
+}
+
+static enum shoal_status check_step(const struct shoal_world *world, const struct shoal_call *call)
+{
+    if (world->log->in_step && world->log->mode == SHL_STEP_RETAIN &&
+        (call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER))
+        return shl_fail(SHOAL_ERR_UNSUPPORTED,
+                        "%s cannot be redone in another view, so it has no place in a step that is "
+                        "retained; use SHOAL_STEP_ABORT, or call it between steps",
+                        shoal_collective_string(call->collective));
+    return SHOAL_OK;
+}
+
+static enum shoal_status end_call(struct shoal_world *world, struct shl_op *op,
+                                  enum shoal_status status)
+{
+    give_memory_back(world, op);
+    shl_oplog_unpin(world->log);
+    return status;
+}
+
+static enum shoal_status call_locked(struct shoal_world *world, const struct shoal_call *call)
+{
+    struct shl_op *op;
+    SHL_TRY(prepare(world));
+    SHL_TRY(check_step(world, call));
+    SHL_TRY(shl_oplog_begin(world->log, false, &op));
+    describe(world, op, call);
+    if (is_overwritten(world, op)) {
+        size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
+        enum shoal_status status = take_memory(world, op, bytes);
+        if (status != SHOAL_OK) {
+            shl_oplog_failed(world->log, op, status);
+            return end_call(world, op, status);
+        }
+        memcpy(op->input, call->send, bytes);
+        op->call.send = op->input;
+    }
+    return end_call(world, op, shl_views_carry_out(world, op));
+}
+
+enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    enum shoal_status status = call_locked(world, call);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+/* ---- weighted mean ----------------------------------------------------------------------------
+ */
+
+static void weigh(uint8_t *to, const void *from, size_t count, enum shoal_dtype dtype,
+                  double weight)
+{
+    if (dtype == SHOAL_F32) {
+        float *out = (float *)to, by = (float)weight;
+        const float *in = from;
+        for (size_t i = 0; i < count; i++)
+            out[i] = in[i] * by;
+        out[count] = by;
+        return;
+    }
+    double *out = (double *)to;
+    const double *in = from;
+    for (size_t i = 0; i < count; i++)
+        out[i] = in[i] * weight;
+    out[count] = weight;
+}
+
+/* One sum: the weighted elements and, after them, the weights. */
+static enum shoal_status mean_locked(struct shoal_world *world, const void *send, void *recv,
+                                     size_t count, enum shoal_dtype dtype, double weight)
+{
+    struct shl_op *op;
+    size_t half = (count + 1) * shoal_dtype_bytes(dtype);
+    half = (half + 63) & ~(size_t)63;
+    SHL_TRY(prepare(world));
+    SHL_TRY(shl_oplog_begin(world->log, false, &op));
+    enum shoal_status status = take_memory(world, op, 2 * half);
+    if (status != SHOAL_OK) {
+        shl_oplog_failed(world->log, op, status);
+        return end_call(world, op, status);
+    }
+    weigh(op->input, send, count, dtype, weight);
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_ALLREDUCE,
+                              .dtype = dtype,
+                              .op = SHOAL_SUM,
+                              .count = count + 1,
+                              .send = op->input,
+                              .recv = op->input + half};
+    describe(world, op, &call);
+    op->mean = recv;
+    return end_call(world, op, shl_views_carry_out(world, op));
+}
+
+enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, void *recv,
+                                 size_t count, enum shoal_dtype dtype, double weight)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    enum shoal_status status = mean_locked(world, send, recv, count, dtype, weight);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}

@@ -1,0 +1,252 @@
+/*
+ * Carrying operations out, in the order of their numbers, in however many views that takes.
+ *
+ * The thread that called does all of it: its own operation, and before that what decisions left to
+ * do. Since numbers and decisions are the same on all members, they all do the same.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/bytes.h"
+#include "core/sys.h"
+#include "elastic/views/views.h"
+
+#include <string.h>
+
+#define MS 1000000ull
+#define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
+#define PATIENCE_MS 2000 /* more than silence takes: then it was no loss */
+
+/* ---- waiting ----------------------------------------------------------------------------------
+ */
+
+static enum shoal_status give_up_leaving(struct shoal_world *world)
+{
+    shl_views_end(world, SHOAL_ERR_TIMEOUT, "there was no boundary to leave at until the deadline");
+    pthread_mutex_unlock(&world->lock);
+    shl_node_resign(world->node);
+    pthread_mutex_lock(&world->lock);
+    return shl_views_ended(world);
+}
+
+enum shoal_status shl_views_ready(struct shoal_world *world)
+{
+    while (!world->ended && !(world->usable && !world->stopped)) {
+        uint64_t until_ns = world->leave_ns ? world->leave_ns : UINT64_MAX;
+        if (!shl_views_wait(world, until_ns) && shl_now_ns() >= until_ns && !world->ended)
+            return give_up_leaving(world);
+    }
+    return world->ended ? shl_views_ended(world) : SHOAL_OK;
+}
+
+/* ---- once, in the view in force: without the lock ---------------------------------------------
+ */
+
+static enum shoal_status round_of(struct shoal_comm *comm)
+{
+    struct shoal_call barrier = {.struct_size = sizeof(barrier), .collective = SHOAL_BARRIER};
+    return shl_request_run(comm, &barrier, comm->op_timeout_ms * MS);
+}
+
+static void divide_f32(float *to, const float *sums, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = sums[count] > 0 ? sums[i] / sums[count] : 0;
+}
+
+static void divide_f64(double *to, const double *sums, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = sums[count] > 0 ? sums[i] / sums[count] : 0;
+}
+
+/* What the caller sees, from what the engine gave. */
+static void finish(struct shoal_world *world, struct shl_op *op)
+{
+    const struct shoal_call *call = &op->call;
+    if (op->mean && call->dtype == SHOAL_F32)
+        divide_f32(op->mean, call->recv, call->count - 1);
+    else if (op->mean)
+        divide_f64(op->mean, call->recv, call->count - 1);
+    if (!op->is_commit)
+        return;
+    op->wanted = op->gained = 0;
+    for (uint32_t i = 0; i < world->members.count; i++) {
+        const uint64_t *vote = &world->votes[2 * i];
+        op->wanted = vote[0] > op->wanted ? vote[0] : op->wanted;
+        op->gained += vote[1];
+    }
+}
+
+static void note_held(struct shoal_world *world, struct shl_op *op)
+{
+    pthread_mutex_lock(&world->lock);
+    op->held = true;
+    pthread_mutex_unlock(&world->lock);
+}
+
+static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struct shoal_comm *comm)
+{
+    struct shoal_call call = op->call;
+    if (op->root_id) {
+        call.root = shl_members_find(&world->members, op->root_id);
+        if (call.root == SHL_MEMBER_NONE)
+            return shl_fail(SHOAL_ERR_EPOCH, "its root is no member of epoch %llu any more",
+                            (unsigned long long)world->epoch);
+    }
+    SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
+    op->epoch = world->epoch;
+    op->contributors = comm->size;
+    finish(world, op);
+    if (!op->rounds)
+        return SHOAL_OK;
+    note_held(world, op);
+    return round_of(comm);
+}
+
+/* The source's copy goes to all, with what it was made of in front. */
+static enum shoal_status forward(struct shoal_world *world, struct shl_op *op,
+                                 struct shoal_comm *comm)
+{
+    bool source = comm->rank == op->source;
+    uint8_t *data = source ? world->log->kept : world->spare;
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_BROADCAST,
+                              .dtype = SHOAL_U8,
+                              .count = SHL_OPLOG_KEPT_HEAD + op->result_bytes,
+                              .root = op->source,
+                              .send = data,
+                              .recv = data};
+    SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
+    struct shl_bytes in = shl_bytes_reader(data, SHL_OPLOG_KEPT_HEAD);
+    op->epoch = shl_bytes_get_u64(&in);
+    op->contributors = (uint32_t)shl_bytes_get_u64(&in);
+    if (!op->held && op->result_bytes)
+        memcpy(op->call.recv, data + SHL_OPLOG_KEPT_HEAD, op->result_bytes);
+    if (!op->held)
+        finish(world, op);
+    return round_of(comm);
+}
+
+/* lock */
+static void keep(struct shoal_world *world, struct shl_op *op)
+{
+    struct shl_oplog *log = world->log;
+    struct shl_bytes out = shl_bytes_writer(log->kept, SHL_OPLOG_KEPT_HEAD);
+    shl_bytes_put_u64(&out, op->epoch);
+    shl_bytes_put_u64(&out, op->contributors);
+    if (op->result_bytes)
+        memcpy(log->kept + SHL_OPLOG_KEPT_HEAD, op->call.recv, op->result_bytes);
+    op->kept = true;
+}
+
+/* lock, which is given away meanwhile. */
+static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op)
+{
+    struct shoal_comm *comm = world->comm;
+    bool forwarded = op->todo == SHL_OP_FORWARD;
+    world->users++;
+    shl_node_progress(world->node, world->epoch, world->log->started);
+    pthread_mutex_unlock(&world->lock);
+    enum shoal_status status = forwarded ? forward(world, op, comm) : run(world, op, comm);
+    pthread_mutex_lock(&world->lock);
+    if (status == SHOAL_OK) {
+        bool everywhere = op->rounds || forwarded;
+        if (!everywhere && !op->in_step)
+            keep(world, op);
+        if (op->seq == world->log->pinned)
+            world->last = (struct shoal_op_info){
+                .seq = op->seq, .epoch = op->epoch, .contributors = op->contributors};
+        shl_oplog_held(world->log, op, everywhere);
+    }
+    world->users--;
+    if (!world->usable)
+        pthread_cond_broadcast(&world->changed);
+    return status;
+}
+
+/* ---- when it did not work ---------------------------------------------------------------------
+ */
+
+/* lock, which is given away meanwhile. Tell the node whom the engine lost. */
+static bool suspect_lost(struct shoal_world *world)
+{
+    struct shoal_comm *comm = world->comm;
+    bool any = false;
+    world->users++;
+    pthread_mutex_unlock(&world->lock);
+    for (uint32_t i = 0; i < comm->size; i++) {
+        shl_token_take(comm->engine);
+        bool lost =
+            i != comm->rank && (comm->engine->peers[i].lost || comm->left_seq[i] != UINT64_MAX);
+        shl_token_give(comm->engine);
+        if (lost)
+            shl_node_suspect(world->node, world->members.at[i].id);
+        any |= lost;
+    }
+    pthread_mutex_lock(&world->lock);
+    world->users--;
+    pthread_cond_broadcast(&world->changed);
+    return any;
+}
+
+/* lock: wait for the view to be given up. false: it was not. */
+static bool await_fence(struct shoal_world *world, uint64_t wait_ms)
+{
+    uint64_t until_ns = shl_now_ns() + wait_ms * MS;
+    while (world->usable && !world->ended)
+        if (!shl_views_wait(world, until_ns))
+            break;
+    return !world->usable || world->ended;
+}
+
+static bool is_agreed(enum shoal_status status)
+{
+    return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED;
+}
+
+/* An error that all members have alike ends the operation; any other is the sign of a change. */
+static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
+{
+    char text[SHL_WORLD_TEXT];
+    if (!world->usable || world->ended)
+        return;
+    memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
+    text[sizeof(text) - 1] = '\0';
+    if (!is_agreed(status)) {
+        if (await_fence(world, SUSPECT_MS))
+            return;
+        if (suspect_lost(world) && await_fence(world, world->options.world.recovery_timeout_ms))
+            return;
+        if (await_fence(world, PATIENCE_MS))
+            return;
+    }
+    shl_error_set(text);
+    shl_oplog_failed(world->log, op, status);
+}
+
+static enum shoal_status outcome(const struct shl_op *op)
+{
+    if (!op || !op->failed)
+        return SHOAL_OK;
+    if (op->status == SHOAL_ERR_STEP_RETRY)
+        return shl_fail(op->status, "members changed within the step; begin it again");
+    if (op->status == SHOAL_ERR_EPOCH && !op->root_id)
+        return shl_fail(op->status,
+                        "operation %llu was interrupted by a change of the view, which "
+                        "its shape or input does not survive; call it again",
+                        (unsigned long long)op->seq);
+    return op->status;
+}
+
+enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *op)
+{
+    for (;;) {
+        SHL_TRY(shl_views_ready(world));
+        struct shl_op *next = shl_oplog_next(world->log);
+        if (!next)
+            return outcome(op);
+        enum shoal_status status = carry_once(world, next);
+        if (status != SHOAL_OK)
+            stumble(world, next, status);
+    }
+}

@@ -1,0 +1,287 @@
+/*
+ * Reports and decisions of operations.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/views/oplog.h"
+
+#include "core/status.h"
+#include "core/sys.h"
+
+#include <string.h>
+
+static struct shl_op *slot(struct shl_oplog *log, uint64_t seq)
+{
+    return &log->ops[seq % SHL_OPLOG_SLOTS];
+}
+
+static const struct shl_op *find(const struct shl_oplog *log, uint64_t seq)
+{
+    const struct shl_op *op = &log->ops[seq % SHL_OPLOG_SLOTS];
+    return op->seq == seq ? op : NULL;
+}
+
+static void release(struct shl_op *op)
+{
+    shl_mem->free(op->input);
+    memset(op, 0, sizeof(*op));
+}
+
+static struct shl_op *claim(struct shl_oplog *log, uint64_t seq)
+{
+    struct shl_op *op = slot(log, seq);
+    if (op->seq == seq)
+        return op;
+    release(op);
+    op->seq = seq;
+    return op;
+}
+
+static void set_todo(struct shl_oplog *log, struct shl_op *op, enum shl_op_todo todo)
+{
+    log->todo += (todo != SHL_OP_NOTHING) - (op->todo != SHL_OP_NOTHING);
+    op->todo = todo;
+}
+
+/* Inputs of an open retained step outlive its results. */
+static void release_old(struct shl_oplog *log)
+{
+    uint64_t until = log->settled;
+    if (log->step_first && log->step_first <= until)
+        until = log->step_first - 1;
+    if (until > log->started) /* what becomes of these is told to those that call them */
+        until = log->started;
+    if (log->pinned && until >= log->pinned)
+        until = log->pinned - 1;
+    while (log->released < until) {
+        struct shl_op *op = slot(log, ++log->released);
+        if (op->seq == log->released && op->settled && op->todo == SHL_OP_NOTHING)
+            release(op);
+    }
+}
+
+static void advance(struct shl_oplog *log)
+{
+    for (;;) {
+        const struct shl_op *op = find(log, log->settled + 1);
+        if (!op || !op->settled)
+            break;
+        log->settled++;
+    }
+    release_old(log);
+}
+
+void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
+                     const struct shl_decision *decision)
+{
+    log->mode = mode;
+    log->settled = log->started = log->decided = log->released = decision->started;
+    log->step = decision->step;
+    log->position = decision->position;
+}
+
+void shl_oplog_free(struct shl_oplog *log)
+{
+    for (uint32_t i = 0; i < SHL_OPLOG_SLOTS; i++)
+        release(&log->ops[i]);
+    shl_mem->free(log);
+}
+
+enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **out)
+{
+    uint64_t seq = log->started + 1;
+    if (log->step_first && seq - log->step_first >= SHL_OPLOG_STEP_MAX && !is_commit)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED,
+                        "more than %u operations in one step; commit more often",
+                        SHL_OPLOG_STEP_MAX);
+    struct shl_op *op = claim(log, seq);
+    log->started = seq;
+    op->begun = true;
+    op->is_commit = is_commit;
+    op->in_step = log->in_step;
+    if (log->in_step && !log->step_first)
+        log->step_first = seq;
+    log->pinned = seq;
+    if (op->todo != SHL_OP_NOTHING) /* decided before it was called */
+        log->todo++;
+    else if (!op->failed)
+        set_todo(log, op, SHL_OP_RUN);
+    *out = op;
+    return SHOAL_OK;
+}
+
+struct shl_op *shl_oplog_next(struct shl_oplog *log)
+{
+    uint64_t seq = log->settled + 1;
+    if (!log->todo)
+        return NULL;
+    for (; seq <= log->started; seq++) {
+        struct shl_op *op = slot(log, seq);
+        if (op->seq == seq && op->begun && op->todo != SHL_OP_NOTHING)
+            return op;
+    }
+    return NULL;
+}
+
+void shl_oplog_unpin(struct shl_oplog *log)
+{
+    log->pinned = 0;
+    advance(log);
+}
+
+static void commit(struct shl_oplog *log, const struct shl_op *op)
+{
+    log->step_last = op->seq;
+    log->step_first = 0;
+    log->in_step = false;
+    log->step++;
+    log->position += op->gained;
+}
+
+void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
+{
+    set_todo(log, op, SHL_OP_NOTHING);
+    op->held = true;
+    for (uint64_t seq = log->settled + 1; seq < op->seq; seq++) {
+        struct shl_op *before = slot(log, seq);
+        if (before->seq == seq)
+            before->settled = true;
+    }
+    if (log->settled < op->seq - 1)
+        log->settled = op->seq - 1;
+    if (everywhere) {
+        op->settled = true;
+        if (op->is_commit)
+            commit(log, op);
+    }
+    advance(log);
+}
+
+void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status)
+{
+    set_todo(log, op, SHL_OP_NOTHING);
+    op->failed = true;
+    op->status = status;
+}
+
+/* ---- the report ----------------------------------------------------------------------------- */
+
+static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op)
+{
+    if (!op || (!op->begun && !op->failed))
+        return SHL_OP_RETAINED; /* its input comes with the call */
+    if (op->failed || op->settled)
+        return SHL_OP_HELD;
+    if (op->in_step)
+        return log->mode == SHL_STEP_RETAIN ? SHL_OP_RETAINED : 0;
+    if (op->kept)
+        return SHL_OP_HELD | SHL_OP_COPY;
+    if (op->is_fixed)
+        return op->held ? SHL_OP_HELD : 0;
+    return SHL_OP_RETAINED;
+}
+
+void shl_oplog_report(const struct shl_oplog *log, struct shl_report *report)
+{
+    memset(report, 0, sizeof(*report));
+    report->settled = log->settled;
+    report->started = log->started > log->decided ? log->started : log->decided;
+    report->step = log->step;
+    report->step_last = log->step_last;
+    report->step_first = log->step_first;
+    report->position = log->position;
+    for (uint64_t seq = log->settled + 1; seq <= report->started; seq++)
+        report->ops[seq - log->settled - 1] = flags_of(log, find(log, seq));
+}
+
+/* ---- the decision --------------------------------------------------------------------------- */
+
+static void settle(struct shl_oplog *log, uint64_t seq)
+{
+    struct shl_op *op = claim(log, seq);
+    if (op->begun)
+        set_todo(log, op, SHL_OP_NOTHING);
+    if (op->is_commit && !op->settled && !op->failed)
+        commit(log, op);
+    op->settled = true;
+}
+
+static void redo(struct shl_oplog *log, uint64_t seq)
+{
+    struct shl_op *op = slot(log, seq);
+    if (op->seq != seq || !op->begun || op->failed)
+        return;
+    op->held = op->settled = op->kept = false;
+    set_todo(log, op, SHL_OP_RUN);
+}
+
+static void forward(struct shl_oplog *log, uint64_t seq, uint32_t source)
+{
+    struct shl_op *op = claim(log, seq);
+    op->source = source;
+    if (op->begun)
+        set_todo(log, op, SHL_OP_FORWARD);
+    else
+        op->todo = SHL_OP_FORWARD; /* counted when it is called */
+}
+
+static void fail_op(struct shl_oplog *log, uint64_t seq, enum shoal_status status)
+{
+    struct shl_op *op = claim(log, seq);
+    if (op->begun)
+        set_todo(log, op, SHL_OP_NOTHING);
+    if (!op->failed) {
+        op->failed = true;
+        op->status = status;
+    }
+    op->settled = true;
+    op->held = false;
+}
+
+static void give_up_step(struct shl_oplog *log, const struct shl_decision *decision)
+{
+    log->retry |= log->in_step || log->step_first;
+    log->in_step = false;
+    log->step_first = 0;
+    log->started = decision->started;
+}
+
+static void follow_op(struct shl_oplog *log, const struct shl_decision *decision, uint64_t seq)
+{
+    uint32_t at = (uint32_t)(seq - decision->settled - 1);
+    switch ((enum shl_outcome)decision->outcomes[at]) {
+    case SHL_OUTCOME_DONE:
+        settle(log, seq);
+        break;
+    case SHL_OUTCOME_FORWARD:
+        forward(log, seq, decision->sources[at]);
+        break;
+    case SHL_OUTCOME_REDO:
+        redo(log, seq);
+        break;
+    case SHL_OUTCOME_RETRY:
+        fail_op(log, seq, SHOAL_ERR_STEP_RETRY);
+        break;
+    default:
+        fail_op(log, seq, SHOAL_ERR_EPOCH);
+        break;
+    }
+}
+
+void shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision)
+{
+    for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++)
+        settle(log, seq);
+    if (decision->settled > log->settled)
+        log->settled = decision->settled;
+    for (uint64_t seq = decision->redo_from; seq && seq <= decision->settled; seq++)
+        redo(log, seq);
+    if (decision->redo_from && decision->redo_from - 1 < log->settled)
+        log->settled = decision->redo_from - 1;
+    for (uint64_t seq = decision->settled + 1; seq <= decision->started; seq++)
+        follow_op(log, decision, seq);
+    log->decided = decision->started;
+    if (decision->retry)
+        give_up_step(log, decision);
+    advance(log);
+}

@@ -1,0 +1,95 @@
+/*
+ * The operations of one member that may still matter: those begun and not settled, and those of an
+ * open step that is retained. From it comes the report behind a fence; into it goes the decision.
+ *
+ * What is kept so that a failure does no harm (elastic/membership/outcome.h):
+ *   outside of steps  inputs until the result is there (in place: a copy); results of small sums
+ * until the next operation, as a copy; all others return after a completion round retained step
+ * inputs until the commit; no results: while a step is open, all is redone aborted step nothing
+ * That an operation returned here means that every member began it, and so holds those before it.
+ *
+ * Threads  the owner's lock
+ * Invariant: `settled` is the highest number up to which all members hold all results; numbers
+ * above `started` have not been called here.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ELASTIC_VIEWS_OPLOG_H
+#define SHL_ELASTIC_VIEWS_OPLOG_H
+
+#include "elastic/membership/outcome.h"
+
+#include <shoal/collectives.h>
+
+#define SHL_OPLOG_SLOTS (2 * SHL_OPS_MAX)
+#define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
+#define SHL_OPLOG_KEPT_BYTES 65536           /* results up to here are kept instead of a round */
+#define SHL_OPLOG_KEPT_HEAD 16               /* u64 epoch, u64 contributors */
+
+enum shl_op_todo {
+    SHL_OP_NOTHING,
+    SHL_OP_RUN,    /* with the members of the view in force */
+    SHL_OP_FORWARD /* `source` sends its copy to all */
+};
+
+struct shl_op {
+    uint64_t seq; /* 0: this slot is free */
+    bool begun;   /* called here */
+    bool held;    /* the result is here */
+    bool settled; /* and everywhere; or it failed everywhere */
+    bool failed;  /* with `status` */
+    bool kept;    /* held, and the log's copy is of it */
+    bool in_step, is_commit;
+    bool is_fixed; /* its shape is the view's, so it cannot be redone in another */
+    bool rounds;   /* returns after a completion round */
+    enum shl_op_todo todo;
+    uint32_t source; /* FORWARD: rank in the view in force */
+    enum shoal_status status;
+    struct shoal_call call; /* as it is carried out: send may be `input` */
+    uint64_t root_id;       /* member; 0: it has no root */
+    size_t result_bytes;
+    uint8_t *input; /* of the library; NULL: the caller's is used */
+    size_t input_bytes;
+    void *mean;              /* weighted mean: where the quotients go; call.recv is the library's */
+    uint64_t vote[2];        /* commit: what this member brings: wanted, samples */
+    uint64_t wanted, gained; /* commit: what all brought: highest and sum */
+    uint64_t epoch;          /* of the view that made the result */
+    uint32_t contributors;
+};
+
+struct shl_oplog {
+    enum shl_step_mode mode;
+    uint64_t settled, started;
+    uint64_t decided; /* the last decision's `started` */
+    uint64_t released;
+    uint64_t pinned; /* the operation of the call under way, which looks at it later; 0: none */
+    uint64_t step, position;
+    uint64_t step_first, step_last;
+    bool in_step; /* the program is between begin and commit */
+    bool retry;   /* its step was given up, and it has not been told */
+    uint32_t todo;
+    uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
+    struct shl_op ops[SHL_OPLOG_SLOTS];
+};
+
+/* The member's first view: numbers go on from where the others are. */
+void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
+                     const struct shl_decision *decision);
+void shl_oplog_free(struct shl_oplog *log);
+
+/* The next operation is called. SHOAL_ERR_UNSUPPORTED: too many in one retained step; nothing
+ * happened. The caller fills in what it is; `failed` when that was decided before. */
+enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **op);
+/* The lowest operation that is left to do; NULL: none. */
+struct shl_op *shl_oplog_next(struct shl_oplog *log);
+/* Its result is here; `everywhere`: after a completion round. */
+void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere);
+/* The call is over: what nobody needs any more is released. */
+void shl_oplog_unpin(struct shl_oplog *log);
+/* It failed on all members alike, or cannot be carried out on any. */
+void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status);
+
+void shl_oplog_report(const struct shl_oplog *log, struct shl_report *report);
+void shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * Steps, leaving, and what a program asks about its view.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "elastic/views/views.h"
+
+#include <string.h>
+
+#define MS 1000000ull
+
+/* The last member of a job has nobody to leave it to. */
+static enum shoal_status leave_alone(struct shoal_world *world)
+{
+    shl_views_end(world, SHOAL_OK, "left");
+    pthread_mutex_unlock(&world->lock);
+    shl_node_resign(world->node);
+    pthread_mutex_lock(&world->lock);
+    return shl_views_ended(world);
+}
+
+static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_step *step)
+{
+    struct shl_oplog *log = world->log;
+    SHL_TRY(shl_views_carry_out(world, NULL));
+    if (world->leaving && world->members.count == 1)
+        return leave_alone(world);
+    if (log->in_step)
+        return shl_fail(SHOAL_ERR_INVALID, "step %llu is open already; commit it first",
+                        (unsigned long long)log->step);
+    log->retry = false;
+    log->in_step = true;
+    shl_members_copy(&world->seen, &world->members);
+    *step = (struct shoal_step){.struct_size = step->struct_size,
+                                .step = log->step,
+                                .position = log->position,
+                                .epoch = world->epoch,
+                                .rank = world->rank,
+                                .size = world->members.count,
+                                .joined = world->joined_since};
+    world->joined_since = 0;
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    enum shoal_status status = begin_locked(world, step);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+/* Somebody waits to join or leave: all stop here, if all saw that in the same view. */
+static void stop_at_boundary(struct shoal_world *world, uint64_t wanted)
+{
+    uint64_t epoch = world->epoch;
+    if (!wanted || wanted != epoch || world->publish_asked)
+        return;
+    world->stopped = true;
+    pthread_mutex_unlock(&world->lock);
+    bool stopped = shl_node_boundary(world->node, wanted);
+    pthread_mutex_lock(&world->lock);
+    if (world->epoch == epoch && !world->publish_asked && !stopped) {
+        world->stopped = false;
+        pthread_cond_broadcast(&world->changed);
+    }
+}
+
+static enum shoal_status commit_locked(struct shoal_world *world, uint64_t samples)
+{
+    struct shl_oplog *log = world->log;
+    struct shl_op *op;
+    SHL_TRY(shl_views_carry_out(world, NULL));
+    if (log->retry)
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    SHL_TRY(shl_oplog_begin(log, true, &op));
+    op->vote[0] = shl_node_wanted(world->node);
+    op->vote[1] = samples;
+    op->rounds = true;
+    op->call = (struct shoal_call){.struct_size = sizeof(op->call),
+                                   .collective = SHOAL_ALLGATHER,
+                                   .dtype = SHOAL_U8,
+                                   .count = sizeof(op->vote),
+                                   .send = op->vote,
+                                   .recv = world->votes};
+    enum shoal_status status = shl_views_carry_out(world, op);
+    uint64_t wanted = op->wanted;
+    shl_oplog_unpin(log);
+    if (status == SHOAL_OK)
+        stop_at_boundary(world, wanted);
+    return status;
+}
+
+enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    enum shoal_status status = commit_locked(world, samples);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+enum shoal_status shl_views_leave(struct shoal_world *world, uint32_t deadline_ms)
+{
+    pthread_mutex_lock(&world->lock);
+    world->leaving = true;
+    world->leave_ns = deadline_ms ? shl_now_ns() + deadline_ms * MS : 0;
+    bool ended = world->ended;
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+    if (!ended)
+        shl_node_leave(world->node);
+    return SHOAL_OK;
+}
+
+void shl_views_look(struct shoal_world *world, struct shoal_view *view)
+{
+    pthread_mutex_lock(&world->lock);
+    *view = (struct shoal_view){.struct_size = view->struct_size,
+                                .epoch = world->epoch,
+                                .rank = world->rank,
+                                .size = world->members.count,
+                                .joined = world->joined,
+                                .lost = world->lost,
+                                .left = world->ended && world->end_status == SHOAL_OK,
+                                .ended = world->ended,
+                                .step = world->log->step,
+                                .position = world->log->position};
+    if (!world->log->in_step)
+        shl_members_copy(&world->seen, &world->members);
+    pthread_mutex_unlock(&world->lock);
+}

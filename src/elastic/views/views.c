@@ -1,0 +1,231 @@
+/*
+ * Life of an elastic world, and what its node tells.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/views/views.h"
+
+#include "control/thread.h"
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MS 1000000ull
+
+/* ---- what the node tells ----------------------------------------------------------------------
+ */
+
+static void on_fence(void *arg, const struct shl_record *prepared)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    shl_record_copy(world->prepared, prepared);
+    world->fence_asked = true;
+    world->usable = false;
+    /* Here and now: whoever is in an operation or forms a view is to come out of it. */
+    if (world->forming)
+        shl_world_cut(world->forming, "the view is changing");
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+}
+
+static void on_publish(void *arg, const struct shl_record *record)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    shl_record_copy(world->published, record);
+    world->publish_asked = true;
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+}
+
+static void on_end(void *arg, enum shoal_status status, const char *text)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    shl_views_end(world, status, text);
+    pthread_mutex_unlock(&world->lock);
+}
+
+static void on_blobs(void *arg)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    world->blob_news++;
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+}
+
+void shl_views_end(struct shoal_world *world, enum shoal_status status, const char *text)
+{
+    if (world->ended)
+        return;
+    shl_log(SHL_LOG_INFO, "membership over after epoch %llu: %s", (unsigned long long)world->epoch,
+            text);
+    world->ended = true;
+    world->usable = false;
+    world->end_status = status;
+    snprintf(world->end_text, sizeof(world->end_text), "%s", text);
+    atomic_store(&world->epoch_now, 0);
+    if (world->forming)
+        shl_world_cut(world->forming, "the membership is over");
+    pthread_cond_broadcast(&world->changed);
+}
+
+enum shoal_status shl_views_ended(const struct shoal_world *world)
+{
+    if (world->end_status == SHOAL_OK)
+        return shl_fail(SHOAL_ERR_EPOCH, "this member has left, as it asked to");
+    return shl_fail(world->end_status, "%s", world->end_text);
+}
+
+bool shl_views_wait(struct shoal_world *world, uint64_t until_ns)
+{
+    if (until_ns == UINT64_MAX) {
+        pthread_cond_wait(&world->changed, &world->lock);
+        return true;
+    }
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                             .tv_nsec = (long)(until_ns % 1000000000u)};
+    return pthread_cond_timedwait(&world->changed, &world->lock, &until) == 0;
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
+
+static void init_locks(struct shoal_world *world)
+{
+    pthread_condattr_t monotonic;
+    pthread_mutex_init(&world->calling, NULL);
+    pthread_mutex_init(&world->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&world->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static enum shoal_status allocate(const struct shl_views_options *options, struct shoal_world **out)
+{
+    struct shoal_world *world = shl_mem->alloc(sizeof(*world));
+    if (!world)
+        return shl_fail_errno("cannot allocate an elastic world");
+    world->options = *options;
+    /* Until a view has measured them. */
+    world->costs = (struct shl_costs){.alpha_local_s = 1e-6,
+                                      .beta_local_s_per_byte = 0.15e-9,
+                                      .alpha_net_s = 10e-6,
+                                      .beta_net_s_per_byte = 1e-9,
+                                      .gamma_s_per_byte = 0.1e-9,
+                                      .cores_per_host = 1};
+    init_locks(world);
+    size_t job_bytes = strlen(options->job) + 1;
+    world->job = shl_mem->alloc(job_bytes);
+    world->prepared = shl_mem->alloc(sizeof(*world->prepared));
+    world->published = shl_mem->alloc(sizeof(*world->published));
+    world->log = shl_mem->alloc(sizeof(*world->log));
+    world->votes = shl_mem->alloc(SHL_MEMBERS_MAX * 2 * sizeof(*world->votes));
+    *out = world;
+    if (!world->job || !world->prepared || !world->published || !world->log || !world->votes)
+        return shl_fail_errno("cannot allocate an elastic world");
+    memcpy(world->job, options->job, job_bytes);
+    return SHOAL_OK;
+}
+
+static enum shoal_status create_node(struct shoal_world *world)
+{
+    const struct shl_views_options *options = &world->options;
+    const struct shoal_world_options *given = &options->world;
+    struct shl_node_options node = {
+        .config = options->config,
+        .store = options->store,
+        .job = world->job,
+        .mode = (enum shl_step_mode)given->step_mode,
+        .policy = (enum shl_partition_policy)given->partition,
+        .world_start = given->world_start,
+        .world_min = given->world_min,
+        .world_max = given->world_max,
+        .epoch_floor = given->epoch_floor,
+        .recovery_ns = given->recovery_timeout_ms * MS,
+        .join_ns = given->join_timeout_ms * MS,
+        .owner = {world, on_fence, on_publish, on_end, on_blobs},
+    };
+    return shl_node_create(&node, &world->node);
+}
+
+static enum shoal_status start(struct shoal_world *world)
+{
+    SHL_TRY(create_node(world));
+    SHL_TRY(shl_thread_start(&world->builder, "shoal-views", shl_views_build, world));
+    world->builder_runs = true;
+    return shl_node_start(world->node);
+}
+
+/* A founder or a learner until its first view is there. The node ends it when the time is over. */
+static enum shoal_status get_in(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    while (!world->usable && !world->ended)
+        shl_views_wait(world, UINT64_MAX);
+    enum shoal_status status = world->ended ? shl_views_ended(world) : SHOAL_OK;
+    if (status == SHOAL_OK)
+        shl_members_copy(&world->seen, &world->members);
+    pthread_mutex_unlock(&world->lock);
+    return status;
+}
+
+enum shoal_status shl_views_join(const struct shl_views_options *options, struct shoal_world **out)
+{
+    struct shoal_world *world = NULL;
+    enum shoal_status status = allocate(options, &world);
+    if (status == SHOAL_OK)
+        status = start(world);
+    if (status == SHOAL_OK) {
+        shl_node_caught_up(world->node);
+        status = get_in(world);
+    }
+    if (status == SHOAL_OK) {
+        *out = world;
+        return SHOAL_OK;
+    }
+    char text[SHL_WORLD_TEXT];
+    snprintf(text, sizeof(text), "%s", shl_error_text());
+    if (world)
+        shl_views_destroy(world);
+    shl_error_set(text);
+    return status;
+}
+
+static void stop_builder(struct shoal_world *world)
+{
+    if (!world->builder_runs)
+        return;
+    pthread_mutex_lock(&world->lock);
+    world->stop = true;
+    /* A view that is still being formed is given up; one that is in force is left in good order, so
+     * that others get what they are owed of its last operation. */
+    if (world->forming && !world->comm)
+        shl_world_cut(world->forming, "the world is being destroyed");
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+    pthread_join(world->builder, NULL);
+}
+
+void shl_views_destroy(struct shoal_world *world)
+{
+    stop_builder(world);
+    shl_node_destroy(world->node);
+    if (world->log)
+        shl_oplog_free(world->log);
+    shl_mem->free(world->pool);
+    shl_mem->free(world->votes);
+    shl_mem->free(world->published);
+    shl_mem->free(world->prepared);
+    shl_mem->free(world->job);
+    pthread_cond_destroy(&world->changed);
+    pthread_mutex_destroy(&world->lock);
+    pthread_mutex_destroy(&world->calling);
+    shl_mem->free(world);
+}

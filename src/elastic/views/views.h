@@ -1,0 +1,123 @@
+/*
+ * An elastic world: a node, the communicator of the view in force, and the operations of the
+ * program.
+ *
+ *   views.c   life, and what the node tells
+ *   build.c   a thread that takes the former view down and makes the next one
+ *   oplog.h   which operations still matter, and what a decision means for them
+ *   carry.c   carrying operations out, however many views that takes
+ *   call.c    the program's operations        step.c  steps, leaving, questions
+ *
+ * Locking. `lock` guards everything; `changed` tells of any change. The program's calls hold
+ * `calling` for their whole time, so there is one at a time. While an operation runs in the engine
+ * `users` counts it, without the lock; the view is taken down when it is 0. Nobody calls the node
+ * with the lock held, since the node calls back with it.
+ *
+ * Invariant: from the moment that a fence is reported until the next publication the log of
+ * operations does not change.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ELASTIC_VIEWS_VIEWS_H
+#define SHL_ELASTIC_VIEWS_VIEWS_H
+
+#include "core/heap.h"
+#include "elastic/node/node.h"
+#include "elastic/views/oplog.h"
+#include "elastic/world.h"
+
+#include <pthread.h>
+#include <shoal/elastic.h>
+#include <stdatomic.h>
+
+#define SHL_WORLD_TEXT 512
+
+struct shl_views_options {
+    const struct shl_config *config; /* borrowed, as are heap and memory */
+    struct shl_heap *heap;
+    struct shl_memory *memory;
+    const char *store, *job;
+    struct shoal_world_options world; /* defaults filled in; strings not used */
+};
+
+struct shoal_world {
+    struct shl_views_options options;
+    char *job;
+    struct shoal_context *context; /* api/context.h */
+    struct shl_node *node;
+    pthread_mutex_t calling, lock;
+    pthread_cond_t changed;
+    pthread_t builder;
+    bool builder_runs, stop;
+
+    /* What the node told. */
+    bool ended;
+    enum shoal_status end_status;
+    char end_text[SHL_WORLD_TEXT];
+    bool fence_asked, publish_asked;
+    struct shl_record *prepared, *published; /* of the last fence and publication */
+    uint64_t blob_news;
+
+    /* The view in force. */
+    struct shl_world *forming; /* may be cut */
+    struct shoal_comm *comm;
+    bool usable;    /* operations may run in it */
+    bool stopped;   /* at a boundary, until the next publication */
+    uint32_t users; /* callers in the engine */
+    uint64_t epoch;
+    uint32_t rank, joined, lost;
+    struct shl_members members;
+    _Atomic uint64_t epoch_now; /* of the view in force; 0: ended */
+    struct shl_costs costs;     /* of the last view, for the next */
+
+    /* The program. */
+    struct shl_members seen; /* the view that it knows: what its ranks mean */
+    uint32_t joined_since;   /* members, since its last step began */
+    bool leaving;
+    uint64_t leave_ns; /* when a call that waits gives up; 0: never */
+    struct shl_oplog *log;
+    struct shoal_op_info last;
+    uint8_t *pool; /* memory for the next input that has to be copied */
+    size_t pool_bytes;
+    uint64_t *votes; /* of a commit: two by rank */
+    uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
+};
+
+/* ---- views.c ------------------------------------------------------------------------------ */
+
+enum shoal_status shl_views_join(const struct shl_views_options *options,
+                                 struct shoal_world **world);
+void shl_views_destroy(struct shoal_world *world);
+/* lock: over: the program's calls fail with this from now on. The first reason counts. */
+void shl_views_end(struct shoal_world *world, enum shoal_status status, const char *text);
+/* lock: the error of a call when the membership is over. */
+enum shoal_status shl_views_ended(const struct shoal_world *world);
+/* lock: wait for a change, or until then. false: it is past. */
+bool shl_views_wait(struct shoal_world *world, uint64_t until_ns);
+
+/* ---- build.c ------------------------------------------------------------------------------ */
+
+void *shl_views_build(void *world);
+
+/* ---- carry.c ------------------------------------------------------------------------------ */
+
+/* lock: wait until operations may run. */
+enum shoal_status shl_views_ready(struct shoal_world *world);
+/* lock: do all that is left to do, `op` (NULL: none) included, and return its outcome. */
+enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *op);
+
+/* ---- call.c ------------------------------------------------------------------------------- */
+
+/* One operation of the program, arguments checked. */
+enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call);
+enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, void *recv,
+                                 size_t count, enum shoal_dtype dtype, double weight);
+
+/* ---- step.c ------------------------------------------------------------------------------- */
+
+enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step);
+enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples);
+enum shoal_status shl_views_leave(struct shoal_world *world, uint32_t deadline_ms);
+void shl_views_look(struct shoal_world *world, struct shoal_view *view);
+
+#endif

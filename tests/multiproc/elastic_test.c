@@ -1,0 +1,291 @@
+/*
+ * Elastic worlds of real processes that fail while they work: one outcome on all survivors, right
+ * values, right divisors.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "multiproc/members.h"
+
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SMALL 16
+#define LARGE 40000 /* elements: beyond what is kept instead of a completion round */
+
+static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
+static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
+
+static void assert_ended_well(const struct members *members, const uint32_t *slots, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct member_report *report = &members->shared->reports[slots[i]];
+        if (report->join_status != SHOAL_OK || report->status != SHOAL_OK)
+            fail_msg("member %u: %d, %d: %s", slots[i], report->join_status, report->status,
+                     report->text);
+        assert_true(report->done);
+    }
+}
+
+/* Four run; some are killed in the middle of operations; the others go on without them. */
+static void kill_some(const char *const *settings, size_t elements, const uint32_t *victims,
+                      uint32_t victim_count)
+{
+    struct members_job job = {
+        .start = 4, .min = 1, .settings = settings, .elements = elements, .body = members_loop};
+    struct members members;
+    uint32_t left[4], count = 0;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 4; i++)
+        members_await(&members, i, 20);
+    for (uint32_t i = 0; i < victim_count; i++)
+        members_kill(&members, victims[i], SIGKILL);
+    for (uint32_t i = 0; i < 4; i++)
+        if (victims[0] != i && (victim_count < 2 || victims[1] != i))
+            left[count++] = i;
+    for (uint32_t i = 0; i < count; i++)
+        members_await(&members, left[i], 50);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, left, count);
+    assert_true(members_check_history(&members, left, count) > 20);
+    const struct member_report *report = &members.shared->reports[left[0]];
+    const struct member_saw *last = &report->saw[report->count - 1];
+    assert_int_equal(last->contributors, count);
+    assert_true(last->epoch > report->saw[0].epoch);
+}
+
+static void survivors_go_on_small_shm(void **state)
+{
+    (void)state;
+    kill_some(shm, SMALL, (const uint32_t[]){2}, 1);
+}
+
+static void survivors_go_on_small_tcp(void **state)
+{
+    (void)state;
+    kill_some(tcp, SMALL, (const uint32_t[]){2}, 1);
+}
+
+static void survivors_go_on_large_shm(void **state)
+{
+    (void)state;
+    kill_some(shm, LARGE, (const uint32_t[]){1}, 1);
+}
+
+static void survivors_go_on_large_tcp(void **state)
+{
+    (void)state;
+    kill_some(tcp, LARGE, (const uint32_t[]){3}, 1);
+}
+
+/* The lowest member drives a change; here it dies, and with it another one. */
+static void two_deaths_at_once(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 5, .min = 1, .settings = shm, .elements = SMALL, .body = members_loop};
+    const uint32_t left[] = {1, 2, 4};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 5; i++)
+        members_await(&members, i, 20);
+    members_kill(&members, 0, SIGKILL);
+    members_kill(&members, 3, SIGKILL);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, left[i], 50);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, left, 3);
+    assert_true(members_check_history(&members, left, 3) > 20);
+}
+
+/* Each death leaves a smaller view, to the last member. */
+static void one_after_the_other(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 4, .min = 1, .settings = tcp, .elements = SMALL, .body = members_loop};
+    const uint32_t last = 2, order[] = {3, 0, 1};
+    struct members members;
+    members_open(&members, &job);
+    members_await(&members, last, 20);
+    for (uint32_t i = 0; i < 3; i++) {
+        members_kill(&members, order[i], SIGKILL);
+        members_await(&members, last, 50);
+    }
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, &last, 1);
+    const struct member_report *report = &members.shared->reports[last];
+    assert_int_equal(report->saw[report->count - 1].mask, 1u << last);
+}
+
+/* Stopped for longer than the limit and continued, it learns that the others went on. */
+static void a_stopped_member_learns_that_it_is_out(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 4, .min = 1, .settings = tcp, .elements = SMALL, .body = members_loop};
+    const uint32_t left[] = {0, 2, 3};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 4; i++)
+        members_await(&members, i, 20);
+    members_kill(&members, 1, SIGSTOP);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, left[i], 50);
+    members_kill(&members, 1, SIGCONT);
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (!members.shared->reports[1].done && members_now_s() < end_s)
+        usleep(1000);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_int_equal(members.shared->reports[1].status, SHOAL_ERR_EPOCH);
+    assert_ended_well(&members, left, 3);
+    assert_true(members_check_history(&members, left, 3) > 20);
+}
+
+/* With shared memory no epoch keeps it from writing: its process is ended. */
+static void a_stopped_member_of_this_host_is_ended(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 3, .min = 1, .settings = shm, .elements = SMALL, .body = members_loop};
+    const uint32_t left[] = {0, 1};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 20);
+    members_kill(&members, 2, SIGSTOP);
+    for (uint32_t i = 0; i < 2; i++)
+        members_await(&members, left[i], 50);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_true(WIFSIGNALED(members.exits[2]) && WTERMSIG(members.exits[2]) == SIGKILL);
+    assert_ended_well(&members, left, 2);
+    assert_true(members_check_history(&members, left, 2) > 20);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------
+ */
+
+static void join_leave_and_fail(enum shoal_step_mode mode, const char *const *settings)
+{
+    struct members_job job = {.start = 3,
+                              .min = 1,
+                              .mode = mode,
+                              .settings = settings,
+                              .elements = SMALL,
+                              .body = members_steps};
+    const uint32_t left[] = {1, 3};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 10);
+    members_start(&members, 3); /* joins at a boundary */
+    for (uint32_t i = 0; i < 4; i++)
+        members_await(&members, i, 10);
+    members.shared->leave = 1; /* slot 0 leaves at one */
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (!members.shared->reports[0].done && members_now_s() < end_s)
+        usleep(1000);
+    assert_true(members.shared->reports[0].left);
+    for (uint32_t i = 1; i < 4; i++)
+        members_await(&members, i, 10);
+    members_kill(&members, 2, SIGKILL); /* in the middle of a step, mostly */
+    for (uint32_t i = 0; i < 2; i++)
+        members_await(&members, left[i], 20);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, left, 2);
+    assert_true(members_check_history(&members, left, 2) > 20);
+    const struct member_report *one = &members.shared->reports[1];
+    assert_int_equal(one->state, members.shared->reports[3].state);
+    assert_int_equal(one->saw[one->count - 1].contributors, 2);
+}
+
+static void steps_are_redone(void **state)
+{
+    (void)state;
+    join_leave_and_fail(SHOAL_STEP_RETAIN, shm);
+}
+
+static void steps_are_redone_over_tcp(void **state)
+{
+    (void)state;
+    join_leave_and_fail(SHOAL_STEP_RETAIN, tcp);
+}
+
+static void steps_begin_again(void **state)
+{
+    (void)state;
+    join_leave_and_fail(SHOAL_STEP_ABORT, shm);
+}
+
+/* Too few are left: all wait for the time that a change may take, and end alike. */
+static void a_world_that_is_too_small_ends(void **state)
+{
+    (void)state;
+    struct members_job job = {.start = 3,
+                              .min = 3,
+                              .settings = shm,
+                              .elements = SMALL,
+                              .recovery_timeout_ms = 1000,
+                              .body = members_loop};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 10);
+    members_kill(&members, 1, SIGKILL);
+    members_close(&members);
+    assert_int_equal(members.shared->reports[0].status, SHOAL_ERR_EPOCH);
+    assert_int_equal(members.shared->reports[2].status, SHOAL_ERR_EPOCH);
+}
+
+/* Operations need no store; a failure does, and then all end alike. */
+static void without_its_store_a_world_works_until_a_failure(void **state)
+{
+    (void)state;
+    struct members_job job = {.start = 3,
+                              .min = 1,
+                              .settings = shm,
+                              .elements = SMALL,
+                              .recovery_timeout_ms = 1500,
+                              .body = members_loop};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 10);
+    kill(members.coordinator, SIGKILL);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 50);
+    members_kill(&members, 1, SIGKILL);
+    members_close(&members);
+    assert_int_equal(members.shared->reports[0].status, SHOAL_ERR_STORE);
+    assert_int_equal(members.shared->reports[2].status, SHOAL_ERR_STORE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(survivors_go_on_small_shm),
+        cmocka_unit_test(survivors_go_on_small_tcp),
+        cmocka_unit_test(survivors_go_on_large_shm),
+        cmocka_unit_test(survivors_go_on_large_tcp),
+        cmocka_unit_test(two_deaths_at_once),
+        cmocka_unit_test(one_after_the_other),
+        cmocka_unit_test(a_stopped_member_learns_that_it_is_out),
+        cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
+        cmocka_unit_test(steps_are_redone),
+        cmocka_unit_test(steps_are_redone_over_tcp),
+        cmocka_unit_test(steps_begin_again),
+        cmocka_unit_test(a_world_that_is_too_small_ends),
+        cmocka_unit_test(without_its_store_a_world_works_until_a_failure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

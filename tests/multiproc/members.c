@@ -1,0 +1,359 @@
+/*
+ * See members.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "multiproc/members.h"
+
+#include "core/config.h"
+#include "elastic/store/coordinator.h"
+#include "support/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+double members_now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* ---- processes --------------------------------------------------------------------------------
+ */
+
+static void serve(const char *address)
+{
+    struct shl_config config;
+    struct shl_coordinator *coordinator;
+    struct shl_key key;
+    struct shl_coordinator_options options = {
+        .config = &config, .address = address, .job = "default", .key = &key};
+    if (shl_config_load(&(struct shl_config_options){0}, &config) != SHOAL_OK ||
+        shl_key_derive(NULL, 0, "default", &key) != SHOAL_OK ||
+        shl_coordinator_serve(&options, &coordinator) != SHOAL_OK) {
+        fprintf(stderr, "coordinator: %s\n", shoal_last_error());
+        _exit(1);
+    }
+    for (;;)
+        pause();
+}
+
+static pid_t spawn(void)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
+void members_open(struct members *members, const struct members_job *job)
+{
+    static unsigned serial;
+    memset(members, 0, sizeof(*members));
+    members->job = job;
+    members->shared = mmap(NULL, sizeof(*members->shared), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(members->shared != MAP_FAILED);
+    snprintf(members->address, sizeof(members->address), "@shoal-members-%d-%u", (int)getpid(),
+             serial++);
+    members->coordinator = spawn();
+    if (members->coordinator == 0)
+        serve(members->address);
+    for (uint32_t i = 0; i < job->start; i++)
+        members_start(members, i);
+}
+
+static void run_member(struct members *members, uint32_t slot)
+{
+    const struct members_job *job = members->job;
+    struct member self = {.slot = slot,
+                          .report = &members->shared->reports[slot],
+                          .shared = members->shared,
+                          .job = job};
+    size_t count = 0;
+    while (job->settings && job->settings[count])
+        count++;
+    struct shoal_context_options context = {
+        .struct_size = sizeof(context), .settings = job->settings, .setting_count = count};
+    struct shoal_world_options options = {.struct_size = sizeof(options),
+                                          .store = members->address,
+                                          .world_start = job->start,
+                                          .world_min = job->min,
+                                          .step_mode = job->mode,
+                                          .join_timeout_ms = 20000,
+                                          .recovery_timeout_ms = job->recovery_timeout_ms,
+                                          .op_timeout_ms = job->op_timeout_ms};
+    int status = shoal_context_create(&context, &self.context);
+    if (status == SHOAL_OK)
+        status = shoal_world_join(self.context, &options, &self.world);
+    self.report->join_status = status;
+    snprintf(self.report->text, sizeof(self.report->text), "%s", shoal_last_error());
+    if (status == SHOAL_OK) {
+        job->body(&self);
+        self.report->done = 1;
+    }
+    shoal_world_destroy(self.world);
+    if (shoal_context_destroy(self.context) != SHOAL_OK)
+        fprintf(stderr, "member %u: %s\n", slot, shoal_last_error());
+    fflush(NULL);
+    _exit(0);
+}
+
+void members_start(struct members *members, uint32_t slot)
+{
+    members->pids[slot] = spawn();
+    if (members->pids[slot] == 0)
+        run_member(members, slot);
+}
+
+void members_kill(struct members *members, uint32_t slot, int signal)
+{
+    assert_int_equal(kill(members->pids[slot], signal), 0);
+}
+
+void members_await(struct members *members, uint32_t slot, uint32_t more)
+{
+    struct member_report *report = &members->shared->reports[slot];
+    uint32_t enough = report->count + more;
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (report->count < enough && members_now_s() < end_s && !report->done)
+        usleep(500);
+    if (report->count < enough)
+        fail_msg("member %u saw %u of %u operations; status %d: %s", slot, report->count, enough,
+                 report->join_status ? report->join_status : report->status, report->text);
+}
+
+static uint32_t reap_some(struct members *members)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+        if (!members->pids[i])
+            continue;
+        if (waitpid(members->pids[i], &members->exits[i], WNOHANG) == members->pids[i])
+            members->pids[i] = 0;
+        else
+            left++;
+    }
+    return left;
+}
+
+void members_close(struct members *members)
+{
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (reap_some(members) && members_now_s() < end_s)
+        usleep(1000);
+    uint32_t hung = 0;
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+        if (members->pids[i]) {
+            hung++;
+            print_error("member %u hangs after %u operations\n", i,
+                        members->shared->reports[i].count);
+            kill(members->pids[i], SIGKILL);
+            waitpid(members->pids[i], NULL, 0);
+        }
+        if (WIFSIGNALED(members->exits[i]) && WTERMSIG(members->exits[i]) != SIGKILL)
+            fail_msg("member %u died of signal %d", i, WTERMSIG(members->exits[i]));
+    }
+    kill(members->coordinator, SIGKILL);
+    waitpid(members->coordinator, NULL, 0);
+    assert_int_equal(hung, 0);
+}
+
+/* ---- history ----------------------------------------------------------------------------------
+ */
+
+static const struct member_saw *saw(const struct member_report *report, uint64_t seq)
+{
+    for (uint32_t i = 0; i < report->count; i++)
+        if (report->saw[i].seq == seq)
+            return &report->saw[i];
+    return NULL;
+}
+
+uint32_t members_check_history(const struct members *members, const uint32_t *slots, uint32_t count)
+{
+    const struct member_report *reports = members->shared->reports;
+    uint32_t compared = 0;
+    for (uint32_t a = 0; a < count; a++) {
+        const struct member_report *one = &reports[slots[a]];
+        for (uint32_t i = 0; i < one->count; i++) {
+            const struct member_saw *x = &one->saw[i];
+            assert_int_equal(__builtin_popcountll(x->mask), x->contributors);
+            assert_true(i == 0 || x->seq > one->saw[i - 1].seq);
+            assert_true(i == 0 || x->epoch >= one->saw[i - 1].epoch);
+        }
+    }
+    for (uint32_t a = 1; a < count; a++) {
+        const struct member_report *one = &reports[slots[0]], *other = &reports[slots[a]];
+        for (uint32_t i = 0; i < one->count; i++) {
+            const struct member_saw *x = &one->saw[i];
+            const struct member_saw *y = i < other->count && other->saw[i].seq == x->seq
+                                             ? &other->saw[i]
+                                             : saw(other, x->seq);
+            if (!y)
+                continue;
+            compared++;
+            if (x->mask != y->mask || x->epoch != y->epoch)
+                fail_msg("operation %llu: member %u saw %llx of epoch %llu, member %u %llx of %llu",
+                         (unsigned long long)x->seq, slots[0], (unsigned long long)x->mask,
+                         (unsigned long long)x->epoch, slots[a], (unsigned long long)y->mask,
+                         (unsigned long long)y->epoch);
+        }
+    }
+    return compared;
+}
+
+/* ---- what members do --------------------------------------------------------------------------
+ */
+
+/* Element 0 tells who wants to stop; the others are a multiple of the contributors' bits. */
+static void fill(const struct member *self, int64_t *send)
+{
+    for (size_t i = 1; i < self->job->elements; i++)
+        send[i] = (int64_t)(1ull << self->slot) * (int64_t)(1 + i % 7);
+    send[0] = self->shared->stop;
+}
+
+static bool is_right(const struct member *self, const int64_t *recv)
+{
+    int64_t mask = recv[7];
+    for (size_t i = 1; i < self->job->elements; i++)
+        if (recv[i] != mask * (int64_t)(1 + i % 7))
+            return false;
+    return true;
+}
+
+int members_sum(struct member *self, int64_t *send, int64_t *recv, bool *stop)
+{
+    struct member_report *report = self->report;
+    struct shoal_op_info info = {.struct_size = sizeof(info)};
+    fill(self, send);
+    int status =
+        shoal_world_allreduce(self->world, send, recv, self->job->elements, SHOAL_I64, SHOAL_SUM);
+    if (status == SHOAL_OK)
+        status = shoal_world_last(self->world, &info);
+    if (status != SHOAL_OK)
+        return status;
+    if (!is_right(self, recv)) {
+        print_error("member %u: wrong values in operation %llu\n", self->slot,
+                    (unsigned long long)info.seq);
+        return SHOAL_ERR_INTERNAL;
+    }
+    *stop = recv[0] > 0;
+    uint32_t at = report->count;
+    if (at < MEMBERS_SEEN) {
+        report->saw[at] = (struct member_saw){.seq = info.seq,
+                                              .epoch = info.epoch,
+                                              .mask = (uint64_t)recv[7],
+                                              .contributors = info.contributors,
+                                              .at_s = members_now_s()};
+        report->count = at + 1;
+    }
+    return SHOAL_OK;
+}
+
+void members_loop(struct member *self)
+{
+    size_t bytes = self->job->elements * sizeof(int64_t);
+    int64_t *send = malloc(bytes), *recv = malloc(bytes);
+    bool stop = false;
+    int status = SHOAL_OK;
+    while (status == SHOAL_OK && !stop)
+        status = members_sum(self, send, recv, &stop);
+    self->report->status = status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+    free(recv);
+    free(send);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------
+ */
+
+struct training {
+    int64_t *send, *one, *two;
+    int64_t state;
+    bool stop;
+};
+
+static void note_step(struct member *self, const struct shoal_step *step, int64_t mask)
+{
+    struct member_report *report = self->report;
+    uint32_t at = report->count;
+    if (at == MEMBERS_SEEN)
+        return;
+    /* Steps are numbered like operations here, and positions rise like epochs. */
+    report->saw[at] =
+        (struct member_saw){.seq = step->step + 1,
+                            .epoch = step->position,
+                            .mask = (uint64_t)mask,
+                            .contributors = (uint32_t)__builtin_popcountll((uint64_t)mask),
+                            .at_s = members_now_s()};
+    report->count = at + 1;
+}
+
+static int sum(struct member *self, const int64_t *send, int64_t *recv)
+{
+    return shoal_world_allreduce(self->world, send, recv, self->job->elements, SHOAL_I64,
+                                 SHOAL_SUM);
+}
+
+static int train(struct member *self, struct training *training)
+{
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    int status = shoal_step_begin(self->world, &step);
+    if (status == SHOAL_OK && step.joined)
+        status =
+            shoal_world_broadcast(self->world, &training->state, &training->state, 1, SHOAL_I64, 0);
+    if (status != SHOAL_OK)
+        return status;
+    if (self->shared->leave == (int)self->slot + 1)
+        shoal_leave(self->world, 0);
+    fill(self, training->send);
+    fill(self, training->two);
+    status = sum(self, training->send, training->one);
+    if (status == SHOAL_OK)
+        status = sum(self, training->two, training->two); /* in place */
+    if (status == SHOAL_OK)
+        status = shoal_step_commit(self->world, 1);
+    if (status != SHOAL_OK)
+        return status;
+    if (!is_right(self, training->one) || !is_right(self, training->two) ||
+        training->one[7] != training->two[7])
+        return SHOAL_ERR_INTERNAL;
+    training->state += training->one[7];
+    training->stop = training->one[0] > 0 && training->two[0] > 0;
+    note_step(self, &step, training->one[7]);
+    return SHOAL_OK;
+}
+
+void members_steps(struct member *self)
+{
+    size_t bytes = self->job->elements * sizeof(int64_t);
+    struct training training = {.send = malloc(bytes), .one = malloc(bytes), .two = malloc(bytes)};
+    struct shoal_view view = {.struct_size = sizeof(view)};
+    int status = SHOAL_OK;
+    while (status == SHOAL_OK && !training.stop) {
+        status = train(self, &training);
+        if (status == SHOAL_ERR_STEP_RETRY) {
+            self->report->retries++;
+            status = SHOAL_OK;
+        }
+    }
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+    shoal_world_view(self->world, &view);
+    self->report->left = view.left != 0;
+    self->report->status = view.left ? SHOAL_OK : status;
+    self->report->state = (uint64_t)training.state;
+    free(training.send);
+    free(training.one);
+    free(training.two);
+}

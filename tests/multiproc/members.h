@@ -1,0 +1,93 @@
+/*
+ * Real members of an elastic world: processes that find each other through a coordinator, which is
+ * a process too. What they saw stays in shared memory, also of those that are killed.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef TESTS_MULTIPROC_MEMBERS_H
+#define TESTS_MULTIPROC_MEMBERS_H
+
+#include <shoal/shoal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define MEMBERS_MAX 16
+#define MEMBERS_SEEN 65536
+#define MEMBERS_SECONDS 60 /* then everything is killed and the test fails */
+
+/* One operation that returned OK. */
+struct member_saw {
+    uint64_t seq, epoch;
+    uint64_t mask; /* slots whose values are in the result */
+    uint32_t contributors;
+    double at_s;
+};
+
+struct member_report {
+    int join_status, status; /* status: what ended its loop */
+    char text[512];
+    uint64_t last_epoch;
+    _Atomic uint32_t count;   /* of `saw` */
+    uint64_t state;           /* of members_steps: the sum of all steps' masks */
+    _Atomic uint32_t retries; /* steps that began again */
+    _Atomic int left;         /* its loop ended because it left as it asked */
+    _Atomic int done;         /* its body has returned */
+    struct member_saw saw[MEMBERS_SEEN];
+};
+
+struct members_shared {
+    _Atomic int stop;  /* members end their loops, together */
+    _Atomic int leave; /* slot + 1 of who is to leave */
+    struct member_report reports[MEMBERS_MAX];
+};
+
+struct member {
+    uint32_t slot; /* of the process; members' values are 1 << slot */
+    struct shoal_context *context;
+    struct shoal_world *world;
+    struct member_report *report;
+    struct members_shared *shared;
+    const struct members_job *job;
+};
+
+struct members_job {
+    uint32_t start, min;
+    enum shoal_step_mode mode;
+    const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
+    size_t elements;
+    uint32_t op_timeout_ms, recovery_timeout_ms;
+    void (*body)(struct member *self);
+};
+
+struct members {
+    const struct members_job *job;
+    struct members_shared *shared;
+    char address[64];
+    pid_t coordinator;
+    pid_t pids[MEMBERS_MAX]; /* 0: not started, or reaped */
+    int exits[MEMBERS_MAX];  /* status of waitpid */
+};
+
+void members_open(struct members *members, const struct members_job *job);
+void members_start(struct members *members, uint32_t slot);
+/* Until a slot's member has seen `more` operations more than now. Fails the test in the end. */
+void members_await(struct members *members, uint32_t slot, uint32_t more);
+void members_kill(struct members *members, uint32_t slot, int signal);
+/* Wait for everybody to exit, fail on hangs, and end the coordinator. */
+void members_close(struct members *members);
+
+/* No two of these slots saw different results of one operation. Returns the number of operations
+ * that were compared. */
+uint32_t members_check_history(const struct members *members, const uint32_t *slots,
+                               uint32_t count);
+
+/* A body: sums of 1 << slot in a loop, every value checked, until `stop`. */
+void members_loop(struct member *self);
+/* A body: steps of two such sums; whoever joins gets the state by a broadcast. */
+void members_steps(struct member *self);
+/* One such sum. *stop: somebody wants to end. */
+int members_sum(struct member *self, int64_t *send, int64_t *recv, bool *stop);
+double members_now_s(void);
+
+#endif
