@@ -1,0 +1,295 @@
+/*
+ * The log of operations: what it reports behind a fence, and what it does with decisions.
+ *
+ * Reports of several logs go through the decision that production makes of them, so that both sides
+ * are known to fit together.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/views/oplog.h"
+
+#include "core/sys.h"
+#include "support/test.h"
+
+static struct shl_oplog *member(enum shl_step_mode mode, uint64_t from)
+{
+    struct shl_decision decision = {.started = from, .settled = from};
+    struct shl_oplog *log = shl_mem->alloc(sizeof(*log));
+    assert_non_null(log);
+    shl_oplog_enter(log, mode, &decision);
+    return log;
+}
+
+static struct shl_op *begin(struct shl_oplog *log, bool is_commit)
+{
+    struct shl_op *op;
+    ASSERT_OK(shl_oplog_begin(log, is_commit, &op));
+    return op;
+}
+
+/* A small sum outside of steps, returned with a copy kept. */
+static struct shl_op *keep(struct shl_oplog *log)
+{
+    struct shl_op *op = begin(log, false);
+    op->kept = true;
+    shl_oplog_held(log, op, false);
+    shl_oplog_unpin(log);
+    return op;
+}
+
+static void decide(struct shl_oplog **logs, uint32_t count, bool shrinks,
+                   struct shl_decision *decision)
+{
+    static struct shl_report reports[4];
+    for (uint32_t i = 0; i < count; i++) {
+        shl_oplog_report(logs[i], &reports[i]);
+        assert_true(shl_report_valid(&reports[i]));
+    }
+    struct shl_outcome_input input = {
+        .mode = logs[0]->mode, .count = count, .reports = reports, .shrinks = shrinks};
+    shl_outcome_decide(&input, decision);
+    for (uint32_t i = 0; i < count; i++)
+        shl_oplog_follow(logs[i], decision);
+}
+
+static void close_all(struct shl_oplog **logs, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        shl_oplog_free(logs[i]);
+}
+
+static void numbers_go_on_from_the_others(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 41);
+    assert_int_equal(keep(log)->seq, 42);
+    assert_int_equal(log->settled, 41);
+    keep(log);
+    assert_int_equal(log->settled, 42); /* all began 43, so all hold 42 */
+    shl_oplog_free(log);
+}
+
+static void a_round_settles_at_once(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 0);
+    shl_oplog_held(log, begin(log, false), true);
+    shl_oplog_unpin(log);
+    assert_int_equal(log->settled, 1);
+    assert_null(shl_oplog_next(log));
+    shl_oplog_free(log);
+}
+
+static void what_one_holds_is_forwarded(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    keep(logs[1]);
+    struct shl_op *waiting = begin(logs[0], false);
+    decide(logs, 2, true, &decision);
+    assert_ptr_equal(shl_oplog_next(logs[0]), waiting);
+    assert_int_equal(waiting->todo, SHL_OP_FORWARD);
+    assert_int_equal(waiting->source, 1);
+    struct shl_op *source = shl_oplog_next(logs[1]);
+    assert_non_null(source);
+    assert_true(source->held);
+    shl_oplog_held(logs[0], waiting, true);
+    shl_oplog_held(logs[1], source, true);
+    assert_null(shl_oplog_next(logs[0]));
+    assert_int_equal(logs[0]->settled, 1);
+    assert_int_equal(logs[1]->settled, 1);
+    close_all(logs, 2);
+}
+
+static void what_nobody_holds_is_redone(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    struct shl_op *op = begin(logs[0], false); /* the other has not called it */
+    decide(logs, 2, true, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
+    assert_ptr_equal(shl_oplog_next(logs[0]), op);
+    assert_int_equal(op->todo, SHL_OP_RUN);
+    assert_null(shl_oplog_next(logs[1]));
+    assert_int_equal(begin(logs[1], false)->todo, SHL_OP_RUN);
+    close_all(logs, 2);
+}
+
+static void a_shape_of_the_view_is_not_redone(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    struct shl_op *op = begin(logs[0], false);
+    op->is_fixed = true;
+    decide(logs, 2, true, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FAILED);
+    assert_true(op->failed);
+    assert_int_equal(op->status, SHOAL_ERR_EPOCH);
+    assert_null(shl_oplog_next(logs[0]));
+    /* The other calls it later and is told the same. */
+    struct shl_op *late = begin(logs[1], false);
+    assert_true(late->failed);
+    assert_int_equal(late->status, SHOAL_ERR_EPOCH);
+    assert_null(shl_oplog_next(logs[1]));
+    close_all(logs, 2);
+}
+
+static void a_failure_is_told_after_two_changes(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    begin(logs[0], false)->is_fixed = true;
+    decide(logs, 2, true, &decision);
+    shl_oplog_unpin(logs[0]);
+    decide(logs, 2, true, &decision);
+    assert_true(begin(logs[1], false)->failed);
+    close_all(logs, 2);
+}
+
+/* Settled operations of an open step are redone too when a contributor is gone. */
+static void a_retained_step_is_redone_from_its_first_operation(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    for (uint32_t i = 0; i < 2; i++) {
+        keep(logs[i]); /* before the step */
+        logs[i]->in_step = true;
+        for (int j = 0; j < 2; j++) {
+            shl_oplog_held(logs[i], begin(logs[i], false), false);
+            shl_oplog_unpin(logs[i]);
+        }
+    }
+    struct shl_op *commit = begin(logs[0], true);
+    decide(logs, 2, true, &decision);
+    assert_int_equal(decision.redo_from, 2);
+    for (uint64_t seq = 2; seq <= 4; seq++) {
+        struct shl_op *op = shl_oplog_next(logs[0]);
+        assert_non_null(op);
+        assert_int_equal(op->seq, seq);
+        shl_oplog_held(logs[0], op, op == commit);
+    }
+    assert_int_equal(logs[0]->step, 1);
+    assert_int_equal(logs[0]->step_last, 4);
+    assert_int_equal(shl_oplog_next(logs[1])->seq, 2);
+    close_all(logs, 2);
+}
+
+static void a_retained_step_stays_when_nobody_is_lost(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    for (uint32_t i = 0; i < 2; i++) {
+        logs[i]->in_step = true;
+        for (int j = 0; j < 2; j++) {
+            shl_oplog_held(logs[i], begin(logs[i], false), false);
+            shl_oplog_unpin(logs[i]);
+        }
+    }
+    decide(logs, 2, false, &decision);
+    assert_int_equal(decision.redo_from, 0);
+    assert_int_equal(shl_oplog_next(logs[0])->seq, 2); /* it may not be everywhere */
+    close_all(logs, 2);
+}
+
+static void an_aborted_step_begins_again_on_all(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_ABORT, 0), member(SHL_STEP_ABORT, 0)};
+    static struct shl_decision decision;
+    logs[0]->in_step = logs[1]->in_step = true;
+    struct shl_op *op = begin(logs[0], false); /* the other has only begun the step */
+    decide(logs, 2, true, &decision);
+    assert_true(op->failed);
+    assert_int_equal(op->status, SHOAL_ERR_STEP_RETRY);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(logs[i]->retry);
+        assert_false(logs[i]->in_step);
+        assert_int_equal(logs[i]->started, 1);
+        shl_oplog_unpin(logs[i]);
+        assert_int_equal(begin(logs[i], false)->seq, 2);
+    }
+    close_all(logs, 2);
+}
+
+/* One has returned from the commit; the others were in its completion round. */
+static void a_commit_that_one_returned_from_is_committed_everywhere(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    for (uint32_t i = 0; i < 2; i++) {
+        logs[i]->in_step = true;
+        struct shl_op *op = begin(logs[i], true);
+        op->gained = 7;
+        op->held = true;
+        if (i == 0)
+            shl_oplog_held(logs[0], op, true);
+    }
+    decide(logs, 2, true, &decision);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_null(shl_oplog_next(logs[i]));
+        assert_int_equal(logs[i]->step, 1);
+        assert_int_equal(logs[i]->position, 7);
+        assert_false(logs[i]->in_step);
+    }
+    close_all(logs, 2);
+}
+
+static void a_retained_step_has_an_end(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 0);
+    struct shl_report report;
+    struct shl_op *op;
+    log->in_step = true;
+    for (uint32_t i = 0; i < SHL_OPLOG_STEP_MAX; i++) {
+        shl_oplog_held(log, begin(log, false), false);
+        shl_oplog_unpin(log);
+    }
+    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, false, &op));
+    begin(log, true); /* the commit still is possible */
+    shl_oplog_report(log, &report);
+    assert_true(shl_report_valid(&report));
+    shl_oplog_free(log);
+}
+
+static void inputs_are_given_back(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 0);
+    log->in_step = true;
+    struct shl_op *op = begin(log, false);
+    op->input = shl_mem->alloc(100);
+    shl_oplog_held(log, op, false);
+    shl_oplog_unpin(log);
+    struct shl_op *commit = begin(log, true);
+    assert_non_null(op->input); /* it may be redone until here */
+    shl_oplog_held(log, commit, true);
+    assert_null(op->input);
+    shl_oplog_free(log);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_go_on_from_the_others),
+        cmocka_unit_test(a_round_settles_at_once),
+        cmocka_unit_test(what_one_holds_is_forwarded),
+        cmocka_unit_test(what_nobody_holds_is_redone),
+        cmocka_unit_test(a_shape_of_the_view_is_not_redone),
+        cmocka_unit_test(a_failure_is_told_after_two_changes),
+        cmocka_unit_test(a_retained_step_is_redone_from_its_first_operation),
+        cmocka_unit_test(a_retained_step_stays_when_nobody_is_lost),
+        cmocka_unit_test(an_aborted_step_begins_again_on_all),
+        cmocka_unit_test(a_commit_that_one_returned_from_is_committed_everywhere),
+        cmocka_unit_test(a_retained_step_has_an_end),
+        cmocka_unit_test(inputs_are_given_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
