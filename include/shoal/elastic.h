@@ -75,7 +75,8 @@ SHOAL_API enum shoal_status shoal_world_join(struct shoal_context *context,
                                              struct shoal_world **world);
 
 /* shoal_world_destroy - end this membership; NULL is legal. Others take it for a loss, and at once,
- * unless shoal_leave succeeded before. No other call may be under way. */
+ * unless it left before; members that do so at the same time wait for each other, for half a second
+ * at most. No other call may be under way. */
 SHOAL_API enum shoal_status shoal_world_destroy(struct shoal_world *world);
 
 /*

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/bytes.h"
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 
@@ -190,4 +191,47 @@ bool shl_node_blobs(struct shl_node *node, uint64_t epoch, const struct shl_memb
     if (*status < 0)
         shl_fail(*status, "no memory for the descriptions of %u members", members->count);
     return collecting.all;
+}
+
+/* ---- ending together --------------------------------------------------------------------------
+ */
+
+struct ending {
+    uint64_t epoch;
+    bool all;
+};
+
+static void do_done(struct shl_node *node, void *arg)
+{
+    const struct ending *ending = arg;
+    uint8_t head[8];
+    struct shl_bytes out = shl_bytes_writer(head, sizeof(head));
+    shl_bytes_put_u64(&out, ending->epoch);
+    for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next)
+        shl_node_link_send(SHL_CONTAINER_OF(at, struct shl_node_peer, link), SHL_NODE_DONE, head,
+                           out.at, NULL, 0);
+}
+
+void shl_node_done(struct shl_node *node, uint64_t epoch)
+{
+    struct ending ending = {.epoch = epoch};
+    shl_node_call(node, do_done, &ending);
+}
+
+static void do_all_done(struct shl_node *node, void *arg)
+{
+    struct ending *ending = arg;
+    ending->all = true;
+    for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next) {
+        const struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        if (peer->in_view && !peer->suspected && peer->done_epoch != ending->epoch)
+            ending->all = false;
+    }
+}
+
+bool shl_node_all_done(struct shl_node *node, uint64_t epoch)
+{
+    struct ending ending = {.epoch = epoch, .all = true};
+    shl_node_call(node, do_all_done, &ending);
+    return ending.all;
 }

@@ -32,7 +32,8 @@
 enum shl_node_frame {
     SHL_NODE_BEAT = 1,       /* u64 epoch, u64 started */
     SHL_NODE_MEMBERSHIP = 2, /* membership/message.h */
-    SHL_NODE_BLOB = 3        /* u64 epoch, blob */
+    SHL_NODE_BLOB = 3,       /* u64 epoch, blob */
+    SHL_NODE_DONE = 4        /* u64 epoch: the sender needs nothing more of this view */
 };
 
 struct shl_node_buffer {
@@ -63,6 +64,7 @@ struct shl_node_peer {
     uint8_t *blob;
     size_t blob_bytes;
     uint64_t blob_epoch; /* 0: none */
+    uint64_t done_epoch; /* of the view that it needs nothing more of; 0: none */
     char why[160];       /* its connection broke */
 };
 

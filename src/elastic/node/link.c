@@ -115,7 +115,7 @@ static void take_blob(struct shl_node_peer *peer, struct shl_bytes *in)
     peer->blob = copy;
     peer->blob_bytes = bytes;
     peer->blob_epoch = epoch;
-    node->owner.blobs(node->owner.arg);
+    node->owner.news(node->owner.arg);
 }
 
 static void on_frame(struct shl_node_peer *peer, uint32_t kind, const uint8_t *data, size_t bytes)
@@ -132,6 +132,10 @@ static void on_frame(struct shl_node_peer *peer, uint32_t kind, const uint8_t *d
         break;
     case SHL_NODE_BLOB:
         take_blob(peer, &in);
+        break;
+    case SHL_NODE_DONE:
+        peer->done_epoch = shl_bytes_get_u64(&in);
+        peer->node->owner.news(peer->node->owner.arg);
         break;
     default:
         broken(peer, "it sent a frame of no known kind");

@@ -31,7 +31,7 @@ struct shl_node_owner {
     void (*fence)(void *arg, const struct shl_record *prepared);
     void (*publish)(void *arg, const struct shl_record *record);
     void (*end)(void *arg, enum shoal_status status, const char *text);
-    void (*blobs)(void *arg); /* somebody's blob came: see shl_node_blobs */
+    void (*news)(void *arg); /* see shl_node_blobs and shl_node_all_done */
 };
 
 struct shl_node_options {
@@ -74,6 +74,11 @@ void shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob, size
  * have told; else false, and *result is untouched. SHOAL_ERR_NOMEM in *status. */
 bool shl_node_blobs(struct shl_node *node, uint64_t epoch, const struct shl_members *members,
                     struct shl_rendezvous_result *result, enum shoal_status *status);
+
+/* Tell the members that this one needs nothing more of the view of `epoch`: it is about to end. */
+void shl_node_done(struct shl_node *node, uint64_t epoch);
+/* Everybody else in the view has said so too, or is lost. */
+bool shl_node_all_done(struct shl_node *node, uint64_t epoch);
 
 /*
  * shl_node_kill - the process of a member on this host, whose memory may be this process's too,

@@ -94,11 +94,11 @@ static enum shoal_status exchange(void *arg, const void *blob, size_t blob_bytes
     shl_node_tell(world->node, epoch, blob, blob_bytes);
     pthread_mutex_lock(&world->lock);
     while (status == SHOAL_OK && !all) {
-        uint64_t news = world->blob_news;
+        uint64_t news = world->news;
         pthread_mutex_unlock(&world->lock);
         all = shl_node_blobs(world->node, epoch, &world->members, result, &status);
         pthread_mutex_lock(&world->lock);
-        while (!all && status == SHOAL_OK && world->blob_news == news) {
+        while (!all && status == SHOAL_OK && world->news == news) {
             if (given_up(world))
                 status = shl_fail(SHOAL_ERR_ABORTED, "the view changed while it was formed");
             else if (!shl_views_wait(world, deadline_ns))

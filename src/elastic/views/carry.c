@@ -77,10 +77,20 @@ static void finish(struct shoal_world *world, struct shl_op *op)
     }
 }
 
+/* lock: what the program may ask about the call under way. */
+static void note_last(struct shoal_world *world, const struct shl_op *op)
+{
+    if (op->seq == world->log->pinned)
+        world->last = (struct shoal_op_info){
+            .seq = op->seq, .epoch = op->epoch, .contributors = op->contributors};
+}
+
+/* Before its completion round: a decision may settle it there. */
 static void note_held(struct shoal_world *world, struct shl_op *op)
 {
     pthread_mutex_lock(&world->lock);
     op->held = true;
+    note_last(world, op);
     pthread_mutex_unlock(&world->lock);
 }
 
@@ -153,9 +163,7 @@ static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op
         bool everywhere = op->rounds || forwarded;
         if (!everywhere && !op->in_step)
             keep(world, op);
-        if (op->seq == world->log->pinned)
-            world->last = (struct shoal_op_info){
-                .seq = op->seq, .epoch = op->epoch, .contributors = op->contributors};
+        note_last(world, op);
         shl_oplog_held(world->log, op, everywhere);
     }
     world->users--;

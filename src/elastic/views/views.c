@@ -14,6 +14,7 @@
 #include <time.h>
 
 #define MS 1000000ull
+#define END_TOGETHER_MS 500
 
 /* ---- what the node tells ----------------------------------------------------------------------
  */
@@ -50,11 +51,11 @@ static void on_end(void *arg, enum shoal_status status, const char *text)
     pthread_mutex_unlock(&world->lock);
 }
 
-static void on_blobs(void *arg)
+static void on_news(void *arg)
 {
     struct shoal_world *world = arg;
     pthread_mutex_lock(&world->lock);
-    world->blob_news++;
+    world->news++;
     pthread_cond_broadcast(&world->changed);
     pthread_mutex_unlock(&world->lock);
 }
@@ -150,7 +151,7 @@ static enum shoal_status create_node(struct shoal_world *world)
         .epoch_floor = given->epoch_floor,
         .recovery_ns = given->recovery_timeout_ms * MS,
         .join_ns = given->join_timeout_ms * MS,
-        .owner = {world, on_fence, on_publish, on_end, on_blobs},
+        .owner = {world, on_fence, on_publish, on_end, on_news},
     };
     return shl_node_create(&node, &world->node);
 }
@@ -198,6 +199,32 @@ enum shoal_status shl_views_join(const struct shl_views_options *options, struct
     return status;
 }
 
+/*
+ * Members that end at the same time, as at the end of a job, wait for each other for a moment: what
+ * one has got of the last operation another may still be waiting for, and nobody should take the
+ * end for a failure.
+ */
+static void end_together(struct shoal_world *world)
+{
+    uint64_t until_ns = shl_now_ns() + END_TOGETHER_MS * MS;
+    pthread_mutex_lock(&world->lock);
+    uint64_t epoch = world->epoch;
+    bool waits = world->usable && world->members.count > 1;
+    pthread_mutex_unlock(&world->lock);
+    if (waits)
+        shl_node_done(world->node, epoch);
+    while (waits) {
+        pthread_mutex_lock(&world->lock);
+        uint64_t news = world->news;
+        pthread_mutex_unlock(&world->lock);
+        waits = !shl_node_all_done(world->node, epoch);
+        pthread_mutex_lock(&world->lock);
+        while (waits && world->news == news)
+            waits = world->usable && world->epoch == epoch && shl_views_wait(world, until_ns);
+        pthread_mutex_unlock(&world->lock);
+    }
+}
+
 static void stop_builder(struct shoal_world *world)
 {
     if (!world->builder_runs)
@@ -215,6 +242,8 @@ static void stop_builder(struct shoal_world *world)
 
 void shl_views_destroy(struct shoal_world *world)
 {
+    if (world->builder_runs)
+        end_together(world);
     stop_builder(world);
     shl_node_destroy(world->node);
     if (world->log)

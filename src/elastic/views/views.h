@@ -56,7 +56,7 @@ struct shoal_world {
     char end_text[SHL_WORLD_TEXT];
     bool fence_asked, publish_asked;
     struct shl_record *prepared, *published; /* of the last fence and publication */
-    uint64_t blob_news;
+    uint64_t news; /* counts what members told: blobs, and that they are done */
 
     /* The view in force. */
     struct shl_world *forming; /* may be cut */
