@@ -223,6 +223,23 @@ class SamplesInfo(Structure):
     ]
 
 
+StoreRead = CFUNCTYPE(c_int, c_void_p, c_uint32, c_void_p, c_size_t, POINTER(c_size_t))
+StoreSwap = CFUNCTYPE(
+    c_int, c_void_p, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_int)
+)
+
+
+class Store(Structure):
+    """struct shoal_store"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("arg", c_void_p),
+        ("read", StoreRead),
+        ("swap", StoreSwap),
+    ]
+
+
 class WorldOptions(Structure):
     """struct shoal_world_options"""
 

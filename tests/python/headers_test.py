@@ -59,10 +59,20 @@ STRUCTS = {
     "shoal_samples_view": _ffi.SamplesView,
     "shoal_samples_share": _ffi.SamplesShare,
     "shoal_samples_info": _ffi.SamplesInfo,
+    "shoal_store": _ffi.Store,
     "shoal_world_options": _ffi.WorldOptions,
     "shoal_view": _ffi.WorldView,
     "shoal_op_info": _ffi.OpInfo,
     "shoal_step": _ffi.WorldStep,
+}
+
+
+# Fields that are functions, by what stands before and after their names.
+CALLBACKS = {
+    "enum shoal_status (*)(void *arg, uint32_t timeout_ms, void *value, size_t capacity, "
+    "size_t *size)": _ffi.StoreRead,
+    "enum shoal_status (*)(void *arg, uint32_t timeout_ms, const void *expected, "
+    "size_t expected_size, const void *desired, size_t desired_size, int *done)": _ffi.StoreSwap,
 }
 
 
@@ -79,6 +89,8 @@ TEXT = header_text()
 
 def allowed(c_type):
     """What ctypes may use for a C type as it is written."""
+    if c_type in CALLBACKS:
+        return {CALLBACKS[c_type]}
     bare = re.sub(r"\bconst\b", " ", c_type)
     bare = re.sub(r"\s*\*\s*", "*", " ".join(bare.split()))
     if bare in SCALARS:
@@ -111,7 +123,11 @@ def declared_structs():
     for name, body in re.findall(r"struct\s+(shoal_\w+)\s*\{(.*?)\}\s*;", TEXT, re.DOTALL):
         fields = []
         for line in body.split(";"):
-            if line.strip():
+            callback = re.match(r"\s*(.*?)\(\*(\w+)\)(\(.*\))\s*$", line, re.DOTALL)
+            if callback:
+                result, field, parameters = callback.groups()
+                fields.append((field, f"{result}(*){' '.join(parameters.split())}"))
+            elif line.strip():
                 c_type, field = re.match(r"\s*(.*?)(\w+)\s*$", line, re.DOTALL).groups()
                 fields.append((field, c_type))
         yield name, fields
