@@ -52,9 +52,9 @@ struct shoal_world_options {
     size_t struct_size;
     const char *store;              /* "host:port" of a coordinator; NULL: SHOAL_JOIN */
     const char *job;                /* NULL: SHOAL_JOB */
-    uint32_t world_start;           /* workers that found the job; 0: world_min */
-    uint32_t world_min;             /* 0: 1 */
-    uint32_t world_max;             /* 0: no limit but the library's, 1024 */
+    uint32_t world_start;           /* workers that found the job; 0: SHOAL_WORLD_START */
+    uint32_t world_min;             /* 0: SHOAL_WORLD_MIN */
+    uint32_t world_max;             /* at most 1024; 0: SHOAL_WORLD_MAX */
     enum shoal_step_mode step_mode; /* 0: SHOAL_STEP_RETAIN */
     enum shoal_partition partition; /* 0: SHOAL_PARTITION_MAJORITY */
     uint32_t join_timeout_ms;       /* 0: SHOAL_INIT_TIMEOUT_MS */

@@ -17,7 +17,7 @@ import atexit
 from shoal import _ffi
 from shoal.comm import Comm, Plan, close_all
 from shoal.context import Context
-from shoal.enums import Collective, DType, Op, Status
+from shoal.enums import Collective, DType, Op, Partition, Status, StepMode
 from shoal.errors import (
     Aborted,
     Absent,
@@ -51,6 +51,7 @@ from shoal.placement import Placement, place
 from shoal.request import Request
 from shoal.reshard import Layout
 from shoal.samples import Samples, Share
+from shoal.world import OpInfo, Step, View, World
 
 __version__ = _ffi.VERSION
 
@@ -75,6 +76,8 @@ __all__ = [
     "Mismatch",
     "NoMemory",
     "Op",
+    "OpInfo",
+    "Partition",
     "PeerError",
     "PeerLost",
     "Placement",
@@ -87,6 +90,8 @@ __all__ = [
     "Share",
     "ShoalError",
     "Status",
+    "Step",
+    "StepMode",
     "StepRetry",
     "StoreError",
     "SystemFailure",
@@ -94,6 +99,8 @@ __all__ = [
     "Unsupported",
     "UserOp",
     "VersionError",
+    "View",
+    "World",
     "empty",
     "init",
     "library_version",

@@ -39,11 +39,13 @@ static enum shoal_status check_options(const struct shoal_world_options *given)
 static void fill_defaults(struct shoal_world_options *given, const struct shl_config *config)
 {
     if (!given->world_min)
-        given->world_min = 1;
+        given->world_min = (uint32_t)config->world_min;
+    if (!given->world_start)
+        given->world_start = (uint32_t)config->world_start;
     if (!given->world_start)
         given->world_start = given->world_min;
     if (!given->world_max)
-        given->world_max = SHL_MEMBERS_MAX;
+        given->world_max = (uint32_t)config->world_max;
     if (!given->step_mode)
         given->step_mode = SHOAL_STEP_RETAIN;
     if (!given->partition)

@@ -1,0 +1,335 @@
+"""Elastic worlds: jobs whose workers may fail, leave and join while they run.
+
+    world = shoal.World("10.0.0.1:7777", start=4, least=2)
+    while world.view.step < steps:
+        with world.step() as step:
+            if step.joined:  # somebody is new: the lowest rank has the state
+                world.broadcast(weights)
+            samples = compute(weights, grad, step)
+            world.mean(grad, weight=samples)
+            step.samples = samples
+        if step.committed:
+            update(weights, grad)
+    world.close()
+
+A failure of another worker is no error: the call that it interrupts returns what the survivors
+agreed on. Steps that are given up leave `committed` false and begin again. Started by `shoal run
+--min` or `--join`, shoal.World() takes all from the environment.
+
+Calls block in C until they end or their deadline passes; Ctrl-C is noticed after that.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, NamedTuple, Optional
+
+from shoal import _ffi, calls
+from shoal.buffers import DTypeLike
+from shoal.calls import OpLike
+from shoal.context import Context, check, default_context, milliseconds
+from shoal.enums import DType, Partition, StepMode
+from shoal.errors import InvalidArgument, StepRetry
+from shoal.interrupt import run_interruptibly
+
+_U64_MAX = (1 << 64) - 1
+_MEMBERS_MAX = 1024
+
+
+class View(NamedTuple):
+    """Who is in the world."""
+
+    epoch: int  # rises with each view and is never used again: a fencing token for files
+    rank: int
+    size: int
+    joined: int  # of the members, the last ones, who were not in the view before
+    lost: int  # members of the view before that are not in this one
+    left: bool  # this membership ended because it was asked to
+    ended: bool  # this membership is over
+    step: int  # steps committed since the job began
+    position: int  # samples consumed by these
+
+
+class OpInfo(NamedTuple):
+    """What the last result was made of."""
+
+    seq: int  # number of the operation in the job's life, the same on every member
+    epoch: int  # of the view in which the result was made
+    contributors: int  # the divisor of an average
+
+
+class Step:
+    """A step under way; `with` begins and commits it."""
+
+    number: int  # steps committed before it
+    position: int  # samples consumed by these
+    epoch: int
+    rank: int
+    size: int
+    joined: int  # members new since the last step, this one included; they are the last ranks
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.samples = 0  # that this member consumes in it; set before its end
+        self.committed = False
+
+    def __enter__(self) -> Step:
+        begun = _ffi.WorldStep()
+        begun.struct_size = _ffi.sizeof(begun)
+        check(_ffi.lib.shoal_step_begin(self._world.handle, _ffi.byref(begun)))
+        self.number, self.position, self.epoch = begun.step, begun.position, begun.epoch
+        self.rank, self.size, self.joined = begun.rank, begun.size, begun.joined
+        self._world._pins = []
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        _: Optional[TracebackType],
+    ) -> bool:
+        pins, self._world._pins = self._world._pins, None
+        if error is not None:
+            return isinstance(error, StepRetry)
+        if not 0 <= self.samples <= _U64_MAX:
+            raise InvalidArgument(f"samples is {self.samples}, no number of samples")
+        try:
+            check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
+        except StepRetry:
+            return True
+        finally:
+            del pins  # until here a failure could make the world read the inputs again
+        self.committed = True
+        return False
+
+
+class World:
+    """A membership of this process in a job; made by joining it.
+
+    store      "host:port" of the coordinator, or another store; None: SHOAL_JOIN
+    start      members that found the job; None: SHOAL_WORLD_START
+    least, most   of members; None: SHOAL_WORLD_MIN, SHOAL_WORLD_MAX
+    step_mode  what a failure does to a step: StepMode.RETAIN (redone by the survivors) or ABORT
+    partition  which part of a world that was cut in two goes on
+    join_timeout, recovery_timeout, timeout   seconds; None: the settings'
+    epoch_floor   the highest epoch that this worker has ever seen
+    Raises Absent when too few come or it is not let in in time, StoreError
+    Threads    one call at a time; view, epoch, members and leave() any time from any thread
+    """
+
+    _handle: int | None = None
+    _pins: list[Any] | None = None  # of the step under way
+
+    def __init__(
+        self,
+        store: Optional[str] = None,
+        *,
+        job: Optional[str] = None,
+        start: Optional[int] = None,
+        least: Optional[int] = None,
+        most: Optional[int] = None,
+        step_mode: StepMode = StepMode.RETAIN,
+        partition: Partition = Partition.MAJORITY,
+        join_timeout: Optional[float] = None,
+        recovery_timeout: Optional[float] = None,
+        timeout: Optional[float] = None,
+        epoch_floor: int = 0,
+        context: Optional[Context] = None,
+    ) -> None:
+        self._context = context or default_context()
+        self._process = os.getpid()
+        options = _ffi.WorldOptions(
+            store=None if store is None else store.encode(),
+            job=None if job is None else job.encode(),
+            world_start=_members(start, "start"),
+            world_min=_members(least, "least"),
+            world_max=_members(most, "most"),
+            step_mode=step_mode,
+            partition=partition,
+            join_timeout_ms=milliseconds(join_timeout, "join_timeout"),
+            recovery_timeout_ms=milliseconds(recovery_timeout, "recovery_timeout"),
+            op_timeout_ms=milliseconds(timeout, "timeout"),
+            epoch_floor=epoch_floor,
+        )
+        options.struct_size = _ffi.sizeof(options)
+        handle = _ffi.new_handle()
+        address = self._context.handle
+
+        def join() -> None:
+            check(_ffi.lib.shoal_world_join(address, _ffi.byref(options), _ffi.byref(handle)))
+
+        run_interruptibly(join)
+        self._handle = handle.value
+
+    # ---- views ---------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The view in force, which may change again any time."""
+        view = _ffi.WorldView()
+        view.struct_size = _ffi.sizeof(view)
+        check(_ffi.lib.shoal_world_view(self.handle, _ffi.byref(view)))
+        return View(
+            view.epoch,
+            view.rank,
+            view.size,
+            view.joined,
+            view.lost,
+            bool(view.left),
+            bool(view.ended),
+            view.step,
+            view.position,
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Of the view in force; 0 when the membership is over. Cheap enough to poll."""
+        return int(_ffi.lib.shoal_world_epoch(self.handle))
+
+    @property
+    def rank(self) -> int:
+        return self.view.rank
+
+    @property
+    def size(self) -> int:
+        return self.view.size
+
+    @property
+    def members(self) -> list[int]:
+        """Ids by rank: 64 random bits a membership."""
+        ids, count = (_ffi.c_uint64 * _MEMBERS_MAX)(), _ffi.c_uint32()
+        status = _ffi.lib.shoal_world_members(self.handle, ids, _MEMBERS_MAX, _ffi.byref(count))
+        check(status)
+        return list(ids[: count.value])
+
+    # ---- operations ----------------------------------------------------------------------------
+
+    def allreduce(
+        self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
+    ) -> Any:
+        """Combine every member's `send` in `recv`, or in place, and return it."""
+        return self._reduced("shoal_world_allreduce", calls.allreduce(self, send, recv, op, dtype))
+
+    def broadcast(
+        self, buffer: Any, root: int = 0, *, dtype: Optional[DTypeLike] = None
+    ) -> Any:
+        """Copy `buffer` of member `root` into everybody's, and return it.
+
+        Raises EpochChanged when root was lost; the world goes on unless its view has ended
+        """
+        call = calls.broadcast(self, buffer, root, None, dtype)
+        return self._run("shoal_world_broadcast", call, call.send.dtype, root)
+
+    def reduce(
+        self,
+        send: Any,
+        recv: Any = None,
+        op: OpLike = "sum",
+        root: int = 0,
+        *,
+        dtype: Optional[DTypeLike] = None,
+    ) -> Any:
+        """Combine every member's `send` into `recv` of member `root`, which returns it."""
+        call = calls.reduce(self, send, recv, op, root, dtype)
+        return self._run("shoal_world_reduce", call, call.send.dtype, call.op, root)
+
+    def reduce_scatter(
+        self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
+    ) -> Any:
+        """As Comm.reduce_scatter; not in a step of StepMode.RETAIN."""
+        call = calls.reduce_scatter(self, send, recv, op, dtype)
+        return self._reduced("shoal_world_reduce_scatter", call)
+
+    def allgather(self, send: Any, recv: Any, *, dtype: Optional[DTypeLike] = None) -> Any:
+        """As Comm.allgather; not in a step of StepMode.RETAIN."""
+        call = calls.allgather(self, send, recv, dtype)
+        return self._run("shoal_world_allgather", call, call.send.dtype)
+
+    def barrier(self) -> None:
+        """Return after every member has called it."""
+        check(_ffi.lib.shoal_world_barrier(self.handle))
+
+    def mean(
+        self, send: Any, recv: Any = None, *, weight: float, dtype: Optional[DTypeLike] = None
+    ) -> Any:
+        """The weighted mean of every member's `send` in `recv`, or in place: for members with
+        unequal numbers of samples. For f32 and f64."""
+        call = calls.allreduce(self, send, recv, "sum", dtype)
+        return self._run("shoal_world_mean", call, call.send.dtype, weight)
+
+    def _reduced(self, name: str, call: calls.Call) -> Any:
+        return self._run(name, call, call.send.dtype, call.op)
+
+    def _run(self, name: str, call: calls.Call, *rest: Any) -> Any:
+        if self._pins is not None:
+            self._pins += (call.send.pin, call.recv.pin)
+        function = getattr(_ffi.lib, name)
+        send, recv = call.send.address, call.recv.address
+        check(function(self.handle, send, recv, call.elements, *rest))
+        return call.result
+
+    @property
+    def last(self) -> OpInfo:
+        """What the last operation's result was made of."""
+        info = _ffi.OpInfo()
+        info.struct_size = _ffi.sizeof(info)
+        check(_ffi.lib.shoal_world_last(self.handle, _ffi.byref(info)))
+        return OpInfo(info.seq, info.epoch, info.contributors)
+
+    # ---- steps ---------------------------------------------------------------------------------
+
+    def step(self) -> Step:
+        """The next step, for a `with` statement. Its operations have one set of contributors and
+        count once it is committed; in StepMode.RETAIN do not touch their buffers before."""
+        return Step(self)
+
+    def leave(self, deadline: Optional[float] = None) -> None:
+        """Ask to leave, as on SIGTERM. Go on with steps: where one ends, a call raises EpochChanged
+        and the view says `left`. The others do not take it for a failure.
+
+        deadline  seconds, after which a call gives up waiting with Timeout; None: none
+        """
+        check(_ffi.lib.shoal_leave(self.handle, milliseconds(deadline, "deadline")))
+
+    # ---- the world itself ----------------------------------------------------------------------
+
+    @property
+    def handle(self) -> int:
+        """The C handle; InvalidArgument after close()."""
+        if self._handle is None:
+            raise InvalidArgument("the world is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """End this membership; twice is fine. The others take it for a loss, and at once, unless
+        leave() was asked for and done."""
+        if self._handle is not None:
+            check(_ffi.lib.shoal_world_destroy(self._handle))
+            self._handle = None
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._handle is None:
+            return "<shoal.World, closed>"
+        view = self.view
+        return f"<shoal.World epoch {view.epoch}, rank {view.rank} of {view.size}>"
+
+    def __del__(self) -> None:
+        if self._handle is not None and self._process == os.getpid():
+            _ffi.lib.shoal_world_destroy(self._handle)
+
+
+def _members(number: Optional[int], what: str) -> int:
+    if number is None:
+        return 0
+    if not 1 <= number <= _MEMBERS_MAX:
+        raise InvalidArgument(f"{what} is {number}, not between 1 and {_MEMBERS_MAX} members")
+    return number

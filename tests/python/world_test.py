@@ -1,0 +1,183 @@
+"""shoal.World with real workers that are killed, started again, and leave.
+
+Without arguments this is the test; `world_test.py worker FOLDER STORY` is a worker that `shoal run`
+starts. Workers write what they saw into FOLDER.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import collections
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy
+import shoal
+
+STEPS = 60
+FAIL_AT = 20
+SIZE = 500
+
+
+class Worker:
+    """Counts in `weights` what members contributed: weights tell the whole history."""
+
+    def __init__(self, folder, story):
+        self.folder, self.story = pathlib.Path(folder), story
+        self.saw, self.retries, self.failed = [], 0, 0
+        mode = shoal.StepMode.ABORT if story == "abort" else shoal.StepMode.RETAIN
+        self.world = shoal.World(step_mode=mode, timeout=20)
+        self.weights = numpy.zeros(SIZE)
+
+    def once(self, name):
+        """True for the first of all workers that asks."""
+        try:
+            (self.folder / name).mkdir()
+        except FileExistsError:
+            return False
+        return True
+
+    def fail_now(self, step):
+        if self.story in ("kill", "abort") and step.number == FAIL_AT and step.rank == 1:
+            if self.once("killed"):
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.story == "leave" and step.number == FAIL_AT and step.rank == 0:
+            if self.once("left"):
+                self.world.leave()
+
+    def gone_on(self, view):
+        """Long enough for whoever was started again to take part."""
+        newcomers = self.story == "leave" or (self.folder / "joined").exists()
+        return newcomers and view.step >= STEPS
+
+    def step(self):
+        with self.world.step() as step:
+            if step.joined:
+                self.world.broadcast(self.weights)
+                if step.number > FAIL_AT:
+                    self.once("joined")
+            ends = numpy.array([float(self.gone_on(self.world.view))])
+            self.world.allreduce(ends, op="min")
+            gradient = numpy.full(SIZE, float(step.rank + 1))
+            self.fail_now(step)
+            self.world.mean(gradient, weight=step.rank + 1)
+            step.samples = step.rank + 1
+        if not step.committed:
+            self.retries += 1
+            return False
+        self.weights += gradient
+        seen = (step.number, self.world.last.contributors, float(gradient[0]), step.samples)
+        self.saw.append(seen)
+        return ends[0] == 1
+
+    def run(self):
+        left = False
+        try:
+            while not self.step():
+                pass
+        except shoal.EpochChanged:
+            left = self.world.view.left
+        view = self.world.view
+        seen = {
+            "saw": self.saw,
+            "retries": self.retries,
+            "left": left,
+            "weights": float(self.weights.sum()),
+            "even": bool((self.weights == self.weights[0]).all()),
+            "step": view.step,
+            "position": view.position,
+            "members": len(self.world.members),
+        }
+        self.world.close()
+        path = self.folder / f"worker-{os.getpid()}.json"
+        path.write_text(json.dumps(seen), encoding="ascii")
+
+
+def run_job(story, workers):
+    program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(program), "run", "-n", str(workers), "--min", "1", "--start", str(workers)]
+        command += ["--backoff", "0.1", "--timeout", "90", "--", sys.executable, __file__]
+        command += ["worker", folder, story]
+        done = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        seen = [
+            json.loads(path.read_text(encoding="ascii"))
+            for path in sorted(pathlib.Path(folder).glob("worker-*.json"))
+        ]
+    if done.returncode != 0:
+        raise AssertionError(f"{story}: exit status {done.returncode}\n{done.stdout}")
+    return seen
+
+
+class Jobs(unittest.TestCase):
+    def check_history(self, seen):
+        """Every step was committed once, by all alike, and its mean is that of its members."""
+        steps, inputs = collections.defaultdict(set), collections.defaultdict(list)
+        for worker in seen:
+            self.assertTrue(worker["even"])
+            numbers = [line[0] for line in worker["saw"]]
+            self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))))
+            for number, contributors, value, mine in worker["saw"]:
+                steps[number].add((contributors, value))
+                inputs[number].append(mine)
+        samples = 0
+        for number, outcomes in sorted(steps.items()):
+            self.assertEqual(len(outcomes), 1, f"step {number}: {outcomes}")
+            ((contributors, value),) = outcomes
+            mine = inputs[number]
+            if len(mine) < contributors:  # one of them was killed later, and told nobody
+                mine = range(1, contributors + 1)
+            self.assertEqual(len(mine), contributors)
+            self.assertAlmostEqual(value, sum(x * x for x in mine) / sum(mine), places=12)
+            samples += sum(mine)
+        last = [worker for worker in seen if not worker["left"]]
+        for worker in last:
+            self.assertAlmostEqual(worker["weights"], last[0]["weights"], places=6)
+            self.assertEqual((worker["step"], worker["position"]), (last[0]["step"], samples))
+        return {contributors for outcomes in steps.values() for contributors, _ in outcomes}
+
+    def test_one_is_killed_and_comes_back(self):
+        seen = run_job("kill", 3)
+        self.assertEqual(len(seen), 3)
+        sizes = self.check_history(seen)
+        self.assertIn(3, sizes)
+        self.assertEqual([worker["retries"] for worker in seen], [0, 0, 0])
+
+    def test_a_step_is_given_up_by_all_alike(self):
+        seen = run_job("abort", 3)
+        self.check_history(seen)
+        self.assertEqual(sorted(worker["retries"] for worker in seen), [0, 1, 1])
+
+    def test_one_leaves_and_nobody_notices(self):
+        seen = run_job("leave", 3)
+        self.assertEqual(self.check_history(seen), {2, 3})
+        self.assertEqual(sorted(worker["left"] for worker in seen), [False, False, True])
+
+
+class Arguments(unittest.TestCase):
+    def test_what_cannot_be(self):
+        for given in ({"least": 0}, {"most": 1025}, {"start": -1}, {"timeout": -1.0}):
+            with self.assertRaises(shoal.InvalidArgument):
+                shoal.World("127.0.0.1:1", **given)
+        with self.assertRaisesRegex(shoal.InvalidArgument, "SHOAL_JOIN"):
+            shoal.World()
+        with self.assertRaises(shoal.InvalidArgument):
+            shoal.World("127.0.0.1:1", start=1, least=2)
+
+    def test_a_store_that_is_not_there(self):
+        with self.assertRaises(shoal.StoreError):
+            shoal.World("127.0.0.1:1", join_timeout=1.5)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        Worker(*sys.argv[2:]).run()
+    else:
+        unittest.main()
