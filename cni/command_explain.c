@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "commands.h"
+#include "doctor.h"
 #include "rules.h"
 
 #include <getopt.h>
@@ -22,6 +23,12 @@ static int explain(const char *id)
 {
     const char *near = NULL;
     const struct cni_rule *rule = cni_rule_find(id, &near);
+    const struct cni_doctor_check *check = cni_doctor_check_find(id);
+    if (check) {
+        printf("%s (a check of doctor): %s\n  why    %s\n  fix    %s\n  see    %s\n", check->id,
+               check->title, check->why, check->fix, check->ref);
+        return CNI_EXIT_CLEAN;
+    }
     if (!rule) {
         cni_complain("no rule %s%s%s%s; `shoal-cni explain` lists them", id,
                      near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
@@ -49,5 +56,7 @@ int cni_command_explain(int argc, char **argv)
     for (size_t i = 0; optind == argc && i < CNI_RULE_COUNT; i++)
         printf("%-24s %-8s %s\n", cni_rules[i].id, cni_severity_name(cni_rules[i].severity),
                cni_rules[i].title);
+    for (size_t i = 0; optind == argc && i < CNI_CHECK_COUNT; i++)
+        printf("%-24s %-8s %s\n", cni_doctor_checks[i].id, "doctor", cni_doctor_checks[i].title);
     return fflush(stdout) == 0 ? status : CNI_EXIT_INTERNAL;
 }

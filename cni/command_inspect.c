@@ -21,6 +21,7 @@ static const char usage[] =
     "\n"
     "      --capture FILE     also write what was looked at to FILE, a tar archive\n"
     "      --sysfs-root DIR   look at DIR, where such an archive was unpacked, not at this node\n"
+    "      --hwloc-xml FILE   places from FILE, a topology that lstopo exported\n"
     "      --help             print this\n"
     "\n"
     "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 2 DIR is "
@@ -30,7 +31,7 @@ static const char usage[] =
     "Example: shoal-cni inspect --capture node7.tar > node7.json\n";
 
 struct request {
-    const char *capture, *root;
+    const char *capture, *root, *topology;
 };
 
 static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
@@ -53,6 +54,11 @@ static int inspect(const struct request *request, struct cni_arena *arena)
         return CNI_EXIT_USAGE;
     }
     json_t *inventory = cni_inventory(sysfs);
+    if (request->topology && !cni_inventory_hwloc(inventory, request->topology)) {
+        cni_complain("%s: no topology of hwloc", request->topology);
+        json_decref(inventory);
+        return CNI_EXIT_USAGE;
+    }
     bool found = json_array_size(json_object_get(inventory, "rdma")) > 0;
     bool printed = json_dumpf(inventory, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF &&
                    fflush(stdout) == 0;
@@ -68,6 +74,7 @@ int cni_command_inspect(int argc, char **argv)
 {
     static const struct option options[] = {{"capture", required_argument, NULL, 'c'},
                                             {"sysfs-root", required_argument, NULL, 'r'},
+                                            {"hwloc-xml", required_argument, NULL, 'x'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     struct request request = {.root = "/"};
@@ -76,6 +83,8 @@ int cni_command_inspect(int argc, char **argv)
             request.capture = optarg;
         } else if (option == 'r') {
             request.root = optarg;
+        } else if (option == 'x') {
+            request.topology = optarg;
         } else {
             fputs(option == 'h' ? usage : "", stdout);
             return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;

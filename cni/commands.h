@@ -27,6 +27,7 @@ int cni_command_patch(int argc, char **argv);
 int cni_command_inspect(int argc, char **argv);
 int cni_command_diff(int argc, char **argv);
 int cni_command_schema(int argc, char **argv);
+int cni_command_doctor(int argc, char **argv);
 int cni_command_explain(int argc, char **argv);
 
 /* cni_complain - one line on standard error, with the program's name. */

@@ -19,6 +19,10 @@ json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs);
 /* With the distance to each RDMA device. */
 json_t *cni_inventory_gpus(struct cni_sysfs *sysfs, const json_t *rdma);
 
+/* cni_inventory_hwloc - places from a topology in XML, into an inventory; false: it cannot be read.
+ */
+bool cni_inventory_hwloc(json_t *inventory, const char *path);
+
 /* ---- shared -----------------------------------------------------------------------------------
  */
 

@@ -68,6 +68,20 @@ static json_t *default_route(struct cni_sysfs *sysfs, const char *name)
     return json_false();
 }
 
+/* How packets are sorted into priorities, and which of these are paused: vendors' drivers tell it
+ * in files, others only by netlink. */
+static json_t *qos(struct cni_sysfs *sysfs, const char *name)
+{
+    const char *trust = cni_sysfs_text(sysfs, CLASS "/qos/trust", name);
+    const char *pfc = cni_sysfs_text(sysfs, CLASS "/qos/pfc", name);
+    if (!trust && !pfc)
+        return json_null();
+    json_t *object = json_object();
+    cni_put_text(object, "trust", trust);
+    cni_put_text(object, "pfc", pfc);
+    return object;
+}
+
 static json_t *describe(struct cni_sysfs *sysfs, const char *name)
 {
     json_t *device = json_object();
@@ -87,6 +101,7 @@ static json_t *describe(struct cni_sysfs *sysfs, const char *name)
     cni_put_text(device, "ipoib_mode", cni_sysfs_text(sysfs, CLASS "/mode", name));
     json_object_set_new(device, "default_route", default_route(sysfs, name));
     json_object_set_new(device, "functions", functions(sysfs, name));
+    json_object_set_new(device, "qos", qos(sysfs, name));
     json_object_set_new(device, "lower", neighbours(sysfs, name, "lower_"));
     json_object_set_new(device, "upper", neighbours(sysfs, name, "upper_"));
     return device;

@@ -10,6 +10,7 @@
 
 #define CLASS "/sys/class/infiniband/%s"
 #define PORT CLASS "/ports/%s"
+#define ROCE_HEADER_BYTES 96 /* what the kernel leaves for headers of RDMA in a packet */
 
 /* "4: ACTIVE" -> "ACTIVE". */
 static const char *word_after_number(const char *text)
@@ -44,7 +45,21 @@ static json_t *gids(struct cni_sysfs *sysfs, const char *device, const char *por
     return list;
 }
 
-static json_t *ports(struct cni_sysfs *sysfs, const char *device)
+/* RoCE: the largest packet that the interface holds beside the headers, as the kernel reckons it.
+ */
+static int64_t active_mtu(struct cni_sysfs *sysfs, const json_t *interfaces, const char *layer)
+{
+    const char *name = json_string_value(json_array_get(interfaces, 0));
+    int64_t room = -1;
+    if (name && layer && strcmp(layer, "Ethernet") == 0)
+        room = cni_sysfs_integer(sysfs, "/sys/class/net/%s/mtu", name) - ROCE_HEADER_BYTES;
+    for (int64_t mtu = 4096; mtu >= 256; mtu /= 2)
+        if (room >= mtu)
+            return mtu;
+    return -1;
+}
+
+static json_t *ports(struct cni_sysfs *sysfs, const char *device, const json_t *interfaces)
 {
     json_t *list = json_array();
     const char *const *names = cni_sysfs_list(sysfs, CLASS "/ports", device);
@@ -55,7 +70,9 @@ static json_t *ports(struct cni_sysfs *sysfs, const char *device)
         cni_put_number(port, "port", strtol(*names, NULL, 10));
         cni_put_text(port, "state", word_after_number(state));
         cni_put_text(port, "physical_state", word_after_number(physical));
-        cni_put_text(port, "link_layer", cni_sysfs_text(sysfs, PORT "/link_layer", device, *names));
+        const char *layer = cni_sysfs_text(sysfs, PORT "/link_layer", device, *names);
+        cni_put_text(port, "link_layer", layer);
+        cni_put_number(port, "active_mtu", active_mtu(sysfs, interfaces, layer));
         cni_put_text(port, "rate", cni_sysfs_text(sysfs, PORT "/rate", device, *names));
         cni_put_number(port, "lid", cni_sysfs_integer(sysfs, PORT "/lid", device, *names));
         cni_put_number(port, "sm_lid", cni_sysfs_integer(sysfs, PORT "/sm_lid", device, *names));
@@ -109,7 +126,8 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
         cni_put_text(device, "board", cni_sysfs_text(sysfs, CLASS "/board_id", *names));
         cni_put_text(device, "uverbs", uverbs(sysfs, *names));
         json_object_set_new(device, "netdevs", netdevs(sysfs, *names));
-        json_object_set_new(device, "ports", ports(sysfs, *names));
+        json_object_set_new(device, "ports",
+                            ports(sysfs, *names, json_object_get(device, "netdevs")));
         json_array_append_new(list, device);
     }
     return list;

@@ -24,7 +24,8 @@ static const char usage[] =
     "  generate           write the attachments, policies and pools of that plan\n"
     "  patch FILE         put what the plan needs into the pods of a workload\n"
     "  validate FILE...   find what is wrong, with cause and fix\n"
-    "  explain [RULE]     explain a rule, or list all of them\n"
+    "  doctor             check the pod or node that it runs in\n"
+    "  explain [RULE]     explain a rule or a check, or list all of them\n"
     "  diff OLD NEW       say what differs between manifests, or between nodes\n"
     "  schema [KIND]      print the schema of a kind, or list all of them\n"
     "\n"
@@ -42,8 +43,9 @@ struct command {
 static const struct command commands[] = {
     {"inspect", cni_command_inspect},   {"plan", cni_command_plan},
     {"generate", cni_command_generate}, {"patch", cni_command_patch},
-    {"validate", cni_command_validate}, {"explain", cni_command_explain},
-    {"diff", cni_command_diff},         {"schema", cni_command_schema},
+    {"validate", cni_command_validate}, {"doctor", cni_command_doctor},
+    {"explain", cni_command_explain},   {"diff", cni_command_diff},
+    {"schema", cni_command_schema},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Bytes go from one pod to the other and back: run in the network namespace of the first, a child in
-that of the second answers.
+"""Bytes go from one pod to the other and back: run in the network namespace of the first, a child
+in that of the second answers.
 
 Usage: echo.py OWN_ADDRESS PEER_ADDRESS PEER_NAMESPACE
 

@@ -9,6 +9,8 @@ set -euo pipefail
 program=$1
 update=${2:-}
 cd "$(dirname "$0")"
+# shellcheck source=tests/cni/tree.sh
+. ./tree.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
@@ -16,26 +18,6 @@ failures=0
 complain() {
     echo "$*"
     failures=$((failures + 1))
-}
-
-build_tree() { # description folder
-    local line path
-    while IFS= read -r line; do
-        case $line in
-        \#* | "") ;;
-        *" -> "*)
-            path=$2/${line%% -> *}
-            mkdir -p "${path%/*}"
-            ln -s "${line#* -> }" "$path"
-            ;;
-        *)
-            path=$2/${line%% =*}
-            mkdir -p "${path%/*}"
-            line=${line#*=}
-            printf '%b\n' "${line# }" >"$path"
-            ;;
-        esac
-    done <"$1"
 }
 
 expect_tree() { # name status
@@ -70,7 +52,16 @@ tar -xf "$work/live.tar" -C "$work/live"
 "$program" inspect --sysfs-root "$work/live" >"$work/live.again" || [ $? = 5 ]
 diff "$work/live.json" "$work/live.again" || complain "the inventory of this machine is another"
 
+# Places from a topology of hwloc, beside a tree and alone.
+"$program" inspect --sysfs-root "$work/shared-two-rails" --hwloc-xml topology.xml >"$work/placed" ||
+    complain "with a topology: status $?"
+[ "$(grep -c '"SYS"' "$work/placed")" = 2 ] || complain "$(cat "$work/placed")"
 mkdir "$work/empty"
+"$program" inspect --sysfs-root "$work/empty" --hwloc-xml topology.xml >"$work/alone.json" ||
+    complain "a topology alone: status $?"
+[ -z "$update" ] || cp "$work/alone.json" golden/topology.json
+diff golden/topology.json "$work/alone.json" || complain "the inventory of the topology is another"
+expect_fault 2 'no topology' --hwloc-xml "$program"
 expect_fault 5 '"rdma": \[\]' --sysfs-root "$work/empty"
 expect_fault 2 'No such file' --sysfs-root "$work/missing"
 expect_fault 2 'Not a directory' --sysfs-root "$program"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What `generate` writes is executed by the real CNI plugins of Debian's containernetworking-plugins,
-# as a runtime would: two pods of each stack get their links and addresses, traffic flows between
+# What `generate` writes is executed by the real CNI plugins of Debian's
+# containernetworking-plugins, as a runtime would: two pods of each stack get their links and addresses, traffic flows between
 # them, and DEL gives everything back. "Nodes" and "pods" are network namespaces of this test.
 #
-# Left out of what runs: rdma, sriov, ib-sriov and ipoib, which need devices and are not packaged; an
-# ipvlan module that the kernel lacks is said and skipped.
+# Left out of what runs: rdma, sriov, ib-sriov and ipoib, which need devices and are not packaged;
+# an ipvlan module that the kernel lacks is said and skipped.
 #
 # Usage: plugins_test.sh PROGRAM
 #
@@ -25,7 +25,8 @@ skip() {
 for tool in ip jq; do
     command -v "$tool" >/dev/null || skip "$tool is not installed (apt-get install iproute2 jq)"
 done
-python3 -c 'import yaml' 2>/dev/null || skip "PyYAML is not installed (apt-get install python3-yaml)"
+python3 -c 'import yaml' 2>/dev/null ||
+    skip "PyYAML is not installed (apt-get install python3-yaml)"
 prefix=shlcni$$
 ip netns add "$prefix-node" 2>/dev/null || skip "no network namespaces here"
 work=$(mktemp -d)

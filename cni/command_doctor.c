@@ -1,0 +1,119 @@
+/*
+ * `shoal-cni doctor`.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "commands.h"
+#include "doctor.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: shoal-cni doctor --pod|--node [OPTION]...\n"
+    "\n"
+    "Checks the pod or node that it runs in: what was seen, why it matters, and the command that "
+    "cures\n"
+    "it. Needs no rights.\n"
+    "\n"
+    "      --pod              this is a pod\n"
+    "      --node             this is a node\n"
+    "      --peer HOST[:PORT] also the way to another pod or node; with a port, connect to it\n"
+    "      --sysfs-root DIR   look at DIR, where a capture of `inspect` was unpacked\n"
+    "  -o, --output KIND      text (default), json\n"
+    "  -q, --quiet            one line for each thing that is wrong\n"
+    "      --strict           exit status 4 when there are warnings\n"
+    "      --color WHEN       auto (default), always, never\n"
+    "      --help             print this\n"
+    "\n"
+    "`shoal-cni explain CHECK` explains a check. Exit status: 0 no errors, 2 DIR is no folder, 3 "
+    "errors,\n"
+    "4 warnings with --strict, 5 nothing of RDMA is there.\n"
+    "\n"
+    "Example: shoal-cni doctor --pod --peer digits-worker-0\n";
+
+struct request {
+    const char *root, *peer, *colour;
+    bool pod, node, quiet, strict, painted;
+    enum cni_format format;
+};
+
+/* The exit status, or -1 to go on. */
+static int parse_options(struct request *request, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"pod", no_argument, NULL, 'p'},          {"node", no_argument, NULL, 'n'},
+        {"peer", required_argument, NULL, 'P'},   {"sysfs-root", required_argument, NULL, 'r'},
+        {"output", required_argument, NULL, 'o'}, {"quiet", no_argument, NULL, 'q'},
+        {"strict", no_argument, NULL, 's'},       {"color", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    for (int option; (option = getopt_long(argc, argv, "o:q", options, NULL)) != -1;) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return CNI_EXIT_CLEAN;
+        }
+        if (option == '?' || (option == 'o' && !cni_format_parse(optarg, &request->format)))
+            return CNI_EXIT_USAGE;
+        request->pod |= option == 'p';
+        request->node |= option == 'n';
+        request->quiet |= option == 'q';
+        request->strict |= option == 's';
+        request->peer = option == 'P' ? optarg : request->peer;
+        request->root = option == 'r' ? optarg : request->root;
+        request->colour = option == 'c' ? optarg : request->colour;
+    }
+    if (optind < argc)
+        cni_complain("unexpected argument %s", argv[optind]);
+    else if (request->pod == request->node)
+        cni_complain("say which it is: --pod or --node");
+    else if (request->format == CNI_FORMAT_SARIF)
+        cni_complain("doctor has no sarif");
+    else
+        return cni_colour_parse(request->colour, stdout, &request->painted) ? -1 : CNI_EXIT_USAGE;
+    return CNI_EXIT_USAGE;
+}
+
+static int verdict(const struct request *request, const struct cni_doctor *doctor, bool found)
+{
+    if (!found)
+        return CNI_EXIT_NOTHING;
+    if (doctor->by_severity[CNI_ERROR])
+        return CNI_EXIT_ERRORS;
+    return request->strict && doctor->by_severity[CNI_WARNING] ? CNI_EXIT_WARNINGS : CNI_EXIT_CLEAN;
+}
+
+static int examine(const struct request *request, struct cni_arena *arena)
+{
+    struct cni_doctor doctor = {.arena = arena,
+                                .pod = request->pod,
+                                .live = strcmp(request->root, "/") == 0,
+                                .environment = (const char *const *)environ};
+    doctor.sysfs = cni_sysfs_open(arena, request->root, false);
+    if (!doctor.sysfs) {
+        cni_complain("%s: %s", request->root, strerror(errno));
+        return CNI_EXIT_USAGE;
+    }
+    doctor.inventory = cni_inventory(doctor.sysfs);
+    bool found = cni_doctor_run(&doctor);
+    if (request->peer)
+        cni_doctor_peer(&doctor, request->peer);
+    bool good = request->format == CNI_FORMAT_JSON
+                    ? cni_doctor_json(&doctor, stdout)
+                    : cni_doctor_text(&doctor, stdout, request->painted, request->quiet);
+    json_decref(doctor.inventory);
+    return good ? verdict(request, &doctor, found) : CNI_EXIT_INTERNAL;
+}
+
+int cni_command_doctor(int argc, char **argv)
+{
+    struct request request = {.root = "/", .colour = "auto"};
+    int status = parse_options(&request, argc, argv);
+    if (status >= 0)
+        return status;
+    struct cni_arena *arena = cni_arena_create();
+    status = examine(&request, arena);
+    cni_arena_destroy(arena);
+    return status;
+}

@@ -1,0 +1,249 @@
+/*
+ * Checks of RDMA devices, their ports and their interfaces.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "doctor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOSSLESS_UNKNOWN (-1)
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static const json_t *netdev_called(const struct cni_doctor *doctor, const char *name)
+{
+    const json_t *list = json_object_get(doctor->inventory, "netdevs"), *netdev;
+    size_t index;
+    json_array_foreach(list, index, netdev)
+    {
+        if (strcmp(text_of(netdev, "name"), name) == 0)
+            return netdev;
+    }
+    return NULL;
+}
+
+/* The interface of a device in this network namespace, or NULL. */
+static const json_t *interface_of(const struct cni_doctor *doctor, const json_t *device)
+{
+    const json_t *names = json_object_get(device, "netdevs"), *name, *found = NULL;
+    size_t index;
+    json_array_foreach(names, index, name)
+    {
+        if (!found)
+            found = netdev_called(doctor, json_string_value(name));
+    }
+    return found;
+}
+
+/* ---- character devices -------------------------------------------------------------------------
+ */
+
+static bool has_node(struct cni_doctor *doctor, const char *name)
+{
+    const char *const *names = cni_sysfs_list(doctor->sysfs, "/dev/infiniband");
+    if (!*names && !doctor->live)
+        return true; /* captures hold no character devices: unknown */
+    for (; *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
+static void check_nodes(struct cni_doctor *doctor)
+{
+    const json_t *list = json_object_get(doctor->inventory, "rdma"), *device;
+    const char *open = "", *shut = "";
+    size_t index, count = 0;
+    json_array_foreach(list, index, device)
+    {
+        bool good = has_node(doctor, text_of(device, "uverbs"));
+        const char **names = good ? &open : &shut;
+        *names = cni_arena_format(doctor->arena, "%s%s%s", *names, **names ? ", " : "",
+                                  text_of(device, "name"));
+        count += good;
+    }
+    if (!json_array_size(list))
+        return;
+    if (!count)
+        cni_doctor_bad(doctor, CNI_CHECK_uverbs, CNI_ERROR,
+                       "no /dev/infiniband/uverbsN of %s is here", shut);
+    else if (*shut && !doctor->pod)
+        cni_doctor_bad(doctor, CNI_CHECK_uverbs, CNI_WARNING,
+                       "%s can be opened, %s has no node: is ib_uverbs loaded?", open, shut);
+    else
+        cni_doctor_good(doctor, CNI_CHECK_uverbs, "%s%s%s%s", open,
+                        *shut ? "; visible, but given to others: " : "", shut, "");
+    if (has_node(doctor, "rdma_cm"))
+        cni_doctor_good(doctor, CNI_CHECK_rdma_cm, "/dev/infiniband/rdma_cm");
+    else
+        cni_doctor_bad(doctor, CNI_CHECK_rdma_cm, CNI_WARNING, "no /dev/infiniband/rdma_cm");
+}
+
+/* ---- ports -------------------------------------------------------------------------------------
+ */
+
+/* RoCE v2, of an interface that is here. *local: only link-local ones. */
+static const char *routable_gid(const struct cni_doctor *doctor, const json_t *port, bool *local)
+{
+    const json_t *gids = json_object_get(port, "gids"), *gid;
+    size_t index;
+    json_array_foreach(gids, index, gid)
+    {
+        const char *text = text_of(gid, "gid");
+        if (strcmp(text_of(gid, "type"), "RoCE v2") != 0 ||
+            !netdev_called(doctor, text_of(gid, "netdev")))
+            continue;
+        if (strncmp(text, "fe80", 4) != 0)
+            return text;
+        *local = true;
+    }
+    return NULL;
+}
+
+static void check_gids(struct cni_doctor *doctor, const char *name, const json_t *port)
+{
+    bool local = false;
+    const char *gid = routable_gid(doctor, port, &local);
+    int number = (int)json_integer_value(json_object_get(port, "port"));
+    if (gid)
+        cni_doctor_good(doctor, CNI_CHECK_roce_gid, "%s:%d has %s", name, number, gid);
+    else
+        cni_doctor_bad(doctor, CNI_CHECK_roce_gid, local ? CNI_WARNING : CNI_ERROR,
+                       "%s:%d has %s RoCE v2 GID of an interface in this network namespace", name,
+                       number, local ? "only a link-local" : "no");
+}
+
+static void check_port(struct cni_doctor *doctor, const json_t *device, const json_t *port)
+{
+    const char *state = text_of(port, "state"), *name = text_of(device, "name");
+    const char *layer = text_of(port, "link_layer");
+    bool infiniband = strcmp(layer, "InfiniBand") == 0;
+    const json_t *manager = json_object_get(port, "sm_lid");
+    int number = (int)json_integer_value(json_object_get(port, "port"));
+    if (strcmp(state, "ACTIVE") == 0)
+        cni_doctor_good(doctor, CNI_CHECK_port_state, "%s:%d is ACTIVE, %s", name, number,
+                        text_of(port, "rate"));
+    else
+        cni_doctor_bad(doctor, CNI_CHECK_port_state, doctor->pod ? CNI_WARNING : CNI_ERROR,
+                       "%s:%d is %s%s", name, number, *state ? state : "in no known state",
+                       infiniband && json_is_integer(manager) && !json_integer_value(manager)
+                           ? ", and no subnet manager has reached it"
+                           : "");
+    if (!infiniband && strcmp(state, "ACTIVE") == 0)
+        check_gids(doctor, name, port);
+}
+
+static void check_device(struct cni_doctor *doctor, const json_t *device)
+{
+    const char *guid = text_of(device, "node_guid");
+    const json_t *port;
+    size_t index;
+    if (strspn(guid, "0:") == strlen(guid))
+        cni_doctor_bad(doctor, CNI_CHECK_node_guid, CNI_ERROR, "%s has %s", text_of(device, "name"),
+                       *guid ? guid : "none");
+    else
+        cni_doctor_good(doctor, CNI_CHECK_node_guid, "%s has %s", text_of(device, "name"), guid);
+    json_array_foreach(json_object_get(device, "ports"), index, port)
+    {
+        check_port(doctor, device, port);
+    }
+}
+
+/* ---- several rails -----------------------------------------------------------------------------
+ */
+
+static int64_t larger_setting(struct cni_doctor *doctor, const char *interface, const char *key)
+{
+    int64_t all = cni_sysfs_integer(doctor->sysfs, "/proc/sys/net/ipv4/conf/all/%s", key);
+    int64_t own = cni_sysfs_integer(doctor->sysfs, "/proc/sys/net/ipv4/conf/%s/%s", interface, key);
+    return all > own ? all : own;
+}
+
+static void check_arp(struct cni_doctor *doctor, const char *interface)
+{
+    int64_t ignore = larger_setting(doctor, interface, "arp_ignore");
+    int64_t announce = larger_setting(doctor, interface, "arp_announce");
+    int64_t filter = larger_setting(doctor, interface, "rp_filter");
+    if (ignore < 0 || announce < 0)
+        return; /* not in this namespace */
+    if (ignore >= 1 && announce >= 2 && filter != 1)
+        cni_doctor_good(doctor, CNI_CHECK_rails, "%s: arp_ignore %d, arp_announce %d, rp_filter %d",
+                        interface, (int)ignore, (int)announce, (int)filter);
+    else
+        cni_doctor_bad(doctor, CNI_CHECK_rails, CNI_WARNING,
+                       "%s: arp_ignore %d, arp_announce %d, rp_filter %d", interface, (int)ignore,
+                       (int)announce, (int)filter);
+}
+
+static void check_rails(struct cni_doctor *doctor)
+{
+    const json_t *device, *first = NULL, *rails[64];
+    size_t index, count = 0;
+    json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
+    {
+        const json_t *netdev = interface_of(doctor, device);
+        if (netdev && count < 64 && strcmp(text_of(netdev, "kind"), "ethernet") == 0)
+            rails[count++] = netdev;
+    }
+    for (size_t i = 0; count > 1 && i < count; i++) {
+        const json_t *mtu = json_object_get(rails[i], "mtu");
+        check_arp(doctor, text_of(rails[i], "name"));
+        if (!first && json_is_integer(mtu))
+            first = rails[i];
+        if (first && json_is_integer(mtu) && !json_equal(mtu, json_object_get(first, "mtu")))
+            cni_doctor_bad(doctor, CNI_CHECK_mtu, CNI_WARNING, "%s has %d, %s has %d",
+                           text_of(first, "name"),
+                           (int)json_integer_value(json_object_get(first, "mtu")),
+                           text_of(rails[i], "name"), (int)json_integer_value(mtu));
+    }
+}
+
+/* ---- lossless priorities -----------------------------------------------------------------------
+ */
+
+static void check_class(struct cni_doctor *doctor)
+{
+    const char *text = cni_doctor_variable(doctor, "SHOAL_IB_TRAFFIC_CLASS");
+    const json_t *device;
+    size_t index;
+    long class = text ? strtol(text, NULL, 10) : LOSSLESS_UNKNOWN;
+    if (class < 0 || class > 255)
+        return;
+    json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
+    {
+        const json_t *netdev = interface_of(doctor, device), *qos = json_object_get(netdev, "qos");
+        const char *pfc = text_of(qos, "pfc"), *trust = text_of(qos, "trust");
+        long priority = class >> 5;
+        if (!*pfc)
+            continue;
+        if (strlen(pfc) == 15 && pfc[priority * 2] == '1' && strcmp(trust, "dscp") == 0)
+            cni_doctor_good(doctor, CNI_CHECK_traffic_class, "%s: class %ld, priority %ld, pfc %s",
+                            text_of(netdev, "name"), class, priority, pfc);
+        else
+            cni_doctor_bad(doctor, CNI_CHECK_traffic_class, CNI_WARNING,
+                           "%s: class %ld is priority %ld, but pfc is %s and trust is %s",
+                           text_of(netdev, "name"), class, priority, pfc,
+                           *trust ? trust : "unknown");
+    }
+}
+
+void cni_doctor_devices(struct cni_doctor *doctor)
+{
+    const json_t *device;
+    size_t index;
+    check_nodes(doctor);
+    json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
+    {
+        bool given = !doctor->pod || has_node(doctor, text_of(device, "uverbs"));
+        if (given) /* those of other pods are none of ours */
+            check_device(doctor, device);
+    }
+    check_rails(doctor);
+    check_class(doctor);
+}

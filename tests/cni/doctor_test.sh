@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# shoal-cni doctor: described trees against golden reports, as pod and as node; this machine; peers.
+#
+# Usage: doctor_test.sh PROGRAM [update]
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+program=$1
+update=${2:-}
+cd "$(dirname "$0")"
+# shellcheck source=tests/cni/tree.sh
+. ./tree.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+expect_report() { # tree place status
+    local got=0
+    [ -d "$work/$1" ] || build_tree "trees/$1.txt" "$work/$1"
+    env PCIDEVICE_RDMA_RAIL=0000:00:01.0,0000:99:00.0 PCIDEVICE_RDMA_RAIL_INFO='{}' \
+        SHOAL_IB_TRAFFIC_CLASS=104 \
+        "$program" doctor "--$2" --sysfs-root "$work/$1" >"$work/report" || got=$?
+    [ "$got" = "$3" ] || complain "$1 as $2: status $got, expected $3"
+    [ -z "$update" ] || cp "$work/report" "golden/doctor/$1-$2.txt"
+    diff "golden/doctor/$1-$2.txt" "$work/report" || complain "$1 as $2 differs"
+}
+
+expect() { # status pattern argument...
+    local status=$1 pattern=$2 got=0
+    shift 2
+    "$program" "$@" >"$work/out" 2>&1 </dev/null || got=$?
+    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
+        complain "shoal-cni $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
+    fi
+}
+
+for place in pod node; do
+    expect_report doctor-pod "$place" 3
+    expect_report shared-two-rails "$place" 3
+    expect_report exclusive-infiniband "$place" 5
+done
+
+# Every check has something to say somewhere, but those that need this machine or a peer.
+for check in $("$program" explain | sed -n 's/ *doctor .*//p'); do
+    case $check in
+    peer* | dev-shm) ;;
+    *) grep -qw -e "$check" golden/doctor/*.txt || complain "no report shows $check" ;;
+    esac
+done
+
+tree=$work/doctor-pod
+expect 3 '"verdict": "error"' doctor --pod -o json --sysfs-root "$tree"
+expect 3 '^error   [^o]* memlock-limit' doctor --node -q --sysfs-root "$tree"
+expect 3 'loopback\|over lo' doctor --node --peer 127.0.0.1 --sysfs-root "$tree"
+expect 3 'peer-connect' doctor --node --peer 127.0.0.1:1 --sysfs-root "$tree"
+expect 3 'peer  *nobody.invalid' doctor --node --peer nobody.invalid --sysfs-root "$tree"
+expect 0 'a check of doctor' explain memlock-limit
+expect 0 '^usage: shoal-cni doctor' doctor --help
+expect 2 'say which' doctor
+expect 2 'say which' doctor --pod --node
+expect 2 'no sarif' doctor --pod -o sarif
+expect 2 'unexpected argument' doctor --pod extra
+expect 2 'No such file' doctor --pod --sysfs-root "$work/missing"
+
+# This machine, whatever it has.
+got=0
+"$program" doctor --pod >"$work/out" || got=$?
+[[ $got =~ ^[035]$ ]] || complain "live: status $got"
+grep -q ' dev-shm ' "$work/out" || complain "live: $(cat "$work/out")"
+[ "$failures" = 0 ]
