@@ -6,7 +6,6 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import os
-import secrets
 import subprocess
 
 UNITS = {"gbit": 10**9, "mbit": 10**6, "kbit": 10**3}
@@ -24,7 +23,7 @@ def ip(*words):
 
 
 class Hosts:
-    """`with Hosts(4, "1gbit") as hosts: hosts.run_bench(...)`"""
+    """`with Hosts(4, "1gbit") as hosts: ...`"""
 
     def __init__(self, count, rate):
         self.count, self.rate = count, rate
@@ -100,72 +99,24 @@ class Hosts:
         for name in self.names + [self.switch]:
             subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
 
-    def start(self, command, env):
-        """One process a host, with a host name of its own; the first one's output is kept."""
-        processes = []
-        for rank, name in enumerate(self.names):
-            out = subprocess.PIPE if rank == 0 else subprocess.DEVNULL
-            inner = [
-                "ip",
-                "netns",
-                "exec",
-                name,
-                "unshare",
-                "--uts",
-                "sh",
-                "-c",
-                f'hostname {name}; exec "$@"',
-                "sh",
-                *command,
-            ]
-            processes.append(
-                subprocess.Popen(inner, env=dict(env, SHOAL_RANK=str(rank)), stdout=out, text=True)
-            )
-        return processes
+    def address(self, rank):
+        return f"10.77.0.{rank + 1}"
 
-    def run_bench(self, bench, first, last, factor, timeout, prefix=()):
-        """Rows of allreduce_bench --csv as dictionaries; `prefix` goes before the command."""
-        env = dict(
-            os.environ,
-            SHOAL_SIZE=str(self.count),
-            SHOAL_SECRET=secrets.token_hex(16),
-            SHOAL_RENDEZVOUS="10.77.0.1:2900",
-            SHOAL_INTERFACE="eth0",
-        )
-        command = [
-            *prefix,
-            bench,
-            "--csv",
-            "--rotate",
-            "0",
-            "-n",
-            "5",
-            "-w",
-            "1",
-            "-b",
-            str(first),
-            "-e",
-            str(last),
-            "-f",
-            str(factor),
-        ]
-        processes = self.start(command, env)
-        try:
-            output = processes[0].communicate(timeout=timeout)[0]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-        rows = []
-        for line in output.splitlines():
-            fields = line.split(",")
-            if fields[0].isdigit():
-                rows.append(
-                    {
-                        "bytes": int(fields[0]),
-                        "us": float(fields[5]),
-                        "busbw": float(fields[7]),
-                        "algorithm": fields[15],
-                    }
-                )
-        return rows
+    def enter(self, rank):
+        """Words that run a command on a host, which has a host name of its own."""
+        name = self.names[rank]
+        inside = f'hostname {name}; exec "$@"'
+        return ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", inside, "sh"]
+
+    def write_agent(self, folder):
+        """A script that runs a command line on the host of an address, as ssh would."""
+        path = os.path.join(folder, "agent")
+        with open(path, "w", encoding="utf-8") as script:
+            script.write(
+                "#!/bin/sh\n"
+                f'name={self.tag}h$((${{1##*.}} - 1))\n'
+                "shift\n"
+                'exec ip netns exec "$name" unshare --uts sh -c "hostname $name; $*"\n'
+            )
+        os.chmod(path, 0o755)
+        return path
