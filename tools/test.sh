@@ -4,7 +4,7 @@
 #
 # Usage: test.sh [--lane NAME]... [--nightly] [--list]
 #
-#   --lane NAME   only this lane; may be given several times
+#   --lane NAME   only this lane, nightly ones too; may be given several times
 #   --nightly     more seeds and longer fuzzing, and the coverage lane; no limit of time overall
 #   --list        print the lanes and their budgets in seconds
 #
@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$nightly" = 0 ] || LANES+=("${NIGHTLY_LANES[@]}")
+if [ "$nightly" = 1 ] || [ "${#wanted[@]}" -gt 0 ]; then LANES+=("${NIGHTLY_LANES[@]}"); fi
 
 # Settings of the caller's would reach the library under test; SHOAL_TEST_* are for the tests.
 for name in $(compgen -e SHOAL_ || true); do
@@ -75,6 +75,7 @@ count_lane() { # lane status seconds
     passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
     say "$lane: ${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped ($seconds s$note)"
     [ -z "$text" ] || tail -n +2 <<<"$text" | sed 's/^/    /'
+    [ "$lane" != coverage ] || sed -n -E 's/^(lines|functions|branches):/    &/p' "$logs/$lane.log"
 }
 
 run_lane() { # lane budget number count

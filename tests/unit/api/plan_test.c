@@ -55,7 +55,7 @@ static void but_what_is_given_is_checked(void **state)
 {
     struct alone *alone = *state;
     struct shoal_plan_info info = {.struct_size = sizeof(info)};
-    float values[8];
+    float values[8] = {0};
     struct shoal_call half = a_sum(values, NULL);
     ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_plan(alone->comm, &half, &info));
     ASSERT_DETAIL("recv is NULL");
