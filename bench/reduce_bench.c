@@ -151,7 +151,8 @@ static void reduce(const struct job *job)
     const void *const *x = (const void *const *)inputs;
 
     if (f->push)
-        job->reducer->push((void *const *)outputs, f->outputs, x, f->inputs, count, f->nontemporal);
+        job->reducer->push((void *const *)outputs, f->outputs, x, f->inputs, count,
+                           f->nontemporal ? 0 : f->outputs);
     else if (strcmp(f->name, "two-in") == 0)
         job->reducer->two(inputs[0], x[0], x[1], count);
     else if (f->inputs == 2)

@@ -84,7 +84,7 @@ static void run_mapped(uint64_t at, uint64_t bytes, bool nontemporal)
         outputs[i] = bound.mapped_out[i] + at + from;
     }
     bound.sum->push(outputs, bound.options.ranks, inputs, bound.options.ranks,
-                    (to - from) / sizeof(float), nontemporal);
+                    (to - from) / sizeof(float), nontemporal ? 0 : bound.options.ranks);
     bound_barrier();
 }
 
@@ -146,7 +146,7 @@ static void reduce_slice(uint64_t at, uint64_t bytes, unsigned side, bool nontem
     uint8_t *out = bound.private_out + at + from;
     if (stream) {
         void *outs[2] = {result, out};
-        bound.sum->push(outs, 2, inputs, bound.options.ranks, (to - from) / 4, true);
+        bound.sum->push(outs, 2, inputs, bound.options.ranks, (to - from) / 4, 0);
         return;
     }
     bound.sum->many(result, inputs, bound.options.ranks, (to - from) / 4);

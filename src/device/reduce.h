@@ -27,11 +27,11 @@ typedef void (*shl_reduce_fn)(void *out, const void *a, const void *b, size_t co
  * operand is copied bit for bit. */
 typedef void (*shl_reduce_many_fn)(void *out, const void *const *x, size_t n, size_t count);
 
-/* The same, writing `out_count` copies of the result, each with streaming stores (fenced before
- * return) when `nontemporal`; best when all outputs have the same address modulo 64. Any output may
- * equal any x[i]. */
+/* The same, writing `out_count` copies of the result: the first `cached` with ordinary stores, the
+ * others with streaming stores, fenced before return; best when all outputs have the same address
+ * modulo 64. Any output may equal any x[i]. */
 typedef void (*shl_reduce_push_fn)(void *const *outs, size_t out_count, const void *const *x,
-                                   size_t n, size_t count, bool nontemporal);
+                                   size_t n, size_t count, size_t cached);
 
 struct shl_reducer {
     shl_reduce_fn two;

@@ -16,7 +16,7 @@
 
 /* `unroll` vectors starting at `at`, each input in turn. */
 SIMD_INLINE void K_NAME(step)(char *const *outs, size_t out_count, const char *const *x, size_t n,
-                              size_t from, size_t at, size_t unroll, bool stream)
+                              size_t from, size_t at, size_t unroll, size_t cached)
 {
     K_ACC acc[K_UNROLL];
     vec r[K_UNROLL];
@@ -37,7 +37,7 @@ SIMD_INLINE void K_NAME(step)(char *const *outs, size_t out_count, const char *c
         char *out = outs[k] + at;
         SIMD_UNROLL
         for (size_t u = 0; u < unroll; u++) {
-            if (stream)
+            if (k >= cached)
                 vec_stream(out + u * VEC_BYTES, r[u]);
             else
                 vec_store(out + u * VEC_BYTES, r[u]);
@@ -70,11 +70,13 @@ static __attribute__((noinline)) void K_NAME(part)(char *const *outs, size_t out
         vec_store_part(outs[k], r, bytes);
 }
 
-/* When `stream`, all outputs lie alike in their cache lines, whole elements precede the first
- * line's start, and there are SIMD_ALIGN_FROM bytes or more. */
+/* Outputs from number `cached` on get streaming stores. Where there are such, all outputs lie alike
+ * in their cache lines, whole elements precede the first line's start, and there are
+ * SIMD_ALIGN_FROM bytes or more. */
 SIMD_INLINE void K_NAME(run)(char *const *outs, size_t out_count, const char *const *x, size_t n,
-                             size_t from, size_t bytes, bool stream)
+                             size_t from, size_t bytes, size_t cached)
 {
+    const bool stream = cached < out_count;
     if (bytes < VEC_BYTES) {
         K_NAME(part)(outs, out_count, x, n, from, bytes);
         return;
@@ -93,11 +95,11 @@ SIMD_INLINE void K_NAME(run)(char *const *outs, size_t out_count, const char *co
         tail = K_NAME(fold)(x, n, from + bytes - VEC_BYTES);
     if (stream)
         for (; at < peel; at += VEC_BYTES)
-            K_NAME(step)(outs, out_count, x, n, from, at, 1, false);
+            K_NAME(step)(outs, out_count, x, n, from, at, 1, ALL_CACHED);
     for (; end - at >= K_UNROLL * VEC_BYTES; at += K_UNROLL * VEC_BYTES)
-        K_NAME(step)(outs, out_count, x, n, from, at, K_UNROLL, stream);
+        K_NAME(step)(outs, out_count, x, n, from, at, K_UNROLL, cached);
     for (; K_UNROLL > 1 && at < end; at += VEC_BYTES)
-        K_NAME(step)(outs, out_count, x, n, from, at, 1, false);
+        K_NAME(step)(outs, out_count, x, n, from, at, 1, ALL_CACHED);
     for (size_t k = 0; k < out_count; k++) {
         if (first != 0)
             vec_store(outs[k], head);
@@ -109,9 +111,9 @@ SIMD_INLINE void K_NAME(run)(char *const *outs, size_t out_count, const char *co
 /* Any number of inputs and outputs: one copy of the code for the less frequent forms. */
 static __attribute__((noinline)) void K_NAME(any)(char *const *outs, size_t out_count,
                                                   const char *const *x, size_t n, size_t from,
-                                                  size_t bytes, bool stream)
+                                                  size_t bytes, size_t cached)
 {
-    K_NAME(run)(outs, out_count, x, n, from, bytes, stream);
+    K_NAME(run)(outs, out_count, x, n, from, bytes, cached);
 }
 
 static void K_NAME(two)(void *out, const void *a, const void *b, size_t count)
@@ -120,7 +122,7 @@ static void K_NAME(two)(void *out, const void *a, const void *b, size_t count)
     const char *const x[2] = {a, b};
     uint64_t env = K_FLOAT ? shl_fpenv_enter() : 0;
 
-    K_NAME(run)(outs, 1, x, 2, 0, count * K_ELEM_BYTES, false);
+    K_NAME(run)(outs, 1, x, 2, 0, count * K_ELEM_BYTES, ALL_CACHED);
     if (K_FLOAT)
         shl_fpenv_leave(env);
 }
@@ -134,7 +136,7 @@ static void K_NAME(many)(void *out, const void *const *inputs, size_t n, size_t 
     const size_t bytes = count * K_ELEM_BYTES;
 
     if (n == 1) {
-        push_copy(outs, 1, x[0], bytes, false);
+        push_copy(outs, 1, x[0], bytes, ALL_CACHED);
         return;
     }
     if (n == 2) {
@@ -144,12 +146,12 @@ static void K_NAME(many)(void *out, const void *const *inputs, size_t n, size_t 
     uint64_t env = K_FLOAT ? shl_fpenv_enter() : 0;
     if (K_FEW && n == 3) {
         const char *const x3[3] = {x[0], x[1], x[2]};
-        K_NAME(run)(outs, 1, x3, 3, 0, bytes, false);
+        K_NAME(run)(outs, 1, x3, 3, 0, bytes, ALL_CACHED);
     } else if (K_FEW && n == 4) {
         const char *const x4[4] = {x[0], x[1], x[2], x[3]};
-        K_NAME(run)(outs, 1, x4, 4, 0, bytes, false);
+        K_NAME(run)(outs, 1, x4, 4, 0, bytes, ALL_CACHED);
     } else {
-        K_NAME(any)(outs, 1, x, n, 0, bytes, false);
+        K_NAME(any)(outs, 1, x, n, 0, bytes, ALL_CACHED);
     }
     if (K_FLOAT)
         shl_fpenv_leave(env);
@@ -158,28 +160,29 @@ static void K_NAME(many)(void *out, const void *const *inputs, size_t n, size_t 
 /* Outputs that lie differently in their lines get streaming stores too: results pass through the
  * first-level cache on their way. */
 static void K_NAME(push)(void *const *outputs, size_t out_count, const void *const *inputs,
-                         size_t n, size_t count, bool nontemporal)
+                         size_t n, size_t count, size_t cached)
 {
     char *const *outs = (char *const *)outputs;
     const char *const *x = (const char *const *)inputs;
     const size_t bytes = count * K_ELEM_BYTES;
-    const bool stream = nontemporal && VEC_STREAMS && bytes >= SIMD_ALIGN_FROM;
+    const bool stream = cached < out_count && VEC_STREAMS && bytes >= SIMD_ALIGN_FROM;
 
+    cached = stream ? cached : ALL_CACHED;
     if (n == 1) {
-        push_copy(outs, out_count, x[0], bytes, stream);
+        push_copy(outs, out_count, x[0], bytes, cached);
         return;
     }
     uint64_t env = K_FLOAT ? shl_fpenv_enter() : 0;
     if (!stream || outs_alike(outs, out_count, K_ELEM_BYTES)) {
-        K_NAME(any)(outs, out_count, x, n, 0, bytes, stream);
+        K_NAME(any)(outs, out_count, x, n, 0, bytes, cached);
     } else {
         char block[SIMD_BLOCK_BYTES] __attribute__((aligned(SIMD_LINE)));
         char *const to_block[1] = {block};
         for (size_t from = 0; from < bytes; from += sizeof(block)) {
             size_t some = bytes - from < sizeof(block) ? bytes - from : sizeof(block);
-            K_NAME(any)(to_block, 1, x, n, from, some, false);
+            K_NAME(any)(to_block, 1, x, n, from, some, ALL_CACHED);
             for (size_t k = 0; k < out_count; k++)
-                copy_stream(outs[k] + from, block, some);
+                copy_one(outs[k] + from, block, some, k >= cached);
         }
     }
     if (stream)

@@ -23,11 +23,11 @@ static K_WORD K_NAME(fold)(const void *const *x, size_t n, size_t i)
 }
 
 static void K_NAME(push)(void *const *outs, size_t out_count, const void *const *x, size_t n,
-                         size_t count, bool nontemporal)
+                         size_t count, size_t cached)
 {
     uint64_t env = shl_fpenv_enter();
 
-    (void)nontemporal; /* Streaming stores are a matter of the vector sets. */
+    (void)cached; /* Streaming stores are a matter of the vector sets. */
     for (size_t i = 0; i < count; i++) {
         /* A single operand is copied, not converted: nothing is combined, so nothing rounds. */
         K_WORD word = n == 1 ? K_NAME(load)(x[0], i) : K_NAME(fold)(x, n, i);
@@ -40,12 +40,12 @@ static void K_NAME(push)(void *const *outs, size_t out_count, const void *const 
 
 static void K_NAME(many)(void *out, const void *const *x, size_t n, size_t count)
 {
-    K_NAME(push)(&out, 1, x, n, count, false);
+    K_NAME(push)(&out, 1, x, n, count, 1);
 }
 
 static void K_NAME(two)(void *out, const void *a, const void *b, size_t count)
 {
     const void *const x[2] = {a, b};
 
-    K_NAME(push)(&out, 1, x, 2, count, false);
+    K_NAME(push)(&out, 1, x, 2, count, 1);
 }

@@ -224,18 +224,23 @@ static bool outs_alike(char *const *outs, size_t out_count, size_t elem_bytes)
     return differ == 0 && (uintptr_t)outs[0] % elem_bytes == 0;
 }
 
+static void copy_one(char *out, const char *in, size_t bytes, bool stream)
+{
+    if (stream)
+        copy_stream(out, in, bytes);
+    else
+        memcpy(out, in, bytes);
+}
+
+#define ALL_CACHED SIZE_MAX
+
 /* One input: nothing is combined, so it is copied bit for bit, to where it is not already. */
 static void push_copy(char *const *outs, size_t out_count, const char *in, size_t bytes,
-                      bool stream)
+                      size_t cached)
 {
-    for (size_t k = 0; k < out_count; k++) {
-        if (outs[k] == in)
-            continue;
-        if (stream)
-            copy_stream(outs[k], in, bytes);
-        else
-            memcpy(outs[k], in, bytes);
-    }
-    if (stream)
+    for (size_t k = 0; k < out_count; k++)
+        if (outs[k] != in)
+            copy_one(outs[k], in, bytes, k >= cached);
+    if (cached < out_count)
         vec_fence();
 }

@@ -178,7 +178,8 @@ static enum shoal_status reduce_piece(struct shoal_request *request, uint64_t fi
     bool streaming = shl_move_streams(comm, call);
     const struct shl_reducer *reducer = reducer_of(call);
     if (call->op != SHOAL_AVG) {
-        reducer->push(outputs, output_count, inputs, comm->size, count, streaming);
+        reducer->push(outputs, output_count, inputs, comm->size, count,
+                      streaming ? 0 : output_count);
         return SHOAL_OK;
     }
     reducer->many(outputs[0], inputs, comm->size, count);

@@ -266,6 +266,26 @@ static void copy_in(const struct plan *plan, uint64_t window)
                      from + i * call->count * plan->elem_bytes, bytes, plan->windows_stream);
 }
 
+/* Where results go: what goes into the cache comes first. */
+struct targets {
+    void *at[2];
+    size_t count, cached;
+};
+
+static struct targets targets_of(const struct plan *plan, void *out, void *shared)
+{
+    struct targets targets = {.count = 0};
+    for (int streams = 0; streams < 2; streams++) {
+        if (out && plan->streaming == streams)
+            targets.at[targets.count++] = out;
+        if (shared && plan->windows_stream == streams)
+            targets.at[targets.count++] = shared;
+        if (!streams)
+            targets.cached = targets.count;
+    }
+    return targets;
+}
+
 /* Combine all members' elements into out, shared, or both; one may be NULL. Operands lie `offset`
  * bytes into the buffers, my own at `mine`. */
 static void combine(const struct plan *plan, uint64_t window, size_t offset, const void *mine,
@@ -274,24 +294,17 @@ static void combine(const struct plan *plan, uint64_t window, size_t offset, con
     struct shoal_comm *comm = plan->comm;
     const struct shl_reducer *reducer =
         shl_reducer_get(plan->call->dtype, (enum shoal_op)plan->call->op);
-    bool averages = plan->call->op == SHOAL_AVG, both = out && shared;
+    struct targets to = targets_of(plan, out, shared);
     for (uint32_t i = 0; i < comm->size; i++)
         comm->piece_inputs[i] = i == comm->rank ? mine : buffer_of(plan, i, window) + offset;
-    if (!averages && !(both && plan->streaming != plan->windows_stream)) {
-        void *outs[2] = {out ? out : shared, shared};
-        reducer->push(outs, both ? 2 : 1, comm->piece_inputs, comm->size, count,
-                      out ? plan->streaming : plan->windows_stream);
+    if (plan->call->op != SHOAL_AVG) {
+        reducer->push(to.at, to.count, comm->piece_inputs, comm->size, count, to.cached);
         return;
     }
-    /* What is read again at once goes into the cache first. */
-    bool out_first = out && !(both && plan->streaming && !plan->windows_stream);
-    void *first = out_first ? out : shared, *second = out_first ? shared : out;
-    reducer->many(first, comm->piece_inputs, comm->size, count);
-    if (averages)
-        shl_reduce_scale(first, first, count, plan->call->dtype, comm->size);
-    if (both)
-        shl_copy(second, first, count * plan->elem_bytes,
-                 out_first ? plan->windows_stream : plan->streaming);
+    reducer->many(to.at[0], comm->piece_inputs, comm->size, count);
+    shl_reduce_scale(to.at[0], to.at[0], count, plan->call->dtype, comm->size);
+    if (to.count > 1)
+        shl_copy(to.at[1], to.at[0], count * plan->elem_bytes, to.cached < to.count);
 }
 
 static void combine_slice(const struct plan *plan, uint64_t window)

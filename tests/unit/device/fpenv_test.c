@@ -63,7 +63,7 @@ static void under_odd_setting(const struct shl_reducer *r, enum shoal_dtype dtyp
     fegetenv(&saved);
     set_odd(which);
     uint64_t before = floating_point_control();
-    r->push(outs, 1, x, 3, COUNT, true);
+    r->push(outs, 1, x, 3, COUNT, 0);
     uint64_t between = floating_point_control();
     shl_reduce_scale(outputs[1], inputs[0], COUNT, dtype, 3);
     uint64_t after = floating_point_control();

@@ -30,7 +30,7 @@ static void push_once(const struct shl_reducer *tested, const struct shl_reducer
     size_t elem = device_elem_bytes(dtype);
     size_t most = (shape >> 16) % 3 == 0 ? 300 : BYTES;
     size_t count = (shape >> 24) % (most / elem + 1), bytes = count * elem;
-    bool nontemporal = (shape >> 48) % 4 != 0;
+    size_t cached = (shape >> 48) % (MOST + 1);
     size_t lead = (shape >> 52) % 64;
     const void *x[MOST];
     void *outs[MOST];
@@ -45,7 +45,7 @@ static void push_once(const struct shl_reducer *tested, const struct shl_reducer
         memset((char *)outs[k] - PAD, CANARY, bytes + 2 * PAD);
     }
     scalar->many(want, x, n, count);
-    tested->push(outs, out_count, x, n, count, nontemporal);
+    tested->push(outs, out_count, x, n, count, cached);
     for (size_t k = 0; k < out_count; k++) {
         const unsigned char *at = outs[k];
         bool intact = memcmp(at, want, bytes) == 0;
@@ -53,9 +53,9 @@ static void push_once(const struct shl_reducer *tested, const struct shl_reducer
             intact = intact && at[-1 - (long)i] == CANARY && at[bytes + i] == CANARY;
         if (!intact)
             fail_msg("%s %s %s: push of %zu inputs, output %zu of %zu, %zu elements, alike %d, "
-                     "nontemporal %d; seed %llu",
+                     "%zu cached; seed %llu",
                      tested->isa, device_dtype_name(dtype), device_op_name(op), n, k, out_count,
-                     count, alike, nontemporal, (unsigned long long)device_seed());
+                     count, alike, cached, (unsigned long long)device_seed());
     }
 }
 
@@ -97,7 +97,7 @@ static void push_over_inputs(void **state)
                 }
                 const void *const x[4] = {outs[0], outs[1], outs[2], outs[3]};
                 shl_reducer_get_isa(d, SHOAL_SUM, "scalar")->many(want, x, 4, count);
-                r->push(outs, 4, x, 4, count, apart % 2 != 0);
+                r->push(outs, 4, x, 4, count, apart % 2 ? apart / 2 : 4);
                 for (size_t j = 0; j < 4; j++)
                     assert_memory_equal(outs[j], want, count * device_elem_bytes(d));
             }
