@@ -41,6 +41,6 @@ int main(void)
         .idle = idle,
         .cleanup = cleanup,
     };
-    verbs_soft_install();
+    verbs_soft_install(1);
     return conformance_run(&adapter);
 }

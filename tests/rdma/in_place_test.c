@@ -16,7 +16,8 @@
 
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
-#define PIECES_MAX 16
+#define PIECES_MAX 64
+#define RAILS 3 /* devices of the test */
 
 static bool real; /* devices; else the stand-in */
 static const struct shl_verbs_sys *verbs;
@@ -180,12 +181,12 @@ static void what_the_caller_keeps_is_registered_once(void **state)
     struct parcel parcel = {.from = from, .to = to, .bytes = BYTES};
     for (uint32_t msg = 0; msg < MESSAGES; msg++)
         parcel_move(world, msg, &parcel);
-    CHECK(world, seen.registered == before + 2);
+    CHECK(world, seen.registered == before + 2 * RAILS);
     CHECK(world, link_of(world, 0, 1)->direct.bytes_sent == MESSAGES * BYTES);
     CHECK(world, link_of(world, 1, 0)->direct.bytes_received == MESSAGES * BYTES);
     unsigned ended = seen.deregistered;
     CHECK_OK(world, shl_memory_remove(memories[1], to));
-    CHECK(world, seen.deregistered == ended + 1);
+    CHECK(world, seen.deregistered == ended + RAILS);
     world_close(world);
     assert_int_equal(seen.deregistered, seen.registered);
 }
@@ -248,7 +249,7 @@ static void who_cannot_register_uses_windows(void **state)
         struct world *world = world_open(&adapter, 2, 1);
         struct parcel parcel = {.bytes = MIB};
         world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
-        seen.refused = world->ranks[poor].t->direct_pd;
+        seen.refused = world->ranks[poor].t->rails[0].pd;
         parcel_move(world, 0, &parcel);
         CHECK(world, link_of(world, 1, 0)->direct.bytes_received == 0);
         CHECK(world, link_of(world, 1, 0)->direct.places_used == 0);
@@ -336,7 +337,7 @@ static void a_peer_that_keeps_writing_changes_nothing(void **state)
     struct shl_verbs_link *sender = link_of(world, 0, 1);
     (void)state;
     CHECK_OK(world, shl_memory_add(memories[1], to, sizeof(to)));
-    seen.held = sender->direct.qp;
+    seen.held = sender->direct.lanes[0].qp;
     struct parcel parcel = {.to = to, .bytes = sizeof(to)};
     parcel_post(world, 0, &parcel);
     world_run(world, writes_are_held, NULL);
@@ -344,7 +345,7 @@ static void a_peer_that_keeps_writing_changes_nothing(void **state)
     world->ops->cancel(world->ranks[1].t, MESSAGE_COMM, 1);
     memset(to, 0x77, sizeof(to));
 
-    post_late(sender->direct.qp);
+    post_late(sender->direct.lanes[0].qp);
     world_run(world, has_begun, &(struct life){world, 1});
     CHECK(world, unchanged(to, sizeof(to)));
     CHECK(world, parcel.message.recv_done == 0);
@@ -401,7 +402,15 @@ static void break_pair(struct ibv_qp *qp)
     assert_int_equal(verbs->modify_qp(qp, &attr, IBV_QP_STATE), 0);
 }
 
-/* A direct pair that fails costs another one, and no byte. */
+static uint32_t first_rail(const struct shl_verbs_link *link)
+{
+    uint32_t rail = 0;
+    while (!link->direct.lanes[rail].qp)
+        rail++;
+    return rail;
+}
+
+/* Pairs that fail cost others, and no byte. */
 static void a_broken_direct_pair_is_replaced(void **state)
 {
     struct world *world = world_open(&adapter, 2, 1);
@@ -413,11 +422,94 @@ static void a_broken_direct_pair_is_replaced(void **state)
         parcel_post(world, broken, &parcel);
         while (link_of(world, 0, 1)->direct.bytes_sent == sent)
             world_poll(world);
-        break_pair(link_of(world, broken, 1 - broken)->direct.qp);
+        struct shl_verbs_link *link = link_of(world, broken, 1 - broken);
+        break_pair(link->direct.lanes[first_rail(link)].qp);
         world_run(world, message_done, &parcel.message);
         parcel_check(world, &parcel);
         world_run(world, has_begun, &(struct life){world, broken + 1});
     }
+    CHECK(world, world->ranks[0].lost_calls[1] == 0 && world->ranks[1].lost_calls[0] == 0);
+    world_close(world);
+}
+
+/* ---- rails --------------------------------------------------------------------------------- */
+
+static void rails_share_a_message(void **state)
+{
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *sender = link_of(world, 0, 1);
+    (void)state;
+    world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
+    CHECK(world, sender->direct.rail_count == RAILS);
+    /* From one piece to some hundred, with a rest or without. */
+    const uint64_t sizes[] = {64 * KIB, 256 * KIB, 384 * KIB, 8 * MIB, 40 * MIB + 1};
+    for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct parcel parcel = {.bytes = sizes[i]};
+        parcel_move(world, i, &parcel);
+    }
+    for (uint32_t rail = 0; rail < RAILS; rail++)
+        CHECK(world, sender->direct.lanes[rail].requested > 8);
+    world_close(world);
+}
+
+static void a_rail_that_fails_is_left(void **state)
+{
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *sender = link_of(world, 0, 1), *receiver = link_of(world, 1, 0);
+    (void)state;
+    world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
+    struct parcel parcel = {.bytes = 8 * MIB};
+    parcel_post(world, 0, &parcel);
+    while (sender->direct.bytes_sent == 0)
+        world_poll(world);
+    break_pair(sender->direct.lanes[1].qp);
+    world_run(world, message_done, &parcel.message);
+    parcel_check(world, &parcel);
+    world_run(world, has_begun, &(struct life){world, 1});
+    for (uint32_t rail = 0; rail < RAILS; rail++) {
+        CHECK(world, (sender->direct.lanes[rail].qp == NULL) == (rail == 1));
+        CHECK(world, (receiver->direct.lanes[rail].qp == NULL) == (rail == 1));
+    }
+    parcel_move(world, 1, &parcel);
+    CHECK(world, world->ranks[0].lost_calls[1] == 0 && world->ranks[1].lost_calls[0] == 0);
+    world_close(world);
+}
+
+static bool rail_is_left(void *arg)
+{
+    struct world *world = arg;
+    return !link_of(world, 0, 1)->direct.lanes[1].qp && !link_of(world, 1, 0)->direct.lanes[1].qp &&
+           link_of(world, 0, 1)->direct.up && link_of(world, 1, 0)->direct.up;
+}
+
+static bool rail_is_back(void *arg)
+{
+    struct world *world = arg;
+    return link_of(world, 0, 1)->direct.lanes[1].qp && link_of(world, 1, 0)->direct.lanes[1].qp &&
+           link_of(world, 0, 1)->direct.up && link_of(world, 1, 0)->direct.up;
+}
+
+/* A port goes down while messages go, and comes back: all arrive, and the rail is used again. */
+static void a_port_goes_down_and_returns(void **state)
+{
+    if (!real)
+        return;
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
+    struct parcel parcel = {.bytes = 16 * MIB};
+    parcel_post(world, 0, &parcel);
+    while (link_of(world, 0, 1)->direct.bytes_sent == 0)
+        world_poll(world);
+    assert_int_equal(system("ip link set v1 down"), 0);
+    world_run(world, message_done, &parcel.message);
+    parcel_check(world, &parcel);
+    world_run(world, rail_is_left, world);
+    parcel_move(world, 1, &parcel);
+    assert_int_equal(system("ip link set v1 up"), 0);
+    world_run(world, rail_is_back, world);
+    parcel_move(world, 2, &parcel);
+    CHECK(world, link_of(world, 0, 1)->direct.lanes[1].requested > 0);
     CHECK(world, world->ranks[0].lost_calls[1] == 0 && world->ranks[1].lost_calls[0] == 0);
     world_close(world);
 }
@@ -455,11 +547,14 @@ int main(void)
         cmocka_unit_test_setup(a_peer_that_keeps_writing_changes_nothing, set_up),
         cmocka_unit_test_setup(a_sender_that_gives_up_is_not_read_any_more, set_up),
         cmocka_unit_test_setup(a_broken_direct_pair_is_replaced, set_up),
+        cmocka_unit_test_setup(rails_share_a_message, set_up),
+        cmocka_unit_test_setup(a_rail_that_fails_is_left, set_up),
+        cmocka_unit_test_setup(a_port_goes_down_and_returns, set_up),
         cmocka_unit_test_setup(a_broken_pair_for_frames_loses_the_link, set_up),
     };
     real = getenv("SHOAL_TEST_GUEST") != NULL;
     if (!real)
-        verbs_soft_install();
+        verbs_soft_install(RAILS);
     assert_int_equal(shl_verbs_load(), SHOAL_OK);
     verbs = shl_verbs;
     return cmocka_run_group_tests_name("verbs_in_place", tests, NULL, NULL);

@@ -46,7 +46,8 @@ static struct pair *pairs[PAIRS_MAX];       /* by number; never reused */
 static struct region *regions[REGIONS_MAX]; /* by key, modulo */
 static uint32_t next_pair = 1, next_key = 1;
 static unsigned objects;
-static struct ibv_device device = {.transport_type = IBV_TRANSPORT_IB, .name = "soft0"};
+static struct ibv_device devices[VERBS_SOFT_DEVICES_MAX];
+static unsigned device_count;
 
 static void must(bool holds, const char *what)
 {
@@ -80,9 +81,11 @@ unsigned verbs_soft_objects(void)
 
 static struct ibv_device **get_device_list(int *count)
 {
-    static struct ibv_device *list[] = {&device, NULL};
+    static struct ibv_device *list[VERBS_SOFT_DEVICES_MAX + 1];
+    for (unsigned i = 0; i < device_count; i++)
+        list[i] = &devices[i];
     if (count)
-        *count = 1;
+        *count = (int)device_count;
     return list;
 }
 
@@ -418,8 +421,14 @@ static const char *event_type_str(enum ibv_event_type type)
     return "event";
 }
 
-void verbs_soft_install(void)
+void verbs_soft_install(unsigned count)
 {
+    must(count <= VERBS_SOFT_DEVICES_MAX, "too many devices");
+    for (unsigned i = 0; i < count; i++) {
+        devices[i].transport_type = IBV_TRANSPORT_IB;
+        snprintf(devices[i].name, sizeof(devices[i].name), "soft%u", i);
+    }
+    device_count = count;
     static const struct shl_verbs_sys table = {get_device_list,
                                                free_device_list,
                                                open_device,

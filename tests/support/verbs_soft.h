@@ -16,8 +16,10 @@
 
 #include <stdint.h>
 
-/* verbs_soft_install - from now on the verbs transport finds one RoCE device, "soft0". */
-void verbs_soft_install(void);
+#define VERBS_SOFT_DEVICES_MAX 4
+
+/* verbs_soft_install - from now on the verbs transport finds RoCE devices "soft0", "soft1"... */
+void verbs_soft_install(unsigned count);
 
 /* Objects made and not destroyed: contexts, domains, regions, queues, queue pairs. */
 unsigned verbs_soft_objects(void);

@@ -92,12 +92,14 @@ static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completio
 
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
 {
-    struct shl_verbs_link *link = t->links[completion->wr_id >> 32];
-    if (link && link->direct.qp && link->direct.qp->qp_num == completion->qp_num) {
-        shl_verbs_direct_arrive(link, completion);
+    struct shl_verbs_link *link = t->links[shl_verbs_peer_of(completion)];
+    uint32_t rail = (uint32_t)(completion->wr_id >> 56);
+    const struct ibv_qp *lane = link ? link->direct.lanes[rail].qp : NULL;
+    if (lane && lane->qp_num == completion->qp_num) {
+        shl_verbs_direct_arrive(link, rail, completion);
         return;
     }
-    if (!link || !link->qp || link->qp->qp_num != completion->qp_num)
+    if (!link || rail || !link->qp || link->qp->qp_num != completion->qp_num)
         return; /* of a queue pair that is no more */
     if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
         on_error(link, completion);

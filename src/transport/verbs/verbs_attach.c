@@ -77,12 +77,19 @@ static enum shoal_status greet(struct shl_verbs_link *link)
                                           .incarnation = env->incarnation,
                                           .queue_pair = link->qp->qp_num,
                                           .first_psn = link->first_psn,
-                                          .direct_pair = link->direct.qp->qp_num,
+                                          .rail_count = link->t->rail_count,
                                           .direct_psn = link->direct.first_psn,
                                           .mtu_bytes = port->mtu_bytes,
                                           .lid = port->lid,
                                           .kind = port->kind};
     memcpy(greeting.gid, port->gid, sizeof(greeting.gid));
+    for (uint32_t rail = 0; rail < link->t->rail_count; rail++) {
+        const struct shl_verbs_port *on = &link->t->rails[rail].port;
+        greeting.rails[rail] = (struct shl_verbs_end){.pair = link->direct.lanes[rail].qp->qp_num,
+                                                      .mtu_bytes = on->mtu_bytes,
+                                                      .lid = on->lid};
+        memcpy(greeting.rails[rail].gid, on->gid, sizeof(on->gid));
+    }
     if (!say(link, &greeting, sizeof(greeting)))
         return shl_fail(SHOAL_ERR_PEER, "its channel broke");
     link->state = SHL_VERBS_GREETING;
@@ -171,7 +178,7 @@ static void take_proofs(struct shl_transport *t)
 {
     struct ibv_wc completion;
     while (shl_verbs->poll_cq(t->cq, 1, &completion) == 1) {
-        const struct shl_verbs_link *link = t->links[completion.wr_id >> 32];
+        const struct shl_verbs_link *link = t->links[shl_verbs_peer_of(&completion)];
         bool early = link && (link->proof_received || link->state > SHL_VERBS_PROVING) &&
                      !(completion.wr_id & UINT64_C(1) << 31) && completion.status == IBV_WC_SUCCESS;
         if (early && t->deferred_count < t->deferred_capacity)

@@ -1,11 +1,12 @@
 /*
- * What a transport holds of its device: context, protection domain, completion queue, and the
- * registered pool of windows and stages.
+ * What a transport holds of its devices: context, protection domain and completion queue of each
+ * rail, and the registered pool of windows and stages on the first.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "transport/verbs/verbs_link.h"
 
+#include "core/log.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -28,20 +29,11 @@ static struct ibv_context *open_named(const char *name)
     return context;
 }
 
-static enum shoal_status open_queue(struct shl_transport *t, uint32_t links)
+/* Completions that a queue may hold. Twice for direct pairs: of those that have ended something may
+ * still be there. */
+static int entries_of(uint32_t links)
 {
-    /* Twice for the direct pair: of one that has ended something may still be in the queue. */
-    int entries = (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + SHL_VERBS_PLACES)));
-    t->channel = shl_verbs->create_comp_channel(t->context);
-    if (!t->channel)
-        return shl_fail_errno("%s: no completion channel", t->port.device);
-    t->cq = shl_verbs->create_cq(t->context, entries, NULL, t->channel, 0);
-    if (!t->cq)
-        return shl_fail_errno("%s: no completion queue of %d entries", t->port.device, entries);
-    t->deferred_capacity = (uint32_t)entries;
-    t->deferred = shl_mem->alloc(t->deferred_capacity * sizeof(*t->deferred));
-    return t->deferred ? SHOAL_OK
-                       : shl_fail(SHOAL_ERR_NOMEM, "no memory for %d completions", entries);
+    return (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + SHL_VERBS_PLACES)));
 }
 
 static enum shoal_status open_pool(struct shl_transport *t)
@@ -69,34 +61,87 @@ static enum shoal_status open_pool(struct shl_transport *t)
 }
 
 /* Events are fetched when there are some, never waited for. */
-static enum shoal_status watch(struct shl_transport *t, int fd, uint64_t name)
+static enum shoal_status watch(struct shl_transport *t, const struct shl_verbs_rail *rail, int fd,
+                               uint64_t name)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = name};
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-        return shl_fail_errno("%s: its events cannot be fetched without waiting", t->port.device);
+        return shl_fail_errno("%s: its events cannot be fetched without waiting",
+                              rail->port.device);
     if (shl_fd->epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
-        return shl_fail_errno("%s: its events cannot be watched", t->port.device);
+        return shl_fail_errno("%s: its events cannot be watched", rail->port.device);
+    return SHOAL_OK;
+}
+
+static enum shoal_status open_rail(struct shl_transport *t, uint32_t index, uint32_t links)
+{
+    struct shl_verbs_rail *rail = &t->rails[index];
+    const char *device = rail->port.device;
+    errno = 0;
+    rail->context = open_named(device);
+    if (!rail->context)
+        return shl_fail_errno("%s cannot be opened any more", device);
+    rail->pd = shl_verbs->alloc_pd(rail->context);
+    if (!rail->pd)
+        return shl_fail_errno("%s: no protection domain", device);
+    rail->channel = shl_verbs->create_comp_channel(rail->context);
+    if (!rail->channel)
+        return shl_fail_errno("%s: no completion channel", device);
+    rail->cq = shl_verbs->create_cq(rail->context, entries_of(links), NULL, rail->channel, 0);
+    if (!rail->cq)
+        return shl_fail_errno("%s: no completion queue of %d entries", device, entries_of(links));
+    SHL_TRY(watch(t, rail, rail->channel->fd, SHL_VERBS_WATCH_CHANNEL + index));
+    return watch(t, rail, rail->context->async_fd, SHL_VERBS_WATCH_EVENTS + index);
+}
+
+static void close_rail(struct shl_verbs_rail *rail)
+{
+    if (rail->cq)
+        shl_verbs->destroy_cq(rail->cq);
+    if (rail->channel)
+        shl_verbs->destroy_comp_channel(rail->channel);
+    if (rail->pd)
+        shl_verbs->dealloc_pd(rail->pd);
+    if (rail->context)
+        shl_verbs->close_device(rail->context);
+    rail->cq = NULL;
+    rail->channel = NULL;
+    rail->pd = NULL;
+    rail->context = NULL;
+}
+
+/* The first rail must open; one of the others that does not is left out. */
+static enum shoal_status open_rails(struct shl_transport *t, uint32_t links)
+{
+    uint32_t wanted = t->rail_count;
+    t->rail_count = 1;
+    SHL_TRY(open_rail(t, 0, links));
+    for (uint32_t i = 1; i < wanted; i++) {
+        t->rails[t->rail_count].port = t->rails[i].port;
+        if (open_rail(t, t->rail_count, links) == SHOAL_OK) {
+            t->rail_count++;
+            continue;
+        }
+        shl_log(SHL_LOG_WARN, "a rail is left out: %s", shl_error_text());
+        close_rail(&t->rails[t->rail_count]);
+    }
     return SHOAL_OK;
 }
 
 enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
 {
-    errno = 0;
-    t->context = open_named(t->port.device);
-    if (!t->context)
-        return shl_fail_errno("%s cannot be opened any more", t->port.device);
-    t->pd = shl_verbs->alloc_pd(t->context);
+    SHL_TRY(open_rails(t, links));
+    t->cq = t->rails[0].cq;
+    t->pd = shl_verbs->alloc_pd(t->rails[0].context);
     if (!t->pd)
-        return shl_fail_errno("%s: no protection domain", t->port.device);
-    t->direct_pd = shl_verbs->alloc_pd(t->context);
-    if (!t->direct_pd)
         return shl_fail_errno("%s: no second protection domain", t->port.device);
-    SHL_TRY(open_queue(t, links));
+    t->deferred_capacity = t->rail_count * (uint32_t)entries_of(links);
+    t->deferred = shl_mem->alloc(t->deferred_capacity * sizeof(*t->deferred));
+    if (!t->deferred)
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u completions", t->deferred_capacity);
     SHL_TRY(open_pool(t));
-    SHL_TRY(shl_verbs_memory_open(t));
-    SHL_TRY(watch(t, t->channel->fd, UINT64_MAX));
-    return watch(t, t->context->async_fd, UINT64_MAX - 1);
+    return shl_verbs_memory_open(t);
 }
 
 void shl_verbs_device_close(struct shl_transport *t)
@@ -104,23 +149,15 @@ void shl_verbs_device_close(struct shl_transport *t)
     shl_verbs_memory_close(t);
     if (t->pool_mr)
         shl_verbs->dereg_mr(t->pool_mr);
-    if (t->cq)
-        shl_verbs->destroy_cq(t->cq);
-    if (t->channel)
-        shl_verbs->destroy_comp_channel(t->channel);
-    if (t->direct_pd)
-        shl_verbs->dealloc_pd(t->direct_pd);
     if (t->pd)
         shl_verbs->dealloc_pd(t->pd);
-    if (t->context)
-        shl_verbs->close_device(t->context);
+    for (uint32_t i = 0; i < SHL_VERBS_RAILS; i++)
+        close_rail(&t->rails[i]);
     shl_mem->free(t->deferred);
     shl_mem->free(t->pool);
     t->pool_mr = NULL;
+    t->pd = NULL;
     t->cq = NULL;
-    t->channel = NULL;
-    t->pd = t->direct_pd = NULL;
-    t->context = NULL;
     t->deferred = NULL;
     t->pool = NULL;
 }

@@ -1,20 +1,23 @@
 /*
  * Sending in place: from the caller's memory to where the receiver wants it.
  *
- * A message goes in pieces, so that the watchdog sees it move, and so that no device's limit of
- * size is met; the last piece carries the immediate value. Several pieces are posted at once.
+ * A message is cut into pieces, which the rails pull from one queue as they have room; what a rail
+ * writes last of a message tells the receiver how many pieces it carried. Several requests are
+ * posted at once.
  *
  * Invariant: the memory of a send stays registered until its last piece is acknowledged, or the
- * pair was fenced.
+ * pairs were fenced.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "transport/verbs/verbs_link.h"
 
+#include "core/log.h"
 #include "core/sys.h"
 
-#define PIECE_BYTES (1u << 20)
-#define CHAIN 8 /* requests posted at once */
+#define CHAIN 8      /* requests posted at once */
+#define LANE_SHARE 8 /* requests that a rail takes while others could carry them too */
+#define SIGNAL 2     /* every so many ask for a completion, so that a rail is refilled early */
 
 void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
                            bool windows)
@@ -34,15 +37,17 @@ void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *no
 {
     struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
     shl_list_remove(&note->link);
-    if (!state->hold.mr && !shl_verbs_hold(link->t, xfer->data, xfer->bytes, true, &state->hold)) {
+    if (!state->hold)
+        state->hold = shl_verbs_hold(link->t, xfer->data, xfer->bytes, true);
+    if (!state->hold) {
         struct shl_verbs_frame frame = note->frame;
         shl_verbs_note_free(link->t, note);
         shl_verbs_say_unplace(link, &frame, true);
         return;
     }
     state->direct = true;
-    state->unsettled = false;
-    state->placed = state->acked = 0;
+    state->posted = state->unsettled = false;
+    state->placed = state->acked = state->outstanding = 0;
     note->xfer = xfer;
     shl_list_append(&link->direct.serving, &note->link);
 }
@@ -72,121 +77,200 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
-/* The next piece of the message that a PLACE is for; true: it is the last. */
-static bool cut(struct shl_verbs_link *link, const struct shl_verbs_note *note, uint32_t number,
-                struct ibv_sge *piece, struct ibv_send_wr *request)
+/* Requests for one rail, which are posted together. */
+struct batch {
+    struct ibv_send_wr requests[CHAIN];
+    struct ibv_sge pieces[CHAIN];
+    unsigned count;
+};
+
+/* Add a request that writes the next `bytes` bytes of the message that a PLACE is for. */
+static void add(struct shl_verbs_link *link, uint32_t rail, const struct shl_verbs_note *note,
+                uint64_t bytes, bool tells, struct batch *batch)
 {
     const struct shl_verbs_frame *frame = &note->frame;
-    struct shl_xfer *xfer = note->xfer;
-    struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
-    uint64_t left = xfer->bytes - state->placed;
-    bool last = left <= PIECE_BYTES;
-    *piece = (struct ibv_sge){.addr = (uintptr_t)xfer->data + state->placed,
-                              .length = last ? (uint32_t)left : PIECE_BYTES,
-                              .lkey = state->hold.mr->lkey};
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct shl_verbs_send_state *state = shl_verbs_send_state(note->xfer);
+    uint32_t number = lane->requested++;
+    struct ibv_sge *piece = &batch->pieces[batch->count];
+    struct ibv_send_wr *request = &batch->requests[batch->count];
+    bool signalled = tells || number % SIGNAL == SIGNAL - 1;
+    *piece = (struct ibv_sge){.addr = (uintptr_t)note->xfer->data + state->placed,
+                              .length = (uint32_t)bytes,
+                              .lkey = state->hold->mr[rail]->lkey};
     *request = (struct ibv_send_wr){
-        .wr_id = (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
+        .wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
                  ((number + 1) & (SHL_VERBS_SEND_REQUEST - 1)),
         .sg_list = piece,
-        .num_sge = 1,
-        .opcode = last ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_RDMA_WRITE,
-        .send_flags =
-            last || number % SHL_VERBS_SIGNAL == SHL_VERBS_SIGNAL - 1 ? IBV_SEND_SIGNALED : 0,
-        .imm_data = frame->window | (state->ready_sent ? SHL_VERBS_READY_SENT : 0),
-        .wr.rdma = {.remote_addr = frame->address + state->placed, .rkey = frame->key}};
-    state->placed += piece->length;
-    link->direct.requests[number % SHL_VERBS_SLOTS] = (struct shl_verbs_write){xfer, piece->length};
-    return last;
+        .num_sge = bytes ? 1 : 0,
+        .opcode = tells ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_RDMA_WRITE,
+        .send_flags = signalled ? IBV_SEND_SIGNALED : 0,
+        .imm_data =
+            frame->window | lane->pieces << 5 | (state->ready_sent ? SHL_VERBS_READY_SENT : 0),
+        .wr.rdma = {.remote_addr = frame->address + state->placed, .rkey = frame->keys[rail]}};
+    if (batch->count > 0)
+        batch->requests[batch->count - 1].next = request;
+    batch->count++;
+    lane->requests[number % SHL_VERBS_SLOTS] =
+        (struct shl_verbs_write){note->xfer, (uint32_t)bytes};
+    lane->signalled += signalled;
+    lane->pieces = tells ? 0 : lane->pieces;
+    state->placed += bytes;
+    state->outstanding++;
+    link->bytes_sent += bytes;
+    link->direct.bytes_sent += bytes;
 }
 
-static bool room(const struct shl_verbs_direct *direct, uint32_t number)
+/* Has every rail that carried some of the message told so? */
+static bool is_told(const struct shl_verbs_direct *direct)
 {
-    return number - direct->completed < SHL_VERBS_SLOTS;
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+        if (direct->lanes[rail].pieces)
+            return false;
+    return true;
+}
+
+/* The next request for this rail; false: there is none. */
+static bool pull(struct shl_verbs_link *link, uint32_t rail, struct batch *batch)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    struct shl_verbs_lane *lane = &direct->lanes[rail];
+    if (shl_list_empty(&direct->serving))
+        return false;
+    struct shl_verbs_note *note =
+        SHL_CONTAINER_OF(direct->serving.next, struct shl_verbs_note, link);
+    struct shl_verbs_send_state *state = shl_verbs_send_state(note->xfer);
+    uint64_t left = note->xfer->bytes - state->placed;
+    uint64_t most = shl_verbs_piece_bytes(note->xfer->bytes);
+    if (left > 0) {
+        lane->pieces++;
+        add(link, rail, note, left < most ? left : most, left <= most, batch);
+    } else if (lane->pieces > 0) {
+        add(link, rail, note, 0, true, batch);
+    } else {
+        return false; /* other rails have to tell */
+    }
+    if (state->placed == note->xfer->bytes && is_told(direct)) {
+        state->posted = true;
+        shl_verbs_note_free(link->t, note);
+    }
+    return true;
+}
+
+static uint32_t lane_count(const struct shl_verbs_direct *direct)
+{
+    uint32_t count = 0;
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+        count += direct->lanes[rail].qp != NULL;
+    return count;
+}
+
+/* Deal requests to the rails in turn, as far as they have room. */
+static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_RAILS])
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    const uint32_t share = lane_count(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+        batches[rail].count = 0;
+    for (bool pulled = true; pulled;) {
+        pulled = false;
+        for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
+            const struct shl_verbs_lane *lane = &direct->lanes[rail];
+            if (lane->qp && batches[rail].count < CHAIN &&
+                lane->requested - lane->completed < share && pull(link, rail, &batches[rail]))
+                pulled = true;
+        }
+    }
 }
 
 unsigned shl_verbs_direct_flush(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    struct ibv_send_wr chain[CHAIN], *bad;
-    struct ibv_sge pieces[CHAIN];
-    unsigned count = 0;
-    if (!direct->up || direct->reset_wanted)
+    struct batch batches[SHL_VERBS_RAILS];
+    struct ibv_send_wr *bad;
+    unsigned work = 0;
+    if (!direct->up || direct->reset_wanted || shl_list_empty(&direct->serving))
         return 0;
-    uint32_t number = direct->requested;
-    while (count < CHAIN && !shl_list_empty(&direct->serving) && room(direct, number)) {
-        struct shl_verbs_note *note =
-            SHL_CONTAINER_OF(direct->serving.next, struct shl_verbs_note, link);
-        if (cut(link, note, number++, &pieces[count], &chain[count]))
-            shl_verbs_note_free(link->t, note);
-        if (count > 0)
-            chain[count - 1].next = &chain[count];
-        direct->signalled += (chain[count].send_flags & IBV_SEND_SIGNALED) != 0;
-        link->bytes_sent += pieces[count].length;
-        direct->bytes_sent += pieces[count].length;
-        count++;
+    deal(link, batches);
+    for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
+        struct batch *batch = &batches[rail];
+        work += batch->count;
+        if (batch->count &&
+            shl_verbs->post_send(direct->lanes[rail].qp, batch->requests, &bad) != 0)
+            shl_verbs_direct_distrust(link, rail); /* some may have been posted */
     }
-    if (count == 0)
-        return 0;
-    direct->requested = number;
-    if (SHL_UNLIKELY(shl_verbs->post_send(direct->qp, chain, &bad) != 0))
-        direct->reset_wanted = true; /* some may have been posted */
-    return count;
+    return work;
 }
 
 /* ---- completions --------------------------------------------------------------------------- */
 
-static void finish(struct shl_xfer *xfer)
+static void finish(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
-    shl_verbs_unhold(&state->hold);
+    shl_verbs_unhold(link->t, &state->hold);
     state->direct = false;
     xfer->moved_bytes = xfer->bytes;
     shl_verbs_complete(xfer, SHOAL_OK);
 }
 
 /* Requests up to number `upto` (exclusive) are complete. */
-static void completed(struct shl_verbs_link *link, uint32_t upto)
+static void completed(struct shl_verbs_link *link, struct shl_verbs_lane *lane, uint32_t upto)
 {
-    struct shl_verbs_direct *direct = &link->direct;
-    const uint64_t life = direct->life;
-    upto =
-        direct->completed + ((upto - direct->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
-    while (direct->completed != upto && direct->life == life && direct->qp) {
-        struct shl_verbs_write done = direct->requests[direct->completed % SHL_VERBS_SLOTS];
+    const uint64_t life = link->direct.life;
+    upto = lane->completed + ((upto - lane->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
+    while (lane->completed != upto && link->direct.life == life && lane->qp) {
+        struct shl_verbs_write done = lane->requests[lane->completed % SHL_VERBS_SLOTS];
         struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
-        direct->completed++;
+        lane->completed++;
+        state->outstanding--;
         state->acked += done.bytes;
         done.xfer->moved_bytes = state->acked;
-        if (state->acked == done.xfer->bytes)
-            finish(done.xfer);
+        if (shl_verbs_send_landed(state))
+            finish(link, done.xfer);
     }
 }
 
-void shl_verbs_direct_arrive(struct shl_verbs_link *link, const struct ibv_wc *completion)
+void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    bool sent = completion->wr_id & SHL_VERBS_SEND_REQUEST;
+    direct->reset_wanted = true;
+    if (lane_count(direct) > 1 && direct->lanes[rail].qp)
+        direct->bad |= 1u << rail;
+}
+
+static void on_error(struct shl_verbs_link *link, uint32_t rail, const struct ibv_wc *completion)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    const struct shl_verbs_port *port = &link->t->rails[rail].port;
+    shl_verbs_direct_absorb(link, rail, completion);
+    if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link))
+        return;
+    /* The peer may have ended its pair; if it is gone, the pair for frames will tell. */
+    const char *text = shl_verbs->wc_status_str(completion->status);
+    shl_log(SHL_LOG_INFO, "%s to rank %u, writing in place: %s", port->device, link->peer, text);
+    shl_verbs_direct_distrust(link, rail);
+    if (direct->errors++ >= SHL_VERBS_DIRECT_ERRORS)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s port %u to rank %u, writing in place: %s",
+                            port->device, port->port, link->peer, text);
+}
+
+void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
+                             const struct ibv_wc *completion)
+{
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
     if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
-        shl_verbs_direct_absorb(link, completion);
-        if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link))
-            return;
-        /* The peer may have ended its pair; if it is gone, the other pair will tell. */
-        direct->reset_wanted = true;
-        if (direct->errors++ >= SHL_VERBS_DIRECT_ERRORS)
-            shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s port %u to rank %u, writing in place: %s",
-                                link->t->port.device, link->t->port.port, link->peer,
-                                shl_verbs->wc_status_str(completion->status));
+        on_error(link, rail, completion);
         return;
     }
-    direct->quiet_ns = 0;
-    if (sent) {
-        direct->signalled--;
-        direct->errors = 0;
-        completed(link, (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
+    lane->quiet_ns = 0;
+    if (completion->wr_id & SHL_VERBS_SEND_REQUEST) {
+        lane->signalled--;
+        link->direct.errors = 0;
+        completed(link, lane, (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
         return;
     }
-    direct->recvs--;
-    if (shl_verbs_pair_direct_recv(link) < 0)
+    lane->recvs--;
+    if (shl_verbs_pair_direct_recv(link, rail) < 0)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
     else
         shl_verbs_on_placed(link, completion->imm_data);
@@ -210,7 +294,7 @@ void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
         shl_verbs_say_unplace(link, &note->frame, false);
         shl_verbs_note_free(link->t, note);
     }
-    shl_verbs_unhold(&state->hold);
+    shl_verbs_unhold(link->t, &state->hold);
     state->direct = false;
 }
 
@@ -231,15 +315,14 @@ static unsigned settle_places(struct shl_verbs_link *link)
 }
 
 /* One at a time, since `done` may post and so change the lists. */
-static struct shl_xfer *find_acked(struct shl_verbs_link *link)
+static struct shl_xfer *find_landed(struct shl_verbs_link *link)
 {
     struct shl_list *node, *after;
     for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++) {
         SHL_LIST_FOR_EACH(node, after, &link->sends[i])
         {
             struct shl_xfer *xfer = SHL_CONTAINER_OF(node, struct shl_xfer, link);
-            const struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
-            if (state->direct && state->acked == xfer->bytes)
+            if (shl_verbs_send_landed(shl_verbs_send_state(xfer)))
                 return xfer;
         }
     }
@@ -254,8 +337,8 @@ unsigned shl_verbs_direct_settle(struct shl_verbs_link *link)
         return 0;
     link->direct.settle = false;
     work += settle_places(link);
-    while ((xfer = find_acked(link))) {
-        finish(xfer);
+    while ((xfer = find_landed(link))) {
+        finish(link, xfer);
         work++;
     }
     return work;

@@ -2,11 +2,13 @@
  * The lives of direct pairs: how an end makes sure that nothing is written any more, and how both
  * go on afterwards.
  *
- * An end that gives memory back moves its pair to ERROR, takes completions until every request of
- * the pair is accounted for, and destroys it: from there on no write of the peer is carried out and
- * none of its own leaves. It says RESET with the pair of the next life; the peer does the same with
- * its end. When an end knows both, it connects, announces again what it still expects, and says
- * RESUME, by which the peer knows what had landed: all that was not announced again.
+ * An end that gives memory back, or has lost a rail, moves its pairs to ERROR, takes completions
+ * until every request of the pairs is accounted for, and destroys them: from there on no write of
+ * the peer is carried out and none of its own leaves. It says RESET with the pairs of the next
+ * life; the peer does the same with its end. When an end knows both, it connects, announces again
+ * what it still expects, and says RESUME, by which the peer knows what had landed: all that was not
+ * announced again. So messages of a lost rail go on by the others, and only after both ends of its
+ * pair are drained.
  *
  * Invariant: an end is at most one life ahead of its peer, and announces only when it is connected.
  *
@@ -22,74 +24,106 @@
 
 /* ---- ending a life ------------------------------------------------------------------------- */
 
-/* Nothing is called back, since this may be inside cancel. */
-void shl_verbs_direct_absorb(struct shl_verbs_link *link, const struct ibv_wc *completion)
+/* A write of the peer's was heard of. */
+static void note_told(struct shl_verbs_link *link, uint32_t immediate)
 {
-    struct shl_verbs_direct *direct = &link->direct;
+    struct shl_verbs_place *place = shl_verbs_place_named(link, immediate);
+    uint32_t told = shl_verbs_pieces_told(immediate);
+    if (!place || place->landed || told > place->pieces_left)
+        return;
+    place->pieces_left -= told;
+    if (place->pieces_left)
+        return;
+    place->landed = true;
+    link->bytes_received += place->xfer->bytes;
+    link->direct.bytes_received += place->xfer->bytes;
+    link->direct.settle = true;
+}
+
+/* Nothing is called back, since this may be inside cancel. */
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t rail,
+                             const struct ibv_wc *completion)
+{
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
     bool went_well = completion->status == IBV_WC_SUCCESS;
     if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
-        struct shl_verbs_place *place =
-            went_well ? shl_verbs_place_named(link, completion->imm_data) : NULL;
-        direct->recvs--;
-        if (place && !place->landed) {
-            place->landed = true;
-            link->bytes_received += place->xfer->bytes;
-            direct->bytes_received += place->xfer->bytes;
-            direct->settle = true;
-        }
+        lane->recvs--;
+        if (went_well)
+            note_told(link, completion->imm_data);
         return;
     }
     uint32_t upto = (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1);
-    upto =
-        direct->completed + ((upto - direct->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
-    while (direct->completed != upto) {
-        struct shl_verbs_write done = direct->requests[direct->completed++ % SHL_VERBS_SLOTS];
+    upto = lane->completed + ((upto - lane->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
+    while (lane->completed != upto) {
+        struct shl_verbs_write done = lane->requests[lane->completed++ % SHL_VERBS_SLOTS];
         struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
-        state->acked += went_well ? done.bytes : 0;
-        direct->settle = direct->settle || state->acked == done.xfer->bytes;
+        state->outstanding -= went_well;
+        link->direct.settle = link->direct.settle || shl_verbs_send_landed(state);
     }
 }
 
-/* Those that were taken from the queue before, by whoever called this. */
+/* Those that were taken from the queues before, by whoever called this. */
 static void absorb_taken(struct shl_verbs_link *link)
 {
     struct shl_transport *t = link->t;
     for (uint32_t i = t->deferred_next; i < t->deferred_count; i++) {
         struct ibv_wc *completion = &t->deferred[i];
-        if (completion->qp_num != link->direct.qp->qp_num || completion->wr_id >> 32 != link->peer)
+        uint32_t rail = (uint32_t)(completion->wr_id >> 56);
+        const struct ibv_qp *qp = link->direct.lanes[rail].qp;
+        if (!qp || completion->qp_num != qp->qp_num || shl_verbs_peer_of(completion) != link->peer)
             continue;
-        shl_verbs_direct_absorb(link, completion);
+        shl_verbs_direct_absorb(link, rail, completion);
         completion->qp_num = UINT32_MAX; /* no pair's */
     }
 }
 
+static bool lane_drained(const struct shl_verbs_lane *lane)
+{
+    return !lane->qp || (lane->recvs == 0 && lane->requested == lane->completed);
+}
+
 static bool drained(const struct shl_verbs_direct *direct)
 {
-    return direct->recvs == 0 && direct->requested == direct->completed;
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+        if (!lane_drained(&direct->lanes[rail]))
+            return false;
+    return true;
+}
+
+static void destroy_pairs(struct shl_verbs_link *link)
+{
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+        if (lane->qp)
+            shl_verbs->destroy_qp(lane->qp);
+        memset(lane, 0, sizeof(*lane));
+    }
 }
 
 static void fence(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
     struct shl_transport *t = link->t;
-    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
     uint64_t deadline_ns = shl_now_ns() + DRAIN_NS;
-    int error = shl_verbs->modify_qp(direct->qp, &attr, IBV_QP_STATE);
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+        if (direct->lanes[rail].qp)
+            shl_verbs->modify_qp(direct->lanes[rail].qp, &attr, IBV_QP_STATE);
+    }
     absorb_taken(link);
-    while (!error && !drained(direct) && shl_now_ns() < deadline_ns) {
+    while (!drained(direct) && shl_now_ns() < deadline_ns) {
         if (t->deferred_count == t->deferred_capacity)
-            break; /* no room to take more; destroying the pair fences as well */
+            break; /* no room to take more; destroying the pairs fences as well */
         if (shl_verbs_take(t, UINT32_MAX) == 0)
             shl_time->sleep_ns(PAUSE_NS);
         absorb_taken(link);
     }
     if (!drained(direct))
         shl_log(SHL_LOG_WARN,
-                "%s: the queue pair for writes in place to rank %u is not drained (%u receives, %u "
-                "writes are left); it is destroyed",
-                t->port.device, link->peer, direct->recvs, direct->requested - direct->completed);
-    shl_verbs->destroy_qp(direct->qp);
-    direct->qp = NULL;
+                "%s: queue pairs for writes in place to rank %u are destroyed before they are "
+                "drained",
+                t->port.device, link->peer);
+    destroy_pairs(link);
 }
 
 /* PLACEs of the life that has ended; they are said again, if they still hold. */
@@ -112,7 +146,7 @@ static void doubt_sends(struct shl_list *list)
     {
         struct shl_verbs_send_state *state =
             shl_verbs_send_state(SHL_CONTAINER_OF(node, struct shl_xfer, link));
-        if (state->direct)
+        if (state->direct && !shl_verbs_send_landed(state))
             state->unsettled = state->unsettled || state->placed > 0;
     }
 }
@@ -126,8 +160,6 @@ static void end_life(struct shl_verbs_link *link)
         forget_places(link->t, &link->notes[i]);
         doubt_sends(&link->sends[i]);
     }
-    direct->requested = direct->completed = direct->signalled = direct->recvs = 0;
-    direct->quiet_ns = 0;
     direct->up = direct->reset_wanted = false;
 }
 
@@ -137,8 +169,12 @@ static void say(struct shl_verbs_link *link, enum shl_verbs_frame_type type)
 {
     struct shl_verbs_frame frame = {.type = (uint8_t)type, .offset = link->direct.life};
     if (type == SHL_VERBS_RESET) {
-        frame.window = link->direct.qp->qp_num;
+        for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+            if (link->direct.lanes[rail].qp)
+                frame.keys[rail] = link->direct.lanes[rail].qp->qp_num;
         frame.key = link->direct.first_psn;
+        frame.length = link->direct.returned;
+        link->direct.returned = false;
     }
     struct shl_verbs_note *note = shl_verbs_note_new(link, &frame);
     if (note)
@@ -148,7 +184,7 @@ static void say(struct shl_verbs_link *link, enum shl_verbs_frame_type type)
 static void begin_life(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    if (shl_verbs_pair_direct_connect(link, direct->peer_pair, direct->peer_psn) < 0) {
+    if (shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
         return;
     }
@@ -163,7 +199,7 @@ static void begin_life(struct shl_verbs_link *link)
 void shl_verbs_direct_reset(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    if (!direct->qp || !direct->up)
+    if (!direct->made || !direct->up)
         return; /* nothing can be written */
     end_life(link);
     direct->life++;
@@ -178,17 +214,28 @@ void shl_verbs_direct_reset(struct shl_verbs_link *link)
         begin_life(link);
 }
 
+/* The peer says that a rail works again; which, it does not matter. */
+static void trust_again(struct shl_verbs_link *link)
+{
+    uint32_t down = 0, all = (1u << link->direct.rail_count) - 1;
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        down |= link->t->rails[rail].down ? 1u << rail : 0;
+    link->direct.bad = down == all ? 0 : down;
+}
+
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     struct shl_verbs_direct *direct = &link->direct;
     uint64_t next = direct->life + direct->up;
-    if (frame->offset != next || direct->peer_reset || !direct->qp) {
+    if (frame->offset != next || direct->peer_reset || !direct->made) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
                             link->peer);
         return;
     }
-    direct->peer_pair = frame->window;
+    memcpy(direct->peer_pairs, frame->keys, sizeof(direct->peer_pairs));
     direct->peer_psn = frame->key;
+    if (frame->length)
+        trust_again(link);
     direct->peer_reset = true;
     if (direct->up)
         direct->reset_wanted = true; /* in a poll: completions are being handled now */
@@ -218,15 +265,17 @@ void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_fra
     if (frame->offset != link->direct.life || !link->direct.up)
         return; /* another life has begun meanwhile */
     while ((xfer = find_unsettled(link))) {
-        shl_verbs_send_state(xfer)->acked = xfer->bytes;
-        shl_verbs_send_state(xfer)->unsettled = false;
+        struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+        state->outstanding = 0;
+        state->unsettled = false;
+        state->posted = true;
         link->direct.settle = true;
     }
 }
 
 /* ---- for good ------------------------------------------------------------------------------ */
 
-static void release_sends(struct shl_list *list)
+static void release_sends(struct shl_transport *t, struct shl_list *list)
 {
     struct shl_list *node, *after;
     SHL_LIST_FOR_EACH(node, after, list)
@@ -234,7 +283,7 @@ static void release_sends(struct shl_list *list)
         struct shl_verbs_send_state *state =
             shl_verbs_send_state(SHL_CONTAINER_OF(node, struct shl_xfer, link));
         if (state->direct)
-            shl_verbs_unhold(&state->hold);
+            shl_verbs_unhold(t, &state->hold);
         state->direct = false;
     }
 }
@@ -242,16 +291,15 @@ static void release_sends(struct shl_list *list)
 void shl_verbs_direct_shut(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    if (direct->qp && direct->up && link->state >= SHL_VERBS_UP)
+    if (direct->up && link->state >= SHL_VERBS_UP)
         end_life(link);
-    else if (direct->qp)
-        shl_verbs->destroy_qp(direct->qp);
-    direct->qp = NULL;
-    direct->up = direct->settle = false;
+    else
+        destroy_pairs(link);
+    direct->made = direct->up = direct->settle = false;
     for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++)
         if (direct->places[i].xfer)
             shl_verbs_place_free(link, &direct->places[i]);
     forget_places(link->t, &direct->serving);
     for (uint32_t i = 0; i < SHL_VERBS_BUCKETS; i++)
-        release_sends(&link->sends[i]);
+        release_sends(link->t, &link->sends[i]);
 }

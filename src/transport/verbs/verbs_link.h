@@ -49,7 +49,11 @@
 #define SHL_VERBS_CAUSE_BYTES 256
 #define SHL_VERBS_PLACES 32       /* announced to a peer at one time */
 #define SHL_VERBS_DIRECT_ERRORS 3 /* in a row, after which a link is lost */
-/* In the wr_id of requests to send; below it is their number, above it the peer. */
+#define SHL_VERBS_PEERS_MAX (1u << 24)
+/* What a descriptor that is watched is of: a rail, else the control channel of a peer. */
+#define SHL_VERBS_WATCH_CHANNEL (UINT64_C(1) << 32)
+#define SHL_VERBS_WATCH_EVENTS (UINT64_C(2) << 32)
+/* wr_id: rail (bits 56-63), peer (32-55), to send or to receive (31), number (0-30). */
 #define SHL_VERBS_SEND_REQUEST (UINT64_C(1) << 31)
 #define SHL_VERBS_SLOT_BYTES (sizeof(struct shl_verbs_frame) + SHL_VERBS_EAGER_BYTES)
 
@@ -94,16 +98,28 @@ struct shl_verbs_request {
     uint32_t bytes;
 };
 
-/* Memory of a transfer, registered for the direct pair; mr NULL: it is not. */
+/* Memory of a transfer, registered on all rails. */
 struct shl_verbs_hold {
-    struct ibv_mr *mr;
+    struct shl_list link; /* in holds_free, else alone */
+    struct ibv_mr *mr[SHL_VERBS_RAILS];
     bool once; /* for this transfer only */
+};
+
+/* A port of a device. The first rail also carries the frames of all links. */
+struct shl_verbs_rail {
+    struct shl_verbs_port port;
+    struct ibv_context *context;
+    struct ibv_pd *pd; /* of callers' memory */
+    struct ibv_comp_channel *channel;
+    struct ibv_cq *cq;
+    bool down; /* the device says so */
 };
 
 /* Where a peer writes a message. */
 struct shl_verbs_place {
     struct shl_xfer *xfer; /* NULL: free */
-    struct shl_verbs_hold hold;
+    struct shl_verbs_hold *hold;
+    uint32_t pieces_left;
     uint16_t generation;
     bool landed; /* found while the pair was drained; completes at the next poll */
 };
@@ -114,27 +130,37 @@ struct shl_verbs_write {
     uint32_t bytes;
 };
 
+/* The direct pair of a link on one rail. */
+struct shl_verbs_lane {
+    struct ibv_qp *qp; /* NULL: this rail is not used now */
+    uint32_t recvs;    /* receive requests that are posted */
+    uint32_t requested, completed;
+    uint32_t signalled;
+    uint32_t pieces; /* of the message that is being cut, carried here and not told yet */
+    uint64_t quiet_ns;
+    struct shl_verbs_write requests[SHL_VERBS_SLOTS];
+};
+
 /*
- * The direct queue pair of a link. It has lives, counted alike at both ends: an end that must be
- * sure that nothing is written any more ends its pair and makes that of the next life, the other
- * follows, and what was announced and has not landed is announced again.
+ * The direct pairs of a link. They have lives, counted alike at both ends: an end that must be sure
+ * that nothing is written any more, or that has lost a rail, ends its pairs and makes those of the
+ * next life, the other follows, and what was announced and has not landed is announced again.
  */
 struct shl_verbs_direct {
-    struct ibv_qp *qp; /* NULL: there is none */
+    bool made;
     uint32_t first_psn;
     uint64_t life;
     bool up;           /* connected; false: the peer's end of this life is awaited */
     bool reset_wanted; /* at the next poll */
-    bool settle;       /* something was found complete while the pair was drained */
+    bool settle;       /* something was found complete while the pairs were drained */
     bool peer_reset;   /* the peer's end of the next life is known: */
-    uint32_t peer_pair, peer_psn;
+    uint32_t peer_pairs[SHL_VERBS_RAILS], peer_psn;
+    bool returned;   /* to be told with the next reset: a rail has come back */
+    uint32_t bad;    /* rails that failed, as bits; not all of them */
     uint32_t errors; /* since something went well */
-    uint32_t recvs;  /* receive requests that are posted */
     uint32_t places_used;
-    uint32_t requested, completed;
-    uint32_t signalled;
-    uint64_t quiet_ns;
-    struct shl_verbs_write requests[SHL_VERBS_SLOTS];
+    uint32_t rail_count; /* that both have */
+    struct shl_verbs_lane lanes[SHL_VERBS_RAILS];
     struct shl_verbs_place places[SHL_VERBS_PLACES];
     struct shl_list serving; /* PLACEs for posted sends */
     uint64_t bytes_sent, bytes_received;
@@ -194,17 +220,14 @@ struct shl_verbs_link {
 
 struct shl_transport {
     const struct shl_transport_env *env;
-    struct shl_verbs_port port; /* the one in use */
+    struct shl_verbs_port port; /* of the first rail */
     bool usable;
     char why_not[SHL_VERBS_CAUSE_BYTES];
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
     struct shl_verbs_calls *calls;
 
-    struct ibv_context *context;
-    struct ibv_pd *pd;        /* of windows, stages and slots */
-    struct ibv_pd *direct_pd; /* of callers' memory */
-    struct ibv_comp_channel *channel;
-    struct ibv_cq *cq;
+    struct ibv_pd *pd; /* of windows, stages and slots; on the first rail */
+    struct ibv_cq *cq; /* the first rail's */
     int epoll_fd;
     uint32_t polls;
     bool armed;
@@ -213,7 +236,10 @@ struct shl_transport {
     struct ibv_wc *deferred;
     uint32_t deferred_next, deferred_count, deferred_capacity;
 
+    struct shl_verbs_rail rails[SHL_VERBS_RAILS];
+    uint32_t rail_count;
     struct shl_verbs_memory *memory;
+    struct shl_list holds_free, hold_blocks;
     uint64_t register_bytes; /* from here on registering for one transfer is faster than copying */
 
     uint8_t *pool;
@@ -231,10 +257,12 @@ struct shl_transport {
 struct shl_verbs_send_state {
     uint64_t placed; /* bytes given to the queue pair */
     uint64_t acked;
-    struct shl_verbs_hold hold;
+    struct shl_verbs_hold *hold;
+    uint32_t outstanding; /* requests of it on direct pairs */
     bool ready_sent;
     bool direct;    /* it goes to a place */
-    bool unsettled; /* the pair ended meanwhile: only the peer knows whether it has landed */
+    bool posted;    /* all of it, to direct pairs */
+    bool unsettled; /* the pairs ended meanwhile: only the peer knows whether it has landed */
 };
 _Static_assert(sizeof(struct shl_verbs_send_state) <= sizeof(((struct shl_xfer *)0)->scratch),
                "send state fits in the transfer");
@@ -259,6 +287,23 @@ static inline struct shl_verbs_recv_state *shl_verbs_recv_state(struct shl_xfer 
     return (struct shl_verbs_recv_state *)xfer->scratch;
 }
 
+/* How many pieces an immediate value tells of. */
+static inline uint32_t shl_verbs_pieces_told(uint32_t immediate)
+{
+    return immediate >> 5 & 0x3ff;
+}
+
+/* Is a send in place complete? */
+static inline bool shl_verbs_send_landed(const struct shl_verbs_send_state *state)
+{
+    return state->direct && state->posted && !state->unsettled && state->outstanding == 0;
+}
+
+static inline uint32_t shl_verbs_peer_of(const struct ibv_wc *completion)
+{
+    return (uint32_t)(completion->wr_id >> 32) & (SHL_VERBS_PEERS_MAX - 1);
+}
+
 static inline uint32_t shl_verbs_bucket(const struct shl_tag *tag)
 {
     uint32_t mixed = ((uint32_t)tag->seq ^ tag->comm * 0x85ebca6bu ^ tag->msg) * 0x9e3779b1u;
@@ -281,12 +326,13 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
                                          const struct shl_verbs_greeting *peer);
-/* A new direct pair, which awaits its peer; and connecting it. */
+/* New direct pairs, which await their peers; and connecting those that both ends have. */
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
-enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link, uint32_t peer_pair,
+enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
+                                                const uint32_t peer_pairs[SHL_VERBS_RAILS],
                                                 uint32_t peer_psn);
-/* Post a receive request on the direct pair; it has no memory, and hears of one write. */
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link);
+/* Post a receive request on a direct pair; it has no memory, and hears of one write. */
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
 
@@ -294,6 +340,12 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
 
 enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links);
 void shl_verbs_device_close(struct shl_transport *t);
+
+/* ---- verbs_event.c: what devices tell ---------------------------------------------------------
+ */
+
+void shl_verbs_read_events(struct shl_transport *t, uint32_t rail);
+void shl_verbs_read_notifications(struct shl_transport *t, uint32_t rail);
 
 /* ---- verbs_calls.c: control channels --------------------------------------------------------- */
 
@@ -391,11 +443,11 @@ void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion);
 
 enum shoal_status shl_verbs_memory_open(struct shl_transport *t);
 void shl_verbs_memory_close(struct shl_transport *t);
-/* Register memory of one transfer, or find that it is; false: use windows. `always`: although
+/* Register memory of one transfer, or find that it is; NULL: use windows. `always`: although
  * copying would be faster. */
-bool shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes, bool always,
-                    struct shl_verbs_hold *hold);
-void shl_verbs_unhold(struct shl_verbs_hold *hold);
+struct shl_verbs_hold *shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes,
+                                      bool always);
+void shl_verbs_unhold(struct shl_transport *t, struct shl_verbs_hold **hold);
 
 /* ---- verbs_place.c: receiving in place ----------------------------------------------------------
  */
@@ -405,7 +457,7 @@ bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* The receive has its place no more; the pair is reset if the peer may write there. */
 void shl_verbs_unplace(struct shl_verbs_link *link, struct shl_xfer *xfer);
 void shl_verbs_place_free(struct shl_verbs_link *link, struct shl_verbs_place *place);
-void shl_verbs_say_place(struct shl_verbs_link *link, const struct shl_verbs_place *place);
+void shl_verbs_say_place(struct shl_verbs_link *link, struct shl_verbs_place *place);
 /* The place that an immediate value or frame names; NULL: none. */
 struct shl_verbs_place *shl_verbs_place_named(struct shl_verbs_link *link, uint32_t name);
 void shl_verbs_on_placed(struct shl_verbs_link *link, uint32_t immediate);
@@ -419,7 +471,10 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
 void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *note,
                           struct shl_xfer *xfer);
 unsigned shl_verbs_direct_flush(struct shl_verbs_link *link);
-void shl_verbs_direct_arrive(struct shl_verbs_link *link, const struct ibv_wc *completion);
+void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
+                             const struct ibv_wc *completion);
+/* A rail does not work for this link: go on without, unless it is the last. */
+void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail);
 /* The send is given up, and its memory with it. */
 void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* Complete what was found complete while the pair was drained. */
@@ -433,7 +488,8 @@ void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_f
 /* Nothing is written through the direct pair any more, in either direction; then begin another. */
 void shl_verbs_direct_reset(struct shl_verbs_link *link);
 /* Note what a completion of an ending pair says. */
-void shl_verbs_direct_absorb(struct shl_verbs_link *link, const struct ibv_wc *completion);
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t rail,
+                             const struct ibv_wc *completion);
 /* End it for good. */
 void shl_verbs_direct_shut(struct shl_verbs_link *link);
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);

@@ -25,10 +25,18 @@
 #define PROBE_BYTES ((size_t)64 << 20)
 #define PROBE_PAGES_BYTES ((size_t)2 << 20)
 
-/* A range that is registered, or that could not be (mr NULL). */
+#define BLOCK_HOLDS 64
+
+/* A range that is registered, or that could not be (NULLs). */
 struct region {
     uint64_t id;
-    struct ibv_mr *mr;
+    struct ibv_mr *mr[SHL_VERBS_RAILS];
+};
+
+/* Blocks of holds are only given back when the transport closes. */
+struct block {
+    struct shl_list link;
+    struct shl_verbs_hold holds[BLOCK_HOLDS];
 };
 
 struct shl_verbs_memory {
@@ -39,6 +47,35 @@ struct shl_verbs_memory {
     uint32_t count, capacity;
 };
 
+/* ---- on all rails --------------------------------------------------------------------------- */
+
+static void deregister(struct ibv_mr *mr[SHL_VERBS_RAILS])
+{
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        if (mr[rail])
+            shl_verbs->dereg_mr(mr[rail]);
+        mr[rail] = NULL;
+    }
+}
+
+/* false: not on all, hence on none; errno says why. */
+static bool register_all(struct shl_transport *t, void *start, size_t bytes,
+                         struct ibv_mr *mr[SHL_VERBS_RAILS])
+{
+    for (uint32_t rail = 0; rail < t->rail_count; rail++) {
+        mr[rail] = shl_verbs->reg_mr(t->rails[rail].pd, start, bytes, ACCESS);
+        if (mr[rail])
+            continue;
+        int error = errno;
+        deregister(mr);
+        errno = error;
+        return false;
+    }
+    return true;
+}
+
+/* ---- memory that is kept --------------------------------------------------------------------- */
+
 static void range_gone(struct shl_memory_user *user, const struct shl_memory_range *range)
 {
     struct shl_verbs_memory *memory = SHL_CONTAINER_OF(user, struct shl_verbs_memory, user);
@@ -46,8 +83,7 @@ static void range_gone(struct shl_memory_user *user, const struct shl_memory_ran
     for (uint32_t i = 0; i < memory->count; i++) {
         if (memory->regions[i].id != range->id)
             continue;
-        if (memory->regions[i].mr)
-            shl_verbs->dereg_mr(memory->regions[i].mr);
+        deregister(memory->regions[i].mr);
         memory->regions[i] = memory->regions[--memory->count];
         break;
     }
@@ -67,52 +103,84 @@ static bool grow(struct shl_verbs_memory *memory)
     return true;
 }
 
-static struct ibv_mr *region_of(struct shl_verbs_memory *memory,
-                                const struct shl_memory_range *range)
+/* NULL: it is not registered. */
+static const struct region *region_of(struct shl_verbs_memory *memory,
+                                      const struct shl_memory_range *range)
 {
-    for (uint32_t i = 0; i < memory->count; i++)
+    const struct region *region = NULL;
+    for (uint32_t i = 0; i < memory->count && !region; i++)
         if (memory->regions[i].id == range->id)
-            return memory->regions[i].mr;
-    if (!grow(memory))
-        return NULL;
-    size_t bytes = range->end - range->start;
-    struct ibv_mr *mr =
-        shl_verbs->reg_mr(memory->t->direct_pd, (void *)range->start, bytes, ACCESS);
-    if (!mr)
-        shl_log(SHL_LOG_WARN,
-                "%s: %zu bytes that are allocated or registered for good cannot be registered with "
-                "the device, so they are copied; raise the limit of locked memory (ulimit -l)",
-                memory->t->port.device, bytes);
-    memory->regions[memory->count++] = (struct region){range->id, mr};
-    return mr;
+            region = &memory->regions[i];
+    if (!region && grow(memory)) {
+        struct region *made = &memory->regions[memory->count++];
+        size_t bytes = range->end - range->start;
+        *made = (struct region){.id = range->id};
+        if (!register_all(memory->t, (void *)range->start, bytes, made->mr))
+            shl_log(SHL_LOG_WARN,
+                    "%zu bytes that are allocated or registered for good cannot be registered "
+                    "with %s, so they are copied; raise the limit of locked memory (ulimit -l)",
+                    bytes, memory->t->port.device);
+        region = made;
+    }
+    return region && region->mr[0] ? region : NULL;
 }
 
-bool shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes, bool always,
-                    struct shl_verbs_hold *hold)
+static bool hold_kept(struct shl_verbs_memory *memory, const struct shl_memory_range *range,
+                      struct shl_verbs_hold *hold)
+{
+    pthread_mutex_lock(&memory->lock);
+    const struct region *region = region_of(memory, range);
+    if (region)
+        memcpy(hold->mr, region->mr, sizeof(hold->mr));
+    pthread_mutex_unlock(&memory->lock);
+    hold->once = false;
+    return region != NULL;
+}
+
+/* ---- memory of one transfer ------------------------------------------------------------------ */
+
+static struct shl_verbs_hold *new_hold(struct shl_transport *t)
+{
+    struct shl_list *node = shl_list_pop(&t->holds_free);
+    if (node)
+        return SHL_CONTAINER_OF(node, struct shl_verbs_hold, link);
+    struct block *block = shl_mem->alloc(sizeof(*block));
+    if (!block)
+        return NULL;
+    shl_list_append(&t->hold_blocks, &block->link);
+    for (uint32_t i = 1; i < BLOCK_HOLDS; i++)
+        shl_list_append(&t->holds_free, &block->holds[i].link);
+    shl_list_init(&block->holds[0].link);
+    return &block->holds[0];
+}
+
+struct shl_verbs_hold *shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes,
+                                      bool always)
 {
     struct shl_verbs_memory *memory = t->memory;
     struct shl_memory_range range;
-    *hold = (struct shl_verbs_hold){0};
-    if (!memory)
-        return false;
-    if (t->env->memory && shl_memory_find(t->env->memory, data, bytes, &range)) {
-        pthread_mutex_lock(&memory->lock);
-        hold->mr = region_of(memory, &range);
-        pthread_mutex_unlock(&memory->lock);
-        return hold->mr != NULL;
-    }
-    if (!always && bytes < t->register_bytes)
-        return false;
+    bool kept = t->env->memory && shl_memory_find(t->env->memory, data, bytes, &range);
+    if (!memory || (!kept && !always && bytes < t->register_bytes))
+        return NULL;
+    struct shl_verbs_hold *hold = new_hold(t);
+    if (!hold)
+        return NULL;
     hold->once = true;
-    hold->mr = shl_verbs->reg_mr(t->direct_pd, data, bytes, ACCESS);
-    return hold->mr != NULL;
+    if (kept ? hold_kept(memory, &range, hold) : register_all(t, data, bytes, hold->mr))
+        return hold;
+    shl_list_append(&t->holds_free, &hold->link);
+    return NULL;
 }
 
-void shl_verbs_unhold(struct shl_verbs_hold *hold)
+void shl_verbs_unhold(struct shl_transport *t, struct shl_verbs_hold **hold)
 {
-    if (hold->mr && hold->once)
-        shl_verbs->dereg_mr(hold->mr);
-    hold->mr = NULL;
+    if (!*hold)
+        return;
+    if ((*hold)->once)
+        deregister((*hold)->mr);
+    memset((*hold)->mr, 0, sizeof((*hold)->mr));
+    shl_list_append(&t->holds_free, &(*hold)->link);
+    *hold = NULL;
 }
 
 /* ---- when to register ---------------------------------------------------------------------- */
@@ -123,10 +191,10 @@ static uint64_t time_registering(struct shl_transport *t, uint32_t bytes)
     uint64_t least_ns = UINT64_MAX;
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t start_ns = shl_now_ns();
-        struct ibv_mr *mr = shl_verbs->reg_mr(t->direct_pd, t->pool, bytes, ACCESS);
-        if (!mr)
+        struct ibv_mr *mr[SHL_VERBS_RAILS] = {0};
+        if (!register_all(t, t->pool, bytes, mr))
             return 0;
-        shl_verbs->dereg_mr(mr);
+        deregister(mr);
         uint64_t took_ns = shl_now_ns() - start_ns;
         least_ns = took_ns < least_ns ? took_ns : least_ns;
     }
@@ -203,12 +271,11 @@ static bool probe(struct shl_transport *t)
     int fd = shl_mem->memfd("shoal-probe", MFD_CLOEXEC);
     void *base = fd >= 0 ? map_probe(fd) : NULL;
     if (base) {
-        struct ibv_mr *mr = shl_verbs->reg_mr(t->direct_pd, base, PROBE_BYTES, ACCESS);
-        int error = mr ? 0 : errno;
-        enough = mr != NULL;
-        if (mr)
-            shl_verbs->dereg_mr(mr);
-        else
+        struct ibv_mr *mr[SHL_VERBS_RAILS] = {0};
+        enough = register_all(t, base, PROBE_BYTES, mr);
+        int error = errno;
+        deregister(mr);
+        if (!enough)
             shl_log(SHL_LOG_WARN,
                     "%s: 64 MiB cannot be registered (%s), so large messages in ordinary memory "
                     "are copied; raise the limit of locked memory (ulimit -l unlimited; in a pod: "
@@ -243,13 +310,15 @@ enum shoal_status shl_verbs_memory_open(struct shl_transport *t)
 void shl_verbs_memory_close(struct shl_transport *t)
 {
     struct shl_verbs_memory *memory = t->memory;
+    struct shl_list *node;
     if (!memory)
         return;
     if (t->env->memory)
         shl_memory_unwatch(t->env->memory, &memory->user);
     for (uint32_t i = 0; i < memory->count; i++)
-        if (memory->regions[i].mr)
-            shl_verbs->dereg_mr(memory->regions[i].mr);
+        deregister(memory->regions[i].mr);
+    while ((node = shl_list_pop(&t->hold_blocks)))
+        shl_mem->free(node); /* the first member of its block */
     pthread_mutex_destroy(&memory->lock);
     shl_mem->free(memory->regions);
     shl_mem->free(memory);

@@ -18,12 +18,11 @@ struct sizes {
     uint32_t sends, recvs, recv_pieces, inline_bytes;
 };
 
-static struct ibv_qp *create(struct shl_verbs_link *link, struct ibv_pd *pd,
-                             const struct sizes *sizes)
+static struct ibv_qp *create(struct ibv_cq *cq, struct ibv_pd *pd, const struct sizes *sizes)
 {
     struct ibv_qp_init_attr attr = {
-        .send_cq = link->t->cq,
-        .recv_cq = link->t->cq,
+        .send_cq = cq,
+        .recv_cq = cq,
         .qp_type = IBV_QPT_RC,
         .cap = {.max_send_wr = sizes->sends,
                 .max_recv_wr = sizes->recvs,
@@ -34,19 +33,24 @@ static struct ibv_qp *create(struct shl_verbs_link *link, struct ibv_pd *pd,
     return shl_verbs->create_qp(pd, &attr);
 }
 
-static enum shoal_status initialise(struct shl_verbs_link *link, struct ibv_qp *qp, uint32_t *psn)
+static enum shoal_status choose_psn(uint32_t *psn)
 {
-    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
-                               .port_num = (uint8_t)link->t->port.port,
-                               .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
     if (shl_random->bytes(psn, sizeof(*psn)) != 0)
         return shl_fail_errno("no random number for a queue pair");
     *psn &= PSN_MASK;
+    return SHOAL_OK;
+}
+
+static enum shoal_status initialise(const struct shl_verbs_port *port, struct ibv_qp *qp)
+{
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
+                               .port_num = (uint8_t)port->port,
+                               .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
     int error = shl_verbs->modify_qp(
         qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
     if (error) {
         errno = error;
-        return shl_fail_errno("%s: a queue pair cannot be initialised", link->t->port.device);
+        return shl_fail_errno("%s: a queue pair cannot be initialised", port->device);
     }
     return SHOAL_OK;
 }
@@ -66,27 +70,41 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
     return shl_fail_errno("%s: a receive request cannot be posted", link->t->port.device);
 }
 
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link)
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail)
 {
-    struct ibv_recv_wr *bad, request = {.wr_id = (uint64_t)link->peer << 32};
-    int error = shl_verbs->post_recv(link->direct.qp, &request, &bad);
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct ibv_recv_wr *bad, request = {.wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32};
+    int error = shl_verbs->post_recv(lane->qp, &request, &bad);
     if (!error) {
-        link->direct.recvs++;
+        lane->recvs++;
         return SHOAL_OK;
     }
     errno = error < 0 ? -error : error;
-    return shl_fail_errno("%s: a receive request cannot be posted", link->t->port.device);
+    return shl_fail_errno("%s: a receive request cannot be posted",
+                          link->t->rails[rail].port.device);
+}
+
+static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t rail)
+{
+    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_PLACES, 0, 0};
+    const struct shl_verbs_rail *on = &link->t->rails[rail];
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    lane->qp = create(on->cq, on->pd, &sizes);
+    if (!lane->qp)
+        return shl_fail_errno("%s: no queue pair for writes in place", on->port.device);
+    SHL_TRY(initialise(&on->port, lane->qp));
+    while (lane->recvs < SHL_VERBS_PLACES)
+        SHL_TRY(shl_verbs_pair_direct_recv(link, rail));
+    return SHOAL_OK;
 }
 
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link)
 {
-    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_PLACES, 0, 0};
-    link->direct.qp = create(link, link->t->direct_pd, &sizes);
-    if (!link->direct.qp)
-        return shl_fail_errno("%s: no queue pair for writes in place", link->t->port.device);
-    SHL_TRY(initialise(link, link->direct.qp, &link->direct.first_psn));
-    while (link->direct.recvs < SHL_VERBS_PLACES)
-        SHL_TRY(shl_verbs_pair_direct_recv(link));
+    SHL_TRY(choose_psn(&link->direct.first_psn));
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        if (!(link->direct.bad >> rail & 1))
+            SHL_TRY(create_lane(link, rail));
+    link->direct.made = true;
     return SHOAL_OK;
 }
 
@@ -109,12 +127,14 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link)
 {
     const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_SLOTS, 1, SHL_VERBS_INLINE_BYTES};
     SHL_TRY(create_slots(link));
-    link->qp = create(link, link->t->pd, &sizes);
+    link->qp = create(link->t->cq, link->t->pd, &sizes);
     if (!link->qp)
         return shl_fail_errno("%s: no queue pair", link->t->port.device);
-    SHL_TRY(initialise(link, link->qp, &link->first_psn));
+    SHL_TRY(choose_psn(&link->first_psn));
+    SHL_TRY(initialise(&link->t->port, link->qp));
     for (uint32_t slot = 0; slot < SHL_VERBS_SLOTS; slot++)
         SHL_TRY(shl_verbs_pair_recv(link, slot));
+    link->direct.rail_count = link->t->rail_count;
     return shl_verbs_pair_direct_create(link);
 }
 
@@ -126,43 +146,43 @@ static enum ibv_mtu mtu_code(uint32_t bytes)
     return code;
 }
 
-static void address(const struct shl_verbs_link *link, const struct shl_verbs_greeting *peer,
+/* One queue pair of this rank and one of the peer's. */
+struct ends {
+    const struct shl_verbs_port *port;
+    struct ibv_qp *qp;
+    uint32_t psn, peer_psn;
+    struct shl_verbs_end peer;
+};
+
+static void address(const struct shl_config *config, const struct ends *ends,
                     struct ibv_ah_attr *out)
 {
-    const struct shl_config *config = link->t->env->config;
-    const struct shl_verbs_port *port = &link->t->port;
+    const struct shl_verbs_port *port = ends->port;
     *out = (struct ibv_ah_attr){.sl = (uint8_t)config->ib_service_level,
-                                .dlid = (uint16_t)peer->lid,
+                                .dlid = (uint16_t)ends->peer.lid,
                                 .port_num = (uint8_t)port->port};
     /* Within one InfiniBand subnet the LID is enough. */
-    if (port->kind == SHL_VERBS_INFINIBAND && memcmp(port->gid, peer->gid, 8) == 0)
+    if (port->kind == SHL_VERBS_INFINIBAND && memcmp(port->gid, ends->peer.gid, 8) == 0)
         return;
     out->is_global = 1;
-    memcpy(out->grh.dgid.raw, peer->gid, sizeof(peer->gid));
+    memcpy(out->grh.dgid.raw, ends->peer.gid, sizeof(ends->peer.gid));
     out->grh.sgid_index = (uint8_t)port->gid_index;
     out->grh.hop_limit = (uint8_t)config->ib_hop_limit;
     out->grh.traffic_class = (uint8_t)config->ib_traffic_class;
 }
 
-/* One queue pair of this rank and one of the peer's, named by number and first packet number. */
-struct ends {
-    struct ibv_qp *qp;
-    uint32_t psn, peer_pair, peer_psn;
-};
-
-static enum shoal_status connect_ends(struct shl_verbs_link *link, const struct ends *ends,
-                                      const struct shl_verbs_greeting *peer)
+static enum shoal_status connect_ends(const struct shl_verbs_link *link, const struct ends *ends)
 {
-    const struct shl_verbs_port *port = &link->t->port;
+    const struct shl_verbs_port *port = ends->port;
     const struct shl_config *config = link->t->env->config;
-    uint32_t mtu = port->mtu_bytes < peer->mtu_bytes ? port->mtu_bytes : peer->mtu_bytes;
+    uint32_t mtu = port->mtu_bytes < ends->peer.mtu_bytes ? port->mtu_bytes : ends->peer.mtu_bytes;
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR,
                                .path_mtu = mtu_code(mtu),
-                               .dest_qp_num = ends->peer_pair,
+                               .dest_qp_num = ends->peer.pair,
                                .rq_psn = ends->peer_psn & PSN_MASK,
                                .max_dest_rd_atomic = 1,
                                .min_rnr_timer = RNR_TIMER};
-    address(link, peer, &attr.ah_attr);
+    address(config, ends, &attr.ah_attr);
     int error =
         shl_verbs->modify_qp(ends->qp, &attr,
                              IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
@@ -186,21 +206,50 @@ static enum shoal_status connect_ends(struct shl_verbs_link *link, const struct 
                           port->device, link->peer, port->gid_index, port->gid_text);
 }
 
-enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link, uint32_t peer_pair,
+enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
+                                                const uint32_t peer_pairs[SHL_VERBS_RAILS],
                                                 uint32_t peer_psn)
 {
-    const struct ends ends = {link->direct.qp, link->direct.first_psn, peer_pair, peer_psn};
+    struct shl_verbs_direct *direct = &link->direct;
     struct shl_verbs_greeting peer;
+    bool any = false;
     memcpy(&peer, link->greeting, sizeof(peer));
-    return connect_ends(link, &ends, &peer);
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        struct shl_verbs_lane *lane = &direct->lanes[rail];
+        if (!lane->qp)
+            continue;
+        if (!peer_pairs[rail]) { /* the peer does without this rail */
+            shl_verbs->destroy_qp(lane->qp);
+            memset(lane, 0, sizeof(*lane));
+            continue;
+        }
+        struct ends ends = {&link->t->rails[rail].port, lane->qp, direct->first_psn, peer_psn,
+                            peer.rails[rail]};
+        ends.peer.pair = peer_pairs[rail];
+        SHL_TRY(connect_ends(link, &ends));
+        any = true;
+    }
+    return any ? SHOAL_OK
+               : shl_fail(SHOAL_ERR_PEER, "no rail to rank %u works at both ends", link->peer);
 }
 
 enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
                                          const struct shl_verbs_greeting *peer)
 {
-    const struct ends ends = {link->qp, link->first_psn, peer->queue_pair, peer->first_psn};
-    SHL_TRY(connect_ends(link, &ends, peer));
-    SHL_TRY(shl_verbs_pair_direct_connect(link, peer->direct_pair, peer->direct_psn));
-    link->direct.up = true;
+    struct shl_verbs_direct *direct = &link->direct;
+    struct ends ends = {.port = &link->t->port,
+                        .qp = link->qp,
+                        .psn = link->first_psn,
+                        .peer_psn = peer->first_psn,
+                        .peer = {peer->queue_pair, peer->mtu_bytes, peer->lid, 0, {0}}};
+    uint32_t pairs[SHL_VERBS_RAILS] = {0};
+    memcpy(ends.peer.gid, peer->gid, sizeof(ends.peer.gid));
+    SHL_TRY(connect_ends(link, &ends));
+    if (peer->rail_count < direct->rail_count)
+        direct->rail_count = peer->rail_count;
+    for (uint32_t rail = 0; rail < direct->rail_count; rail++)
+        pairs[rail] = peer->rails[rail].pair;
+    SHL_TRY(shl_verbs_pair_direct_connect(link, pairs, peer->direct_psn));
+    direct->up = true;
     return SHOAL_OK;
 }

@@ -18,24 +18,23 @@ static uint32_t name_of(const struct shl_verbs_link *link, const struct shl_verb
 
 struct shl_verbs_place *shl_verbs_place_named(struct shl_verbs_link *link, uint32_t name)
 {
-    uint32_t index = name & 0xffff & ~SHL_VERBS_READY_SENT;
-    if (index >= SHL_VERBS_PLACES)
-        return NULL;
-    struct shl_verbs_place *place = &link->direct.places[index];
+    struct shl_verbs_place *place = &link->direct.places[name % SHL_VERBS_PLACES];
     return place->xfer && place->generation == name >> 16 ? place : NULL;
 }
 
-void shl_verbs_say_place(struct shl_verbs_link *link, const struct shl_verbs_place *place)
+void shl_verbs_say_place(struct shl_verbs_link *link, struct shl_verbs_place *place)
 {
     const struct shl_xfer *xfer = place->xfer;
+    place->pieces_left = shl_verbs_piece_count(xfer->bytes);
     struct shl_verbs_frame frame = {.type = SHL_VERBS_PLACE,
                                     .tag = xfer->tag,
                                     .signature = xfer->signature,
                                     .bytes = xfer->bytes,
                                     .offset = link->direct.life,
                                     .address = (uintptr_t)xfer->data,
-                                    .key = place->hold.mr->rkey,
                                     .window = name_of(link, place)};
+    for (uint32_t rail = 0; rail < link->t->rail_count; rail++)
+        frame.keys[rail] = place->hold->mr[rail]->rkey;
     struct shl_verbs_note *note = shl_verbs_note_new(link, &frame);
     if (note)
         shl_list_append(&link->outbox, &note->link);
@@ -53,13 +52,13 @@ bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     struct shl_verbs_direct *direct = &link->direct;
     struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
-    struct shl_verbs_hold hold;
     if (state->place)
         return true;
     if (xfer->sink || xfer->bytes <= SHL_VERBS_EAGER_BYTES || state->granted || state->windowed ||
-        !direct->qp || direct->places_used == SHL_VERBS_PLACES)
+        !direct->made || direct->places_used == SHL_VERBS_PLACES)
         return false;
-    if (!shl_verbs_hold(link->t, xfer->data, xfer->bytes, false, &hold))
+    struct shl_verbs_hold *hold = shl_verbs_hold(link->t, xfer->data, xfer->bytes, false);
+    if (!hold)
         return false;
     struct shl_verbs_place *place = find_free(direct);
     place->xfer = xfer;
@@ -75,7 +74,7 @@ bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer)
 void shl_verbs_place_free(struct shl_verbs_link *link, struct shl_verbs_place *place)
 {
     shl_verbs_recv_state(place->xfer)->place = 0;
-    shl_verbs_unhold(&place->hold);
+    shl_verbs_unhold(link->t, &place->hold);
     place->xfer = NULL;
     place->landed = false;
     place->generation++;
@@ -109,16 +108,19 @@ static void expect_ready(struct shl_verbs_link *link, const struct shl_tag *tag)
 void shl_verbs_on_placed(struct shl_verbs_link *link, uint32_t immediate)
 {
     struct shl_verbs_place *place = shl_verbs_place_named(link, immediate);
-    if (!place) {
+    if (!place || shl_verbs_pieces_told(immediate) > place->pieces_left) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER,
                             "rank %u names place 0x%x, which it does not have", link->peer,
                             immediate);
         return;
     }
     struct shl_xfer *xfer = place->xfer;
+    place->pieces_left -= shl_verbs_pieces_told(immediate);
+    link->direct.errors = 0;
+    if (place->pieces_left)
+        return; /* other rails carry them */
     link->direct.bytes_received += xfer->bytes;
     link->bytes_received += xfer->bytes;
-    link->direct.errors = 0;
     if (immediate & SHL_VERBS_READY_SENT && !shl_verbs_recv_state(xfer)->ready)
         expect_ready(link, &xfer->tag);
     xfer->moved_bytes = xfer->bytes;

@@ -26,12 +26,18 @@ unsigned shl_verbs_take(struct shl_transport *t, uint32_t most)
 {
     if (t->deferred_next == t->deferred_count)
         t->deferred_next = t->deferred_count = 0;
-    uint32_t left = t->deferred_capacity - t->deferred_count;
-    left = left < most ? left : most;
-    int count = left ? shl_verbs->poll_cq(t->cq, (int)left, t->deferred + t->deferred_count) : 0;
-    count = count > 0 ? count : 0;
-    t->deferred_count += (uint32_t)count;
-    return (unsigned)count;
+    unsigned taken = 0;
+    for (uint32_t rail = 0; rail < t->rail_count; rail++) {
+        uint32_t left = t->deferred_capacity - t->deferred_count;
+        left = left < most ? left : most;
+        if (left == 0)
+            break;
+        int count =
+            shl_verbs->poll_cq(t->rails[rail].cq, (int)left, t->deferred + t->deferred_count);
+        t->deferred_count += count > 0 ? (uint32_t)count : 0;
+        taken += count > 0 ? (unsigned)count : 0;
+    }
+    return taken;
 }
 
 /* Handling a completion may take further ones: they come after those that are there. */
@@ -86,37 +92,6 @@ static void read_channel(struct shl_transport *t, struct shl_verbs_link *link)
     }
 }
 
-static void fail_all(struct shl_transport *t, const char *what)
-{
-    for (uint32_t peer = 0; peer < t->env->size; peer++)
-        if (t->links[peer] && t->links[peer]->state == SHL_VERBS_UP)
-            shl_verbs_link_fail(t->links[peer], SHOAL_ERR_PEER, "%s: %s", t->port.device, what);
-}
-
-static void read_events(struct shl_transport *t)
-{
-    struct ibv_async_event event;
-    while (shl_verbs->get_async_event(t->context, &event) == 0) {
-        enum ibv_event_type type = event.event_type;
-        const char *text = shl_verbs->event_type_str(type);
-        shl_verbs->ack_async_event(&event);
-        shl_log(SHL_LOG_WARN, "%s: %s", t->port.device, text);
-        if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_CQ_ERR)
-            fail_all(t, text);
-    }
-}
-
-static void read_notifications(struct shl_transport *t)
-{
-    struct ibv_cq *cq;
-    void *arg;
-    unsigned count = 0;
-    while (shl_verbs->get_cq_event(t->channel, &cq, &arg) == 0)
-        count++;
-    if (count)
-        shl_verbs->ack_cq_events(t->cq, count);
-}
-
 /* Has a pair had requests outstanding for so long, and nothing completes? */
 static bool too_quiet(uint32_t signalled, uint64_t *quiet_ns, uint64_t now_ns)
 {
@@ -130,8 +105,15 @@ static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->state != SHL_VERBS_UP)
         return;
-    if (too_quiet(link->signalled, &link->quiet_ns, now_ns) ||
-        too_quiet(link->direct.signalled, &link->direct.quiet_ns, now_ns))
+    bool quiet = too_quiet(link->signalled, &link->quiet_ns, now_ns);
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+        if (!too_quiet(lane->signalled, &lane->quiet_ns, now_ns))
+            continue;
+        shl_verbs_direct_distrust(link, rail);
+        quiet = quiet || !(link->direct.bad >> rail & 1); /* it was the last */
+    }
+    if (quiet)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER,
                             "%s: a request to rank %u is not complete after %llu s, and no error "
                             "is reported",
@@ -147,10 +129,10 @@ static unsigned sweep(struct shl_transport *t)
     for (int i = 0; i < count; i++) {
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
-        if (name == UINT64_MAX)
-            read_notifications(t);
-        else if (name == UINT64_MAX - 1)
-            read_events(t);
+        if (name >= SHL_VERBS_WATCH_EVENTS)
+            shl_verbs_read_events(t, (uint32_t)name);
+        else if (name >= SHL_VERBS_WATCH_CHANNEL)
+            shl_verbs_read_notifications(t, (uint32_t)name);
         else if (link && link->fd >= 0)
             read_channel(t, link);
     }
@@ -167,7 +149,7 @@ static unsigned advance(struct shl_verbs_link *link)
     unsigned work = shl_verbs_direct_settle(link);
     if (link->state != SHL_VERBS_UP)
         return work;
-    if (SHL_UNLIKELY(link->direct.reset_wanted)) {
+    if (SHL_UNLIKELY(link->direct.reset_wanted && link->direct.up)) {
         shl_verbs_direct_reset(link);
         work++;
     }
@@ -193,17 +175,23 @@ unsigned shl_verbs_poll(struct shl_transport *t)
     return work;
 }
 
+static bool is_due(const struct shl_verbs_direct *direct)
+{
+    return direct->settle || (direct->reset_wanted && direct->up);
+}
+
 bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
 {
     if (!sleeping || !t->cq)
         return true;
     t->armed = true; /* the next poll looks at everything */
-    read_notifications(t);
-    if (shl_verbs->req_notify_cq(t->cq, 0) != 0)
-        return false;
+    for (uint32_t rail = 0; rail < t->rail_count; rail++) {
+        shl_verbs_read_notifications(t, rail);
+        if (shl_verbs->req_notify_cq(t->rails[rail].cq, 0) != 0)
+            return false;
+    }
     for (uint32_t peer = 0; peer < t->env->size; peer++)
-        if (t->links[peer] &&
-            (t->links[peer]->direct.settle || t->links[peer]->direct.reset_wanted))
+        if (t->links[peer] && is_due(&t->links[peer]->direct))
             return false;
     /* What came before the notification was asked for raises none. */
     (void)shl_verbs_take(t, UINT32_MAX);

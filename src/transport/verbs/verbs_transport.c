@@ -18,6 +18,15 @@
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
+/* All usable ports of the same kind, as long as there is room. */
+static void choose_rails(struct shl_transport *t, const struct shl_verbs_port *ports,
+                         uint32_t count)
+{
+    for (uint32_t i = 0; i < count && t->rail_count < SHL_VERBS_RAILS; i++)
+        if (ports[i].usable && ports[i].kind == ports[0].kind)
+            t->rails[t->rail_count++].port = ports[i];
+}
+
 /* Sets `usable` and either `port` or `why_not`. */
 static enum shoal_status choose_port(struct shl_transport *t)
 {
@@ -35,8 +44,10 @@ static enum shoal_status choose_port(struct shl_transport *t)
         snprintf(t->why_not, sizeof(t->why_not), "%s:%u: %.180s", ports[0].device, ports[0].port,
                  ports[0].reason);
     t->usable = status == SHOAL_OK && count > 0 && ports[0].usable;
-    if (t->usable)
+    if (t->usable) {
         t->port = ports[0];
+        choose_rails(t, ports, count);
+    }
     shl_mem->free(ports);
     return status == SHOAL_ERR_UNSUPPORTED ? SHOAL_OK : status;
 }
@@ -66,6 +77,9 @@ static void free_transport(struct shl_transport *t)
 
 static enum shoal_status verbs_open(const struct shl_transport_env *env, struct shl_transport **out)
 {
+    if (env->size > SHL_VERBS_PEERS_MAX)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED, "verbs connects %u ranks at most",
+                        SHL_VERBS_PEERS_MAX);
     struct shl_transport *t = shl_mem->alloc(sizeof(*t));
     if (!t)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for the verbs transport");
@@ -74,6 +88,8 @@ static enum shoal_status verbs_open(const struct shl_transport_env *env, struct 
     shl_list_init(&t->stages_free);
     shl_list_init(&t->notes_free);
     shl_list_init(&t->note_blocks);
+    shl_list_init(&t->holds_free);
+    shl_list_init(&t->hold_blocks);
     enum shoal_status status = SHOAL_OK;
     t->epoll_fd = shl_fd->epoll_create(EPOLL_CLOEXEC);
     if (t->epoll_fd < 0)
@@ -178,6 +194,16 @@ static void verbs_drop_peer(struct shl_transport *t, uint32_t peer)
     shl_verbs_link_shut(link, SHL_VERBS_LOST);
 }
 
+/* "rxe0, rxe1": the first carries the frames, and all of them writes in place. */
+static void name_rails(const struct shl_verbs_link *link, char text[SHL_VERBS_CAUSE_BYTES])
+{
+    int at = snprintf(text, SHL_VERBS_CAUSE_BYTES, "%s", link->t->port.device);
+    for (uint32_t rail = 1; rail < link->direct.rail_count; rail++)
+        if (link->direct.lanes[rail].qp)
+            at += snprintf(text + at, SHL_VERBS_CAUSE_BYTES - (size_t)at, ", %.60s",
+                           link->t->rails[rail].port.device);
+}
+
 static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, size_t text_bytes)
 {
     const struct shl_verbs_link *link = peer < t->env->size ? t->links[peer] : NULL;
@@ -185,15 +211,18 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
         snprintf(text, text_bytes, "verbs to rank %u: not connected", peer);
     else if (link->state == SHL_VERBS_LOST)
         snprintf(text, text_bytes, "verbs to rank %u: lost: %s", peer, link->cause);
-    else
+    else {
+        char rails[SHL_VERBS_CAUSE_BYTES];
+        name_rails(link, rails);
         snprintf(text, text_bytes,
                  "verbs to rank %u: %s over %s, %u requests out, %u of the peer's receive requests "
                  "in use, %llu bytes sent, %llu received, in place %llu and %llu of these",
-                 peer, link->state == SHL_VERBS_GONE ? "closed" : "up", t->port.device,
+                 peer, link->state == SHL_VERBS_GONE ? "closed" : "up", rails,
                  link->requested - link->completed, link->sent - link->peer_taken,
                  (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received,
                  (unsigned long long)link->direct.bytes_sent,
                  (unsigned long long)link->direct.bytes_received);
+    }
 }
 
 const struct shl_transport_ops shl_transport_verbs = {

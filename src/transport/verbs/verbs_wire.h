@@ -17,7 +17,8 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 2
+#define SHL_VERBS_VERSION 3
+#define SHL_VERBS_RAILS 4
 
 enum shl_verbs_frame_type {
     SHL_VERBS_EAGER = 1, /* a whole small message: the frame is followed by its payload */
@@ -45,15 +46,41 @@ struct shl_verbs_frame {
     uint64_t address; /* GRANT: where to write */
     uint32_t key;     /* GRANT: the memory's remote key */
     uint32_t window;  /* GRANT, RELEASE: its name, and the immediate value of the write */
+    uint32_t keys[SHL_VERBS_RAILS];
 };
-/* PLACE: address, key, `window` names the place, `offset` is the life. UNPLACE: `window`.
- * RESET: `offset` is the new life, `window` the queue pair, `key` its first packet number.
- * RESUME: `offset`. */
-_Static_assert(sizeof(struct shl_verbs_frame) == 80, "frames have no padding");
+/* PLACE: `address`, `keys` by rail, `window` names the place, `offset` is the life. UNPLACE:
+ * `window`. RESET: `offset` is the new life, `keys` the queue pairs by rail (0: none), `key` their
+ * first packet number, `length` not 0: a rail has come back. RESUME: `offset`. */
+_Static_assert(sizeof(struct shl_verbs_frame) == 96, "frames have no padding");
 
-/* In the immediate value of a write to a place: a READY about this message was sent, and may come
- * later than the write. */
+/*
+ * A message that goes to a place is cut into pieces, which any rail may carry. The last thing that
+ * a rail writes of it has an immediate value: the generation of the place (bits 16-31), whether a
+ * READY about this message was sent and may come later (bit 15), how many pieces this rail carried
+ * (bits 5-14), and the place (bits 0-4).
+ */
 #define SHL_VERBS_READY_SENT 0x8000u
+#define SHL_VERBS_PIECES_MAX 256
+#define SHL_VERBS_PIECE_BYTES_MIN 131072u
+
+static inline uint64_t shl_verbs_piece_bytes(uint64_t bytes)
+{
+    uint64_t piece = (bytes + SHL_VERBS_PIECES_MAX - 1) / SHL_VERBS_PIECES_MAX;
+    piece = (piece + 4095) / 4096 * 4096;
+    return piece > SHL_VERBS_PIECE_BYTES_MIN ? piece : SHL_VERBS_PIECE_BYTES_MIN;
+}
+
+static inline uint32_t shl_verbs_piece_count(uint64_t bytes)
+{
+    uint64_t piece = shl_verbs_piece_bytes(bytes);
+    return (uint32_t)((bytes + piece - 1) / piece);
+}
+
+/* How a rail is reached. */
+struct shl_verbs_end {
+    uint32_t pair, mtu_bytes, lid, reserved;
+    uint8_t gid[16];
+};
 
 /* Sent by both sides over the control channel, before anything else. */
 struct shl_verbs_greeting {
@@ -61,11 +88,12 @@ struct shl_verbs_greeting {
     uint64_t epoch, incarnation;
     uint32_t queue_pair, first_psn;
     uint32_t mtu_bytes, lid, kind;
-    uint32_t direct_pair, direct_psn;
-    uint32_t reserved;
+    uint32_t rail_count;
     uint8_t gid[16];
+    uint32_t direct_psn, reserved;
+    struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
 };
-_Static_assert(sizeof(struct shl_verbs_greeting) == 72, "greetings have no padding");
+_Static_assert(sizeof(struct shl_verbs_greeting) == 200, "greetings have no padding");
 
 /* Then single bytes, in this order; REFUSED and BYE at any time. */
 enum shl_verbs_word {
