@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What `generate` writes is executed by the real CNI plugins of Debian's
-# containernetworking-plugins, as a runtime would: two pods of each stack get their links and addresses, traffic flows between
-# them, and DEL gives everything back. "Nodes" and "pods" are network namespaces of this test.
+# containernetworking-plugins, as a runtime would: two pods of each stack get their links and
+# addresses, traffic flows between them, and DEL gives everything back. "Nodes" and "pods" are
+# network namespaces of this test.
 #
 # Left out of what runs: rdma, sriov, ib-sriov and ipoib, which need devices and are not packaged;
 # an ipvlan module that the kernel lacks is said and skipped.
