@@ -237,10 +237,11 @@ free_node:
 enum shoal_status shl_node_start(struct shl_node *node)
 {
     SHL_TRY(shl_listener_start(&node->listener));
-    node->serving = true;
+    node->serving = true; /* calls that come before the thread looks wait for it */
     enum shoal_status status = shl_thread_start(&node->thread, "shoal-member", run, node);
     node->running = status == SHOAL_OK;
-    node->serving = node->running;
+    if (!node->running)
+        node->serving = false;
     return status;
 }
 
