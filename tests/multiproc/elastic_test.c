@@ -104,6 +104,38 @@ static void two_deaths_at_once(void **state)
     assert_true(members_check_history(&members, left, 3) > 20);
 }
 
+/* The lowest member drives a change; this one dies while it does. */
+static void the_driver_dies(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 4, .min = 1, .settings = shm, .elements = SMALL, .body = members_loop};
+    for (uint32_t delay_ms = 8; delay_ms <= 20; delay_ms += 6) {
+        struct members members;
+        uint32_t left[4], count = 0, driver = 0, other = 0;
+        members_open(&members, &job);
+        for (uint32_t i = 0; i < 4; i++)
+            members_await(&members, i, 20);
+        for (uint32_t i = 0; i < 4; i++) {
+            if (members.shared->reports[i].rank == 0)
+                driver = i;
+            else if (members.shared->reports[i].rank == 3)
+                other = i;
+            else
+                left[count++] = i;
+        }
+        members_kill(&members, other, SIGKILL);
+        usleep(delay_ms * 1000);
+        members_kill(&members, driver, SIGKILL);
+        for (uint32_t i = 0; i < count; i++)
+            members_await(&members, left[i], 50);
+        members.shared->stop = 1;
+        members_close(&members);
+        assert_ended_well(&members, left, count);
+        assert_true(members_check_history(&members, left, count) > 20);
+    }
+}
+
 /* Each death leaves a smaller view, to the last member. */
 static void one_after_the_other(void **state)
 {
@@ -278,6 +310,7 @@ int main(void)
         cmocka_unit_test(survivors_go_on_large_shm),
         cmocka_unit_test(survivors_go_on_large_tcp),
         cmocka_unit_test(two_deaths_at_once),
+        cmocka_unit_test(the_driver_dies),
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(a_stopped_member_learns_that_it_is_out),
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),

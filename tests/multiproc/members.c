@@ -98,6 +98,9 @@ static void run_member(struct members *members, uint32_t slot)
     self.report->join_status = status;
     snprintf(self.report->text, sizeof(self.report->text), "%s", shoal_last_error());
     if (status == SHOAL_OK) {
+        struct shoal_view view = {.struct_size = sizeof(view)};
+        shoal_world_view(self.world, &view);
+        self.report->rank = view.rank;
         job->body(&self);
         self.report->done = 1;
     }

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define MEMBERS_MAX 16
+#define MEMBERS_MAX 40
 #define MEMBERS_SEEN 65536
 #define MEMBERS_SECONDS 60 /* then everything is killed and the test fails */
 
@@ -27,7 +27,7 @@ struct member_saw {
 struct member_report {
     int join_status, status; /* status: what ended its loop */
     char text[512];
-    uint64_t last_epoch;
+    uint32_t rank;            /* in its first view */
     _Atomic uint32_t count;   /* of `saw` */
     uint64_t state;           /* of members_steps: the sum of all steps' masks */
     _Atomic uint32_t retries; /* steps that began again */

@@ -1,0 +1,173 @@
+/*
+ * Some seconds of a job whose members are killed, stopped, sent away and started at random.
+ *
+ * SHOAL_TEST_SEED repeats a run, SHOAL_TEST_CHAOS_S makes it longer.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "multiproc/members.h"
+
+#include "support/random.h"
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHAOS_S 4
+#define SLOTS 36 /* a member's value is 1 << slot */
+
+static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
+static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
+
+static uint64_t number_from(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+struct chaos {
+    struct members members;
+    uint64_t random;
+    uint32_t next_slot;
+    bool there[MEMBERS_MAX]; /* started, and nothing done to it */
+};
+
+static uint32_t below(struct chaos *chaos, uint32_t limit)
+{
+    return (uint32_t)(shl_test_random(&chaos->random) % limit);
+}
+
+static uint32_t count_there(const struct chaos *chaos)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < chaos->next_slot; i++)
+        count += chaos->there[i];
+    return count;
+}
+
+static uint32_t pick(struct chaos *chaos)
+{
+    uint32_t at = below(chaos, count_there(chaos));
+    for (uint32_t i = 0; i < chaos->next_slot; i++)
+        if (chaos->there[i] && at-- == 0)
+            return i;
+    return 0;
+}
+
+static void start_one(struct chaos *chaos)
+{
+    if (chaos->next_slot == SLOTS)
+        return;
+    chaos->there[chaos->next_slot] = true;
+    members_start(&chaos->members, chaos->next_slot++);
+}
+
+/* Never more than a minority at once: the policy is that of a majority. */
+static void do_something(struct chaos *chaos)
+{
+    uint32_t there = count_there(chaos);
+    switch (below(chaos, 4)) {
+    case 0:
+    case 1:
+        if (there >= 4) {
+            uint32_t slot = pick(chaos);
+            chaos->there[slot] = false;
+            members_kill(&chaos->members, slot, SIGKILL);
+        }
+        break;
+    case 2:
+        if (there >= 4) {
+            uint32_t slot = pick(chaos);
+            chaos->there[slot] = false;
+            chaos->members.shared->leave = (int)slot + 1;
+        }
+        break;
+    default:
+        if (there < 6)
+            start_one(chaos);
+        break;
+    }
+    if (there < 4)
+        start_one(chaos);
+}
+
+/* All that are there have made some steps since. */
+static void catch_up(struct chaos *chaos)
+{
+    for (uint32_t i = 0; i < chaos->next_slot; i++)
+        if (chaos->there[i])
+            members_await(&chaos->members, i, 3);
+}
+
+static void run(enum shoal_step_mode mode, const char *const *settings)
+{
+    struct members_job job = {.start = 4,
+                              .min = 1,
+                              .mode = mode,
+                              .settings = settings,
+                              .elements = 2000,
+                              .body = members_steps};
+    static struct chaos chaos;
+    uint32_t left[MEMBERS_MAX], count = 0;
+    uint64_t seed = number_from("SHOAL_TEST_SEED", (uint64_t)time(NULL));
+    double end_s = members_now_s() + (double)number_from("SHOAL_TEST_CHAOS_S", CHAOS_S);
+    print_message("SHOAL_TEST_SEED=%llu\n", (unsigned long long)seed);
+    chaos = (struct chaos){.random = seed, .next_slot = 4};
+    for (uint32_t i = 0; i < 4; i++)
+        chaos.there[i] = true;
+    members_open(&chaos.members, &job);
+    catch_up(&chaos);
+    while (members_now_s() < end_s && chaos.next_slot < SLOTS) {
+        do_something(&chaos);
+        if (below(&chaos, 3) == 0)
+            catch_up(&chaos);
+        else
+            usleep(1000 * below(&chaos, 150));
+    }
+    catch_up(&chaos);
+    chaos.members.shared->stop = 1;
+    members_close(&chaos.members);
+    for (uint32_t i = 0; i < chaos.next_slot; i++)
+        if (chaos.there[i])
+            left[count++] = i;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct member_report *report = &chaos.members.shared->reports[left[i]];
+        if (report->join_status != SHOAL_OK || report->status != SHOAL_OK)
+            fail_msg("member %u: %d, %d: %s", left[i], report->join_status, report->status,
+                     report->text);
+        assert_int_equal(report->state, chaos.members.shared->reports[left[0]].state);
+    }
+    assert_true(members_check_history(&chaos.members, left, count) > 0);
+}
+
+static void retained_steps_shm(void **state)
+{
+    (void)state;
+    run(SHOAL_STEP_RETAIN, shm);
+}
+
+static void retained_steps_tcp(void **state)
+{
+    (void)state;
+    run(SHOAL_STEP_RETAIN, tcp);
+}
+
+static void aborted_steps(void **state)
+{
+    (void)state;
+    run(SHOAL_STEP_ABORT, shm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(retained_steps_shm),
+        cmocka_unit_test(retained_steps_tcp),
+        cmocka_unit_test(aborted_steps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
