@@ -114,6 +114,28 @@ for rule in ipoib-master ipoib-inherited no-ipam cni-name carries-no-rdma; do
     grep -q "\[$rule\]" "$work/out" || { echo "$rule was not found" && failures=$((failures + 1)); }
 done
 
-# What never ends is refused after 16 MiB.
-expect 2 'files may have 16 MiB' validate /dev/zero
+# Hostile input is refused within bounds of time and memory, by every command that reads.
+expect_refused() { # pattern argument...
+    local pattern=$1 got=0
+    shift
+    (ulimit -t 20 && exec "$program" "$@") >"$work/out" 2>&1 || got=$?
+    if [ "$got" != 2 ] || ! grep -q -e "$pattern" "$work/out"; then
+        echo "shoal-cni $*: status $got without '$pattern': $(head -c 300 "$work/out")"
+        failures=$((failures + 1))
+    fi
+}
+{ printf 'a: &a [x]\n' && printf 'b: [*a, *a, *a]\n'; } >"$work/anchors.yaml"
+printf '%*s' 100000 '' | tr ' ' '[' >"$work/deep.yaml"
+cp "$work/deep.yaml" "$work/deep.json"
+truncate -s 100M "$work/large.yaml"
+for command in validate patch "plan -i" "generate -i" "diff $clean"; do
+    # shellcheck disable=SC2086 # several words
+    {
+        expect_refused 'alias' $command "$work/anchors.yaml"
+        expect_refused 'deeper than 64' $command "$work/deep.yaml"
+        expect_refused 'files may have 16 MiB' $command "$work/large.yaml"
+    }
+done
+expect_refused 'deeper than 64' validate "$work/deep.json"
+expect_refused 'files may have 16 MiB' validate /dev/zero
 [ "$failures" = 0 ]
