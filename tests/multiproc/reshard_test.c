@@ -268,6 +268,60 @@ static void disagreement(void **state)
     }
 }
 
+/* Rank 0 gives the operation up; then all leave the communicator in the middle of another. */
+static void give_up(struct rank *self)
+{
+    uint32_t *send = allocate(SMALL * sizeof(*send)), *recv = allocate(SMALL * sizeof(*recv));
+    const struct shoal_layout from = {.struct_size = sizeof(from)};
+    const struct shoal_layout to = {
+        .struct_size = sizeof(to), .kind = SHOAL_LAYOUT_CYCLIC, .block = 2};
+    const struct shoal_reshard_call call = {.struct_size = sizeof(call),
+                                            .count = SMALL,
+                                            .dtype = SHOAL_U32,
+                                            .from = &from,
+                                            .to = &to,
+                                            .send = send,
+                                            .recv = recv};
+    struct shoal_request *request;
+    if (self->rank == 0) {
+        ranks_tell(self, shoal_reshard_start(self->comm, &call, &request));
+        (void)shoal_request_abort(request);
+        ranks_tell(self, shoal_request_wait(request, UINT32_MAX));
+        (void)shoal_request_destroy(request);
+    } else if (self->rank == 1) {
+        ranks_await_stage(self->reports, 1, 1); /* comes when it has been given up */
+        ranks_tell(self, shoal_reshard(self->comm, &call));
+    } else {
+        ranks_tell(self, shoal_reshard(self->comm, &call));
+    }
+    self->report->stage = 1;
+    self->report->later_status = ranks_sum(self);
+    if (self->rank != 1)
+        self->report->number = (uint64_t)-shoal_reshard_start(self->comm, &call, &request);
+    (void)shoal_comm_destroy(self->comm); /* before the buffers go */
+    self->comm = NULL;
+    free(send);
+    free(recv);
+}
+
+static void giving_up(void **state)
+{
+    (void)state;
+    const char *const transports[] = {"SHOAL_TRANSPORT=shm", "SHOAL_TRANSPORT=tcp"};
+    for (int t = 0; t < 2; t++) {
+        const char *const settings[] = {transports[t], "SHOAL_LOG_LEVEL=error", NULL};
+        struct ranks_job job = {.size = 3, .settings = settings, .body = give_up};
+        struct rank_report *reports = ranks_run(&job);
+        for (uint32_t r = 0; r < 3; r++) {
+            if (reports[r].status != SHOAL_ERR_ABORTED)
+                fail_msg("rank %u: %d %s", r, reports[r].status, reports[r].text);
+            assert_int_equal(reports[r].later_status, SHOAL_OK);
+            /* Who comes after another has left is told so at once. */
+            assert_true(reports[r].number == 0 || reports[r].number == -SHOAL_ERR_PEER);
+        }
+    }
+}
+
 static int expect(int status, const char *detail)
 {
     if (status != SHOAL_ERR_INVALID || !strstr(shoal_last_error(), detail))
@@ -346,6 +400,7 @@ int main(void)
         cmocka_unit_test(over_tcp),
         cmocka_unit_test(checkpoint_at_another_size),
         cmocka_unit_test(disagreement),
+        cmocka_unit_test(giving_up),
         cmocka_unit_test(bad_calls),
     };
     return cmocka_run_group_tests(tests, draw_seed, NULL);
