@@ -90,6 +90,13 @@ else()
   shoal_part(VERBS OFF "libibverbs not found; on Debian: apt-get install libibverbs-dev")
 endif()
 
+pkg_check_modules(CURL QUIET libcurl)
+if(CURL_FOUND)
+  shoal_part(ETCD ON "libcurl ${CURL_VERSION} found")
+else()
+  shoal_part(ETCD OFF "libcurl not found; on Debian: apt-get install libcurl4-openssl-dev")
+endif()
+
 find_path(SHOAL_CUDA_INCLUDE cuda.h PATHS /usr/local/cuda/include ENV CUDA_HOME PATH_SUFFIXES include)
 mark_as_advanced(SHOAL_CUDA_INCLUDE)
 if(SHOAL_CUDA_INCLUDE)

@@ -42,19 +42,22 @@ lane_checks() {
 }
 
 lane_gcc() {
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}" \
+        "${ETCD_PACKAGES[@]}"
     build dev
     run dev --label-exclude 'check|python|rdma|valgrind'
 }
 
 lane_clang() {
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}" \
+        "${ETCD_PACKAGES[@]}"
     build clang
     run clang --label-exclude 'check|python|rdma|slow|valgrind'
 }
 
 sanitizer_lane() { # preset [ctest argument...]
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}" \
+        "${ETCD_PACKAGES[@]}"
     hold_addresses
     build "$1"
     run "$@" --label-exclude 'check|python|rdma|slow|valgrind'

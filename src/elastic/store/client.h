@@ -16,4 +16,8 @@ enum shoal_status shl_store_open_coordinator(const struct shl_store_options *opt
 enum shoal_status shl_store_open_custom(const struct shl_store_options *options,
                                         struct shl_store **store);
 
+/* Of etcd, at "etcd://host:port,host:port" (port 2379 if none is named), with TLS at "etcds://". */
+enum shoal_status shl_store_open_etcd(const struct shl_store_options *options,
+                                      struct shl_store **store);
+
 #endif

@@ -40,8 +40,8 @@ struct shl_store {
 };
 
 struct shl_store_options {
-    const struct shl_config *config;  /* borrowed, outlives the client */
-    const char *address;              /* "host:port": coordinator; "etcd://host:port,..." */
+    const struct shl_config *config; /* borrowed, outlives the client */
+    const char *address; /* "host:port": coordinator; "etcd://host:port,...", "etcds://..." */
     const struct shoal_store *custom; /* not NULL: the caller's own, instead of the address */
     const char *job;
     const struct shl_key *key;
