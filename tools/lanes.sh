@@ -49,15 +49,13 @@ lane_gcc() {
 }
 
 lane_clang() {
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}" \
-        "${ETCD_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${CLANG_PACKAGES[@]}"
     build clang
     run clang --label-exclude 'check|python|rdma|slow|valgrind'
 }
 
 sanitizer_lane() { # preset [ctest argument...]
-    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}" \
-        "${ETCD_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
     hold_addresses
     build "$1"
     run "$@" --label-exclude 'check|python|rdma|slow|valgrind'

@@ -29,6 +29,7 @@
 #define SHOAL_ELASTIC_H
 
 #include <shoal/comm.h>
+#include <shoal/store.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,7 @@ struct shoal_world_options {
     uint32_t recovery_timeout_ms;   /* how long a change of view may take; 0: 30000 */
     uint32_t op_timeout_ms;         /* 0: SHOAL_TIMEOUT_MS */
     uint64_t epoch_floor;           /* the highest epoch that this worker has ever seen, if any */
+    const struct shoal_store *custom_store; /* the caller's own, instead of `store`; copied */
 };
 
 /*

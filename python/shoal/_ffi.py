@@ -256,6 +256,7 @@ class WorldOptions(Structure):
         ("recovery_timeout_ms", c_uint32),
         ("op_timeout_ms", c_uint32),
         ("epoch_floor", c_uint64),
+        ("custom_store", ctypes.POINTER(Store)),
     ]
 
 

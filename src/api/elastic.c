@@ -68,7 +68,7 @@ enum shoal_status shoal_world_join(struct shoal_context *context,
         return shl_fail(SHOAL_ERR_INVALID, "options or the place for the world is NULL");
     SHL_TRY(shl_copy_options(&given, sizeof(given), options));
     const char *store = given.store ? given.store : context->config.join;
-    if (!store[0])
+    if (!store[0] && !given.custom_store)
         return shl_fail(SHOAL_ERR_INVALID, "no store; give its address in the options, or in "
                                            "SHOAL_JOIN");
     fill_defaults(&given, &context->config);

@@ -212,6 +212,7 @@ enum shoal_status shl_node_create(const struct shl_node_options *options, struct
         goto close_listener;
     struct shl_store_options store = {.config = options->config,
                                       .address = options->store,
+                                      .custom = options->custom_store,
                                       .job = options->job,
                                       .key = &node->key,
                                       .arg = node,

@@ -35,8 +35,9 @@ struct shl_node_owner {
 };
 
 struct shl_node_options {
-    const struct shl_config *config; /* borrowed, outlives the node */
-    const char *store, *job;         /* borrowed during create */
+    const struct shl_config *config;        /* borrowed, outlives the node */
+    const char *store, *job;                /* borrowed during create */
+    const struct shoal_store *custom_store; /* not NULL: instead of `store`; borrowed likewise */
     enum shl_step_mode mode;
     enum shl_partition_policy policy;
     uint32_t world_start, world_min, world_max;

@@ -58,8 +58,7 @@ bool shl_cell_get(const uint8_t *bytes, size_t size, uint64_t *incarnation, uint
     uint32_t magic = shl_bytes_get_u32(&in), zero = shl_bytes_get_u32(&in);
     *incarnation = shl_bytes_get_u64(&in);
     *version = shl_bytes_get_u64(&in);
-    return !in.failed && magic == MAGIC && !zero && *incarnation && *version &&
-           size <= SHL_CELL_BYTES_MAX;
+    return !in.failed && magic == MAGIC && !zero && *incarnation && size <= SHL_CELL_BYTES_MAX;
 }
 
 static void put_cell(struct shl_cell *cell, uint64_t incarnation, uint64_t version,
@@ -77,21 +76,34 @@ static void put_cell(struct shl_cell *cell, uint64_t incarnation, uint64_t versi
     cell->token = 0;
 }
 
+static enum shoal_status read_once(struct client *client, uint64_t deadline_ns)
+{
+    client->seen->token = 0;
+    client->seen->size = 0;
+    return client->ops->read(client->backend, deadline_ns, client->seen);
+}
+
+/* A store without a cell gets one, without a value and with an incarnation of its own. Of several
+ * clients that try, one succeeds. */
+static enum shoal_status found(struct client *client, uint64_t deadline_ns)
+{
+    uint64_t incarnation = 0;
+    bool done;
+    while (!incarnation)
+        if (shl_random->bytes(&incarnation, sizeof(incarnation)))
+            return shl_fail_errno("no random bytes for the incarnation of a register");
+    put_cell(client->desired, incarnation, 0, NULL, 0);
+    SHL_TRY(client->ops->swap(client->backend, deadline_ns, client->seen, client->desired, &done));
+    return read_once(client, deadline_ns);
+}
+
 static enum shoal_status read_cell(struct client *client, uint64_t deadline_ns,
                                    struct shl_store_answer *answer)
 {
-    struct shl_cell *cell = client->seen;
-    cell->token = 0;
-    cell->size = 0;
-    enum shoal_status status = client->ops->read(client->backend, deadline_ns, cell);
-    if (status < 0) {
-        cell->size = 0;
-        return status;
-    }
-    answer->incarnation = answer->version = 0;
-    answer->size = 0;
+    const struct shl_cell *cell = client->seen;
+    SHL_TRY(read_once(client, deadline_ns));
     if (!cell->size)
-        return SHOAL_OK;
+        SHL_TRY(found(client, deadline_ns));
     if (!shl_cell_get(cell->bytes, cell->size, &answer->incarnation, &answer->version))
         return shl_fail(SHOAL_ERR_STORE,
                         "the store holds %zu bytes that Shoal has not written; is the key of this "
@@ -114,18 +126,15 @@ static enum shoal_status swap_cell(struct client *client, const struct job *job,
     if ((request->incarnation && request->incarnation != answer->incarnation) ||
         request->version != answer->version)
         return SHOAL_OK;
-    uint64_t incarnation = answer->incarnation;
-    while (!incarnation)
-        if (shl_random->bytes(&incarnation, sizeof(incarnation)))
-            return shl_fail_errno("no random bytes for the incarnation of a register");
-    put_cell(client->desired, incarnation, request->version + 1, request->bytes, request->size);
+    put_cell(client->desired, answer->incarnation, request->version + 1, request->bytes,
+             request->size);
     SHL_TRY(
         client->ops->swap(client->backend, job->deadline_ns, client->seen, client->desired, &done));
     if (!done) /* somebody was quicker */
         return read_cell(client, job->deadline_ns, answer);
     *answer = (struct shl_store_answer){.id = request->id,
                                         .result = SHL_STORE_OK,
-                                        .incarnation = incarnation,
+                                        .incarnation = answer->incarnation,
                                         .version = request->version + 1};
     return SHOAL_OK;
 }

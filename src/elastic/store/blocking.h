@@ -2,7 +2,7 @@
  * A client over a store that is called and blocks: etcd, the caller's own.
  *
  * What such a store keeps is a head and the register's value. The head has an incarnation, drawn by
- * the client that founds the register, and the version, so that the store itself needs to know
+ * the first client that finds nothing, and the version, so that the store itself needs to know
  * neither: a compare-and-swap on what was read, by its bytes or by a token of the store's, is all.
  *
  *   u32 magic "SHLC", u32 0, u64 incarnation, u64 version; then the value

@@ -142,6 +142,7 @@ static enum shoal_status create_node(struct shoal_world *world)
     struct shl_node_options node = {
         .config = options->config,
         .store = options->store,
+        .custom_store = given->custom_store,
         .job = world->job,
         .mode = (enum shl_step_mode)given->step_mode,
         .policy = (enum shl_partition_policy)given->partition,

@@ -133,6 +133,7 @@ static void a_failure_is_unknown_and_passes(void **state)
     static struct store_user user;
     (void)state;
     join(&user, &patient);
+    store_assert(store_user_read(&user), SHL_STORE_OK, 0, "");
     make(FAILS);
     store_assert(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
     store_assert(store_user_swap(&user, 0, 0, "one", 3), SHL_STORE_UNKNOWN, 0, NULL);
