@@ -128,7 +128,8 @@ SHOAL_API enum shoal_status shoal_world_members(struct shoal_world *world, uint6
  * In place costs a copy of the input. Inside of a step of SHOAL_STEP_RETAIN buffers belong to the
  * world until shoal_step_commit has returned, inputs unchanged; results are provisional until then.
  * Errors   SHOAL_ERR_EPOCH with the world going on: the root of a broadcast or reduce was lost; or
- *          the view changed during a reduce_scatter or allgather, whose shapes follow the view
+ *          the view changed since the program looked (shoal_step_begin, shoal_world_view), or
+ *          during the call, of a reduce_scatter or allgather, whose shapes follow the view
  */
 SHOAL_API enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send,
                                                   void *recv, size_t count, enum shoal_dtype dtype,

@@ -168,14 +168,14 @@ enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_in
 /* ---- operations -------------------------------------------------------------------------------
  */
 
-/* The checks of a communicator that looks like the view. */
+/* The checks of a communicator that looks like the view that the program knows. */
 static enum shoal_status check_call(struct shoal_world *world, const struct shoal_call *call)
 {
     struct shoal_comm like = {.context = world->context};
-    struct shoal_view view = {0};
-    shl_views_look(world, &view);
-    like.rank = view.rank;
-    like.size = view.size;
+    pthread_mutex_lock(&world->lock);
+    like.rank = shl_members_find(&world->seen, shl_node_id(world->node));
+    like.size = world->seen.count;
+    pthread_mutex_unlock(&world->lock);
     return shl_check_call(&like, call);
 }
 

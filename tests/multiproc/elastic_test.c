@@ -259,6 +259,44 @@ static void steps_begin_again(void **state)
     join_leave_and_fail(SHOAL_STEP_ABORT, shm);
 }
 
+/* What follows the shape of the view fails when that changes, alike on all, and works in the next.
+ */
+static void gather(struct member *self)
+{
+    int64_t mine = (int64_t)(1ull << self->slot), all[MEMBERS_MAX] = {0};
+    struct shoal_view view = {.struct_size = sizeof(view)};
+    uint32_t interrupted = 0;
+    int status = SHOAL_OK;
+    while (status == SHOAL_OK) {
+        shoal_world_view(self->world, &view);
+        status = shoal_world_allgather(self->world, &mine, all, 1, SHOAL_I64);
+        if (status == SHOAL_ERR_EPOCH && interrupted++ < 5 && !view.ended)
+            status = SHOAL_OK;
+        else if (status == SHOAL_OK && all[view.rank] != mine)
+            status = SHOAL_ERR_INTERNAL;
+        else if (status == SHOAL_OK)
+            self->report->count++;
+        if (status == SHOAL_OK && view.size == 3 && self->report->count > 200)
+            break;
+    }
+    self->report->status = status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+}
+
+static void shapes_follow_the_view(void **state)
+{
+    (void)state;
+    struct members_job job = {.start = 4, .min = 1, .settings = tcp, .body = gather};
+    const uint32_t left[] = {0, 1, 3};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 4; i++)
+        members_await(&members, i, 20);
+    members_kill(&members, 2, SIGKILL);
+    members_close(&members);
+    assert_ended_well(&members, left, 3);
+}
+
 /* Too few are left: all wait for the time that a change may take, and end alike. */
 static void a_world_that_is_too_small_ends(void **state)
 {
@@ -317,6 +355,7 @@ int main(void)
         cmocka_unit_test(steps_are_redone),
         cmocka_unit_test(steps_are_redone_over_tcp),
         cmocka_unit_test(steps_begin_again),
+        cmocka_unit_test(shapes_follow_the_view),
         cmocka_unit_test(a_world_that_is_too_small_ends),
         cmocka_unit_test(without_its_store_a_world_works_until_a_failure),
     };

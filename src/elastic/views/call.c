@@ -37,6 +37,11 @@ static void give_memory_back(struct shoal_world *world, struct shl_op *op)
     op->input = NULL;
 }
 
+static bool follows_view(const struct shoal_call *call)
+{
+    return call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER;
+}
+
 /* lock */
 static void describe(struct shoal_world *world, struct shl_op *op, const struct shoal_call *call)
 {
@@ -45,7 +50,7 @@ static void describe(struct shoal_world *world, struct shl_op *op, const struct 
     bool small = call->collective == SHOAL_BARRIER ||
                  (call->collective == SHOAL_ALLREDUCE && bytes <= SHL_OPLOG_KEPT_BYTES);
     op->call = *call;
-    op->is_fixed = call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER;
+    op->is_fixed = follows_view(call);
     op->result_bytes = call->collective == SHOAL_BARRIER ? 0 : bytes;
     op->rounds = !op->in_step && !small;
     op->root_id = rooted && call->root < world->seen.count ? world->seen.at[call->root].id : 0;
@@ -68,14 +73,21 @@ static enum shoal_status prepare(struct shoal_world *world)
     return SHOAL_OK;
 }
 
-static enum shoal_status check_step(const struct shoal_world *world, const struct shoal_call *call)
+static enum shoal_status check_shape(const struct shoal_world *world, const struct shoal_call *call)
 {
-    if (world->log->in_step && world->log->mode == SHL_STEP_RETAIN &&
-        (call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER))
+    if (world->log->in_step && world->log->mode == SHL_STEP_RETAIN && follows_view(call))
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
                         "%s cannot be redone in another view, so it has no place in a step that is "
                         "retained; use SHOAL_STEP_ABORT, or call it between steps",
                         shoal_collective_string(call->collective));
+    /* Its buffers have the size of a view: that must be this one. Nothing was begun, so the program
+     * may look and call again, while the others wait. */
+    if (follows_view(call) && world->seen_epoch != world->epoch)
+        return shl_fail(SHOAL_ERR_EPOCH,
+                        "%s was called for the view of epoch %llu, and that of epoch %llu is in "
+                        "force; look at the view and call it again",
+                        shoal_collective_string(call->collective),
+                        (unsigned long long)world->seen_epoch, (unsigned long long)world->epoch);
     return SHOAL_OK;
 }
 
@@ -91,7 +103,7 @@ static enum shoal_status call_locked(struct shoal_world *world, const struct sho
 {
     struct shl_op *op;
     SHL_TRY(prepare(world));
-    SHL_TRY(check_step(world, call));
+    SHL_TRY(check_shape(world, call));
     SHL_TRY(shl_oplog_begin(world->log, false, &op));
     describe(world, op, call);
     if (is_overwritten(world, op)) {

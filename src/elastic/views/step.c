@@ -31,7 +31,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
                         (unsigned long long)log->step);
     log->retry = false;
     log->in_step = true;
-    shl_members_copy(&world->seen, &world->members);
+    shl_views_show(world);
     *step = (struct shoal_step){.struct_size = step->struct_size,
                                 .step = log->step,
                                 .position = log->position,
@@ -131,6 +131,6 @@ void shl_views_look(struct shoal_world *world, struct shoal_view *view)
                                 .step = world->log->step,
                                 .position = world->log->position};
     if (!world->log->in_step)
-        shl_members_copy(&world->seen, &world->members);
+        shl_views_show(world);
     pthread_mutex_unlock(&world->lock);
 }

@@ -76,6 +76,12 @@ void shl_views_end(struct shoal_world *world, enum shoal_status status, const ch
     pthread_cond_broadcast(&world->changed);
 }
 
+void shl_views_show(struct shoal_world *world)
+{
+    shl_members_copy(&world->seen, &world->members);
+    world->seen_epoch = world->epoch;
+}
+
 enum shoal_status shl_views_ended(const struct shoal_world *world)
 {
     if (world->end_status == SHOAL_OK)
@@ -173,7 +179,7 @@ static enum shoal_status get_in(struct shoal_world *world)
         shl_views_wait(world, UINT64_MAX);
     enum shoal_status status = world->ended ? shl_views_ended(world) : SHOAL_OK;
     if (status == SHOAL_OK)
-        shl_members_copy(&world->seen, &world->members);
+        shl_views_show(world);
     pthread_mutex_unlock(&world->lock);
     return status;
 }

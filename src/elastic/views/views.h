@@ -71,8 +71,9 @@ struct shoal_world {
     struct shl_costs costs;     /* of the last view, for the next */
 
     /* The program. */
-    struct shl_members seen; /* the view that it knows: what its ranks mean */
-    uint32_t joined_since;   /* members, since its last step began */
+    struct shl_members seen; /* the view that it knows: what its ranks and sizes mean */
+    uint64_t seen_epoch;
+    uint32_t joined_since; /* members, since its last step began */
     bool leaving;
     uint64_t leave_ns; /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
@@ -90,6 +91,8 @@ enum shoal_status shl_views_join(const struct shl_views_options *options,
 void shl_views_destroy(struct shoal_world *world);
 /* lock: over: the program's calls fail with this from now on. The first reason counts. */
 void shl_views_end(struct shoal_world *world, enum shoal_status status, const char *text);
+/* lock: the program gets to know the view in force. */
+void shl_views_show(struct shoal_world *world);
 /* lock: the error of a call when the membership is over. */
 enum shoal_status shl_views_ended(const struct shoal_world *world);
 /* lock: wait for a change, or until then. false: it is past. */
