@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job from a fresh checkout: install what is missing, build, show the allreduce table of
-# four local ranks, then train on handwritten digits with four processes.
+# four local ranks, then train on handwritten digits with four processes, and once more with workers
+# that fail, leave and join.
 #
 # Usage: demo.sh
 #
@@ -32,3 +33,8 @@ say "training on handwritten digits, 4 processes together and one alone:"
 python=$(python_with numpy sklearn)
 PYTHONPATH=$PWD/python SHOAL_LIBRARY=$build/src/libshoal.so \
     "$build/tools/shoal" run -n 4 --no-prefix -- "$python" examples/digits.py
+
+say ""
+say "training with workers that are killed, stopped, join and leave, and a coordinator that restarts:"
+PYTHONPATH=$PWD/python SHOAL_LIBRARY=$build/src/libshoal.so \
+    "$python" examples/elastic_demo.py --shoal "$build/tools/shoal"
