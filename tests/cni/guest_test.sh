@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Inside the RDMA guest, whose kernel is in shared mode: inventory, plan and doctor of a node with two
-# Soft-RoCE devices; a port that is down; a pod's namespace, which sees devices but not their GIDs.
-# Exclusive mode is covered by a captured tree only (inspect_test.sh, doctor_test.sh).
+# Inside the RDMA guest, whose kernel is in shared mode: inventory, plan and doctor of a node with
+# two Soft-RoCE devices; a port that is down; a pod's namespace, which sees devices but not their
+# GIDs. Exclusive mode is covered by a captured tree only (inspect_test.sh, doctor_test.sh).
 #
 # Usage: guest_test.sh PROGRAM
 #
