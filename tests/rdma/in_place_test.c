@@ -12,6 +12,7 @@
 #include "transport/verbs/verbs_link.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define KIB ((uint64_t)1024)
@@ -56,9 +57,9 @@ static const struct conformance_adapter adapter = {
 /* ---- what the transport asks of verbs ------------------------------------------------------ */
 
 static struct {
-    unsigned registered, deregistered;
-    const struct ibv_pd *refused; /* no memory is registered in this domain */
-    const struct ibv_qp *held;    /* what is posted here waits in the following */
+    atomic_uint registered, deregistered; /* ranks open in threads of their own */
+    const struct ibv_pd *refused;         /* no memory is registered in this domain */
+    const struct ibv_qp *held;            /* what is posted here waits in the following */
     struct ibv_send_wr late[PIECES_MAX];
     struct ibv_sge late_pieces[PIECES_MAX];
     unsigned late_count;
