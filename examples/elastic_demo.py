@@ -137,7 +137,7 @@ def show_change(job, said):
 
 
 def watch(job):
-    """Until all workers have ended; what those said who were there from the beginning to the end."""
+    """Until all workers have ended; what those said who were there from beginning to end."""
     ends, seen = [], {"lost": 0, "left": 0, "joined": 0}
     days, wanted, due = list(BAD_DAYS), {}, CALM
     ended = 0

@@ -35,6 +35,6 @@ PYTHONPATH=$PWD/python SHOAL_LIBRARY=$build/src/libshoal.so \
     "$build/tools/shoal" run -n 4 --no-prefix -- "$python" examples/digits.py
 
 say ""
-say "training with workers that are killed, stopped, join and leave, and a coordinator that restarts:"
+say "training while workers are killed, stopped, join and leave, and the coordinator restarts:"
 PYTHONPATH=$PWD/python SHOAL_LIBRARY=$build/src/libshoal.so \
     "$python" examples/elastic_demo.py --shoal "$build/tools/shoal"
