@@ -6,7 +6,8 @@
  *   link.c     frames to and from one member
  *   detect.c   beats and silence
  *   listen.c   where it listens
- *   store.c    requests to the store and their answers
+ *   register.c requests to the store and their answers
+ *   calls.c    what other threads want of it
  *   kill.c     ending an evicted process on this host
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -142,7 +143,7 @@ void shl_node_detect_start(struct shl_node *node);
 /* listen.c */
 enum shoal_status shl_node_listen(struct shl_node *node);
 
-/* store.c */
+/* register.c */
 void shl_node_store_request(void *arg, const struct shl_store_request *request);
 void shl_node_store_answer(void *arg, const struct shl_store_answer *answer); /* any thread */
 void shl_node_store_deliver(struct shl_node *node);
