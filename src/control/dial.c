@@ -303,6 +303,17 @@ static void on_welcome(struct shl_dial_attempt *attempt, uint8_t welcome)
     conclude(dialler, SHL_DIAL_CONNECTED, SHOAL_OK, welcome, fd);
 }
 
+/* With this side's proof the peer takes the connection for the one in use. Of two that get so far
+ * the peer could keep the one that is closed here, so the others end first. */
+static void prefer(struct shl_dial_attempt *attempt)
+{
+    struct shl_dialler *dialler = attempt->dialler;
+    for (int i = 0; i < SHL_DIAL_PARALLEL; i++)
+        if (dialler->attempts[i].used && &dialler->attempts[i] != attempt)
+            shl_fd->close(release(&dialler->attempts[i]));
+    shl_loop_timer_set(dialler->loop, &dialler->timer, dialler->deadline_ns);
+}
+
 static void on_attempt(void *arg, uint32_t events)
 {
     struct shl_dial_attempt *attempt = arg;
@@ -330,8 +341,11 @@ static void on_attempt(void *arg, uint32_t events)
     }
     size_t used;
     enum shl_handshake_result result = shl_handshake_feed(hs, data, (size_t)got, &used);
-    if (result == SHL_HANDSHAKE_REFUSED)
+    if (result == SHL_HANDSHAKE_REFUSED) {
         on_refused(attempt);
-    else if (result == SHL_HANDSHAKE_DONE && !flush_handshake(attempt))
-        fail_attempt(attempt, "it closed during the handshake", 0);
+    } else if (result == SHL_HANDSHAKE_DONE) {
+        prefer(attempt);
+        if (!flush_handshake(attempt))
+            fail_attempt(attempt, "it closed during the handshake", 0);
+    }
 }

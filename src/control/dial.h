@@ -2,8 +2,9 @@
  * The dialler: an authenticated connection to one peer, whichever of its addresses answers first.
  *
  * Addresses are tried in order; one that does not answer within SHL_DIAL_STAGGER_MS is joined by
- * the next, at most SHL_DIAL_PARALLEL at once. The first that passes the handshake and is welcomed
- * wins. When a round fails another follows after a back-off with jitter, until the deadline.
+ * the next, at most SHL_DIAL_PARALLEL at once. The first whose peer proves itself is the only one
+ * that goes on, so the peer never takes two of them for the connection. When a round fails another
+ * follows after a back-off with jitter, until the deadline.
  *
  * Threads  the loop's.
  *

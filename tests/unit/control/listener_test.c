@@ -371,12 +371,38 @@ static void whatever_fails_once_nothing_leaks(void **state)
     assert_true(shl_fault_sweep(SHL_FAULT_ALL, meet_once, NULL, 400) > 30);
 }
 
+/* A busy peer answers at two addresses at once. It must be handed one connection only: the one that
+ * the dialler keeps. */
+static void two_addresses_make_one_connection(void **state)
+{
+    struct scene scene;
+    (void)state;
+    ASSERT_OK(scene_open(&scene, "127.0.0.1"));
+    scene.target.addresses[1] = scene.address;
+    scene.target.count = 2;
+    shl_dialler_start(&scene.dialler);
+    shl_loop_turn(&scene.loop, shl_now_ns()); /* the first attempt begins */
+    shl_test_clock_advance((SHL_DIAL_STAGGER_MS + 1) * MS);
+    for (int i = 0; i < 50 && !scene.done; i++)
+        scene_settle(&scene);
+    assert_true(scene.done);
+    assert_int_equal(scene.result.outcome, SHL_DIAL_CONNECTED);
+    scene_settle(&scene);
+    assert_int_equal(scene.accepted, 1);
+    assert_int_equal(send(scene.result.fd, "x", 1, 0), 1);
+    char got = 0;
+    ASSERT_OK(shl_sock_recv_all(scene.accepted_fd, &got, 1, shl_now_ns() + 1000 * MS));
+    assert_int_equal(got, 'x');
+    scene_close(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(over_ipv4),
         cmocka_unit_test(over_ipv6),
         cmocka_unit_test(over_a_unix_socket),
+        cmocka_unit_test(two_addresses_make_one_connection),
         cmocka_unit_test(who_is_not_welcome_is_told),
         cmocka_unit_test(a_wrong_secret_is_named_after_some_patience),
         cmocka_unit_test(a_refusing_host_can_end_it),
