@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -203,6 +204,48 @@ static void a_stopped_member_of_this_host_is_ended(void **state)
     assert_true(members_check_history(&members, left, 2) > 20);
 }
 
+/* Ends its membership without asking, and goes on as a process until the others have as members. */
+static void end_early(struct member *self)
+{
+    const struct member_report *other = &self->shared->reports[0];
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    if (self->slot != 2) {
+        members_loop(self);
+        return;
+    }
+    size_t bytes = self->job->elements * sizeof(int64_t);
+    int64_t *send = malloc(bytes), *recv = malloc(bytes);
+    bool stop = false;
+    for (int i = 0; i < 20 && self->report->status == SHOAL_OK; i++)
+        self->report->status = members_sum(self, send, recv, &stop);
+    shoal_world_destroy(self->world);
+    self->world = NULL;
+    uint64_t epoch = self->report->saw[0].epoch;
+    while (members_now_s() < end_s &&
+           (!other->count || other->saw[other->count - 1].epoch == epoch))
+        usleep(500);
+    free(recv);
+    free(send);
+}
+
+/* A world that was taken down maps nothing any more, so there is nothing to end a process for. */
+static void who_destroys_its_world_is_not_ended(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 3, .min = 1, .settings = shm, .elements = SMALL, .body = end_early};
+    const uint32_t all[] = {0, 1, 2};
+    struct members members;
+    members_open(&members, &job);
+    members_await(&members, 0, 60);
+    members_await(&members, 1, 20);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_true(WIFEXITED(members.exits[2]));
+    assert_ended_well(&members, all, 3);
+    assert_int_equal(members.shared->reports[0].saw[members.shared->reports[0].count - 1].mask, 3);
+}
+
 /* ---- steps ------------------------------------------------------------------------------------
  */
 
@@ -352,6 +395,7 @@ int main(void)
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(a_stopped_member_learns_that_it_is_out),
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
+        cmocka_unit_test(who_destroys_its_world_is_not_ended),
         cmocka_unit_test(steps_are_redone),
         cmocka_unit_test(steps_are_redone_over_tcp),
         cmocka_unit_test(steps_begin_again),

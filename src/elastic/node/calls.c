@@ -67,6 +67,8 @@ static void do_resign(struct shl_node *node, void *arg)
 {
     (void)arg;
     node->ended = true;
+    shl_loop_timer_stop(&node->loop, &node->tick_timer); /* the core writes no record any more */
+    shl_listener_fini(&node->listener);
 }
 
 void shl_node_resign(struct shl_node *node)

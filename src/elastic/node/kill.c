@@ -3,7 +3,8 @@
  * so only its end makes sure that it writes nothing more.
  *
  * The process is held by a descriptor from the moment of its session on, so that no other process
- * that got its number is ever meant.
+ * that got its number is ever meant. It is left alone when the member's socket is closed: that
+ * comes after its views, so it maps nothing any more, whatever else the process does.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,12 +21,14 @@
 int shl_node_pidfd_of(int fd)
 {
     pid_t pid = shl_sock_peer_pid(fd);
-    return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    /* Two members of one process do not end it. */
+    return pid > 0 && pid != getpid() ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
 struct handle {
     uint64_t id;
     int fd;
+    bool local; /* it is on this host */
 };
 
 /* The descriptor becomes the caller's. */
@@ -38,22 +41,41 @@ static void take_handle(struct shl_node *node, void *arg)
         if (peer->id != handle->id)
             continue;
         handle->fd = peer->pidfd;
+        handle->local = peer->has_address && peer->target.addresses[0].any.sa_family == AF_UNIX;
         peer->pidfd = -1;
     }
+}
+
+static bool is_over(uint64_t id)
+{
+    struct shl_sockaddr addr;
+    int fd;
+    if (shl_node_address_local(id, &addr) < 0)
+        return false;
+    if (shl_sock_connect(&addr, &fd) < 0)
+        return errno == ECONNREFUSED;
+    shl_fd->close(fd);
+    return false;
+}
+
+static bool end(const struct handle *handle, uint64_t deadline_ns)
+{
+    if (syscall(SYS_pidfd_send_signal, handle->fd, SIGKILL, NULL, 0) && errno != ESRCH) {
+        shl_log(SHL_LOG_WARN, "cannot end the evicted process of member %016llx: %s",
+                (unsigned long long)handle->id, strerrordesc_np(errno));
+        return false;
+    }
+    return shl_sock_wait(handle->fd, POLLIN, deadline_ns) == SHOAL_OK;
 }
 
 bool shl_node_kill(struct shl_node *node, uint64_t id, uint64_t deadline_ns)
 {
     struct handle handle = {.id = id, .fd = -1};
     shl_node_call(node, take_handle, &handle);
-    if (handle.fd < 0)
-        return true; /* on another host, or it never was connected */
-    bool gone = syscall(SYS_pidfd_send_signal, handle.fd, SIGKILL, NULL, 0) == 0;
-    if (!gone && errno != ESRCH)
-        shl_log(SHL_LOG_WARN, "cannot end the evicted process of member %016llx: %s",
-                (unsigned long long)id, strerrordesc_np(errno));
-    gone |= errno == ESRCH;
-    bool ended = gone && shl_sock_wait(handle.fd, POLLIN, deadline_ns) == SHOAL_OK;
-    shl_fd->close(handle.fd);
+    if (!handle.local && handle.fd < 0)
+        return true; /* on another host */
+    bool ended = is_over(id) || (handle.fd >= 0 && end(&handle, deadline_ns));
+    if (handle.fd >= 0)
+        shl_fd->close(handle.fd);
     return ended;
 }

@@ -58,7 +58,8 @@ void shl_node_fenced(struct shl_node *node, uint64_t epoch, const struct shl_rep
 void shl_node_suspect(struct shl_node *node, uint64_t id);
 void shl_node_caught_up(struct shl_node *node);
 void shl_node_leave(struct shl_node *node);
-/* Be a member no more, without anybody's consent: the others take it for lost, and at once. */
+/* Be a member no more, without anybody's consent: the others take it for lost, and at once. Its
+ * views are down (see shl_node_kill). */
 void shl_node_resign(struct shl_node *node);
 /* true: stopped at this boundary until the next publication. */
 bool shl_node_boundary(struct shl_node *node, uint64_t wanted);
@@ -83,8 +84,9 @@ bool shl_node_all_done(struct shl_node *node, uint64_t epoch);
 
 /*
  * shl_node_kill - the process of a member on this host, whose memory may be this process's too,
- * ends before this returns. false: it cannot be killed, or did not end in time. True also when it
- * is on another host, where fences of epochs suffice.
+ * ends before this returns, unless its membership is over and so its views are down. false: it
+ * cannot be killed, or did not end in time. True also when it is on another host, where fences of
+ * epochs suffice.
  */
 bool shl_node_kill(struct shl_node *node, uint64_t id, uint64_t deadline_ns);
 

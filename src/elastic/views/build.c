@@ -180,9 +180,6 @@ static void failed(struct shoal_world *world, enum shoal_status status)
     if (given_up(world) || world->publish_asked)
         return;
     shl_views_end(world, status, text);
-    pthread_mutex_unlock(&world->lock);
-    shl_node_resign(world->node);
-    pthread_mutex_lock(&world->lock);
 }
 
 static void build(struct shoal_world *world)
@@ -207,6 +204,15 @@ static void build(struct shoal_world *world)
     pthread_cond_broadcast(&world->changed);
 }
 
+/* After the view: whoever sees this member's socket closed need not end its process. */
+static void resign(struct shoal_world *world)
+{
+    world->resigned = true;
+    pthread_mutex_unlock(&world->lock);
+    shl_node_resign(world->node);
+    pthread_mutex_lock(&world->lock);
+}
+
 void *shl_views_build(void *arg)
 {
     struct shoal_world *world = arg;
@@ -214,6 +220,8 @@ void *shl_views_build(void *arg)
     while (!world->stop) {
         if (world->ended && world->comm)
             take_down(world, true); /* others may have told something meanwhile */
+        else if (world->ended && !world->resigned)
+            resign(world);
         else if (!world->ended && world->publish_asked)
             build(world);
         else if (!world->ended && world->fence_asked)
@@ -222,6 +230,8 @@ void *shl_views_build(void *arg)
             shl_views_wait(world, UINT64_MAX);
     }
     take_down(world, world->ended);
+    if (!world->resigned)
+        resign(world);
     pthread_mutex_unlock(&world->lock);
     return NULL;
 }

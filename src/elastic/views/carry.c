@@ -22,9 +22,6 @@
 static enum shoal_status give_up_leaving(struct shoal_world *world)
 {
     shl_views_end(world, SHOAL_ERR_TIMEOUT, "there was no boundary to leave at until the deadline");
-    pthread_mutex_unlock(&world->lock);
-    shl_node_resign(world->node);
-    pthread_mutex_lock(&world->lock);
     return shl_views_ended(world);
 }
 

@@ -14,9 +14,6 @@
 static enum shoal_status leave_alone(struct shoal_world *world)
 {
     shl_views_end(world, SHOAL_OK, "left");
-    pthread_mutex_unlock(&world->lock);
-    shl_node_resign(world->node);
-    pthread_mutex_lock(&world->lock);
     return shl_views_ended(world);
 }
 

@@ -52,6 +52,7 @@ struct shoal_world {
 
     /* What the node told. */
     bool ended;
+    bool resigned; /* and the node was told, after the view was taken down */
     enum shoal_status end_status;
     char end_text[SHL_WORLD_TEXT];
     bool fence_asked, publish_asked;
