@@ -179,9 +179,9 @@ struct shoal_step {
     uint64_t epoch;
     uint32_t rank;
     uint32_t size;
-    uint32_t
-        joined; /* members that have joined since this member began its last step, itself
-                   included; they are the last ranks. Alike on all, so it may decide on calls */
+    uint32_t joined; /* members that have joined since the last step that was committed, itself
+                        included; they are the last ranks. Whether there are any is alike on all, so
+                        it may decide on calls */
 };
 
 /*

@@ -302,6 +302,71 @@ static void steps_begin_again(void **state)
     join_leave_and_fail(SHOAL_STEP_ABORT, shm);
 }
 
+/* When all have begun the step slot 2 dies in it; mostly others have begun its operation by then.
+ */
+static void begin_with_newcomer(struct member *self)
+{
+    const struct member_report *reports = self->shared->reports;
+    self->report->left = 1;
+    while (self->slot == 2) {
+        if (reports[0].left && reports[1].left && reports[3].left)
+            raise(SIGKILL);
+        usleep(500);
+    }
+}
+
+/* A step in which somebody is new is given up, since another member dies in it. */
+static void newcomers(struct member *self)
+{
+    uint32_t told = 0;
+    bool again = false;
+    int64_t stop = 0;
+    int status = SHOAL_OK;
+    while (status == SHOAL_OK && !stop) {
+        struct shoal_step step = {.struct_size = sizeof(step)};
+        status = shoal_step_begin(self->world, &step);
+        if (status == SHOAL_OK && step.step && step.joined)
+            begin_with_newcomer(self);
+        if (status == SHOAL_OK && again && step.joined != told)
+            status = SHOAL_ERR_INTERNAL; /* nobody would give the newcomer its state */
+        told = step.joined;
+        int64_t wish = self->shared->stop;
+        if (status == SHOAL_OK)
+            status = shoal_world_allreduce(self->world, &wish, &stop, 1, SHOAL_I64, SHOAL_SUM);
+        if (status == SHOAL_OK)
+            status = shoal_step_commit(self->world, 1);
+        again = status == SHOAL_ERR_STEP_RETRY;
+        if (again) {
+            self->report->retries++;
+            status = SHOAL_OK;
+            stop = 0;
+        } else if (status == SHOAL_OK) {
+            self->report->count++;
+        }
+    }
+    self->report->status = status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+}
+
+static void newcomers_are_told_again_when_a_step_is_given_up(void **state)
+{
+    (void)state;
+    struct members_job job = {
+        .start = 3, .min = 1, .mode = SHOAL_STEP_ABORT, .settings = tcp, .body = newcomers};
+    const uint32_t left[] = {0, 1, 3};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 1);
+    members_start(&members, 3);
+    members_await(&members, 3, 5);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, left, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_true(members.shared->reports[left[i]].retries <= 1);
+}
+
 /* What follows the shape of the view fails when that changes, alike on all, and works in the next.
  */
 static void gather(struct member *self)
@@ -399,6 +464,7 @@ int main(void)
         cmocka_unit_test(steps_are_redone),
         cmocka_unit_test(steps_are_redone_over_tcp),
         cmocka_unit_test(steps_begin_again),
+        cmocka_unit_test(newcomers_are_told_again_when_a_step_is_given_up),
         cmocka_unit_test(shapes_follow_the_view),
         cmocka_unit_test(a_world_that_is_too_small_ends),
         cmocka_unit_test(without_its_store_a_world_works_until_a_failure),

@@ -36,7 +36,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
                                 .rank = world->rank,
                                 .size = world->members.count,
                                 .joined = world->joined_since};
-    world->joined_since = 0;
+    world->joined_told = world->joined_since; /* told again, if this step is given up */
     return SHOAL_OK;
 }
 
@@ -86,9 +86,12 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
     enum shoal_status status = shl_views_carry_out(world, op);
     uint64_t wanted = op->wanted;
     shl_oplog_unpin(log);
-    if (status == SHOAL_OK)
-        stop_at_boundary(world, wanted);
-    return status;
+    if (status != SHOAL_OK)
+        return status;
+    world->joined_since -= world->joined_told;
+    world->joined_told = 0;
+    stop_at_boundary(world, wanted);
+    return SHOAL_OK;
 }
 
 enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)

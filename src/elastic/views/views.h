@@ -74,7 +74,8 @@ struct shoal_world {
     /* The program. */
     struct shl_members seen; /* the view that it knows: what its ranks and sizes mean */
     uint64_t seen_epoch;
-    uint32_t joined_since; /* members, since its last step began */
+    uint32_t joined_since; /* members, since its last step was committed */
+    uint32_t joined_told;  /* of these, when its step under way began */
     bool leaving;
     uint64_t leave_ns; /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
