@@ -94,6 +94,10 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct 
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
                         "more than %u operations in one step; commit more often",
                         SHL_OPLOG_STEP_MAX);
+    if (seq - log->settled > SHL_OPS_MAX) /* no report could tell of more */
+        return shl_fail(SHOAL_ERR_UNSUPPORTED,
+                        "the last %u operations have failed; destroy the world and join again",
+                        SHL_OPS_MAX);
     struct shl_op *op = claim(log, seq);
     log->started = seq;
     op->begun = true;

@@ -77,8 +77,9 @@ void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
                      const struct shl_decision *decision);
 void shl_oplog_free(struct shl_oplog *log);
 
-/* The next operation is called. SHOAL_ERR_UNSUPPORTED: too many in one retained step; nothing
- * happened. The caller fills in what it is; `failed` when that was decided before. */
+/* The next operation is called. SHOAL_ERR_UNSUPPORTED: too many in one step, or too many that
+ * failed since the last that was settled; nothing happened. The caller fills in what it is;
+ * `failed` when that was decided before. */
 enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **op);
 /* The lowest operation that is left to do; NULL: none. */
 struct shl_op *shl_oplog_next(struct shl_oplog *log);

@@ -259,6 +259,24 @@ static void a_retained_step_has_an_end(void **state)
     shl_oplog_free(log);
 }
 
+/* Failures settle nothing, and a report has room for so many. */
+static void a_row_of_failures_has_an_end(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 0);
+    struct shl_report report;
+    struct shl_op *op;
+    for (uint32_t i = 0; i < SHL_OPS_MAX; i++) {
+        shl_oplog_failed(log, begin(log, false), SHOAL_ERR_TIMEOUT);
+        shl_oplog_unpin(log);
+    }
+    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, false, &op));
+    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, true, &op));
+    shl_oplog_report(log, &report);
+    assert_true(shl_report_valid(&report));
+    shl_oplog_free(log);
+}
+
 static void inputs_are_given_back(void **state)
 {
     (void)state;
@@ -289,6 +307,7 @@ int main(void)
         cmocka_unit_test(an_aborted_step_begins_again_on_all),
         cmocka_unit_test(a_commit_that_one_returned_from_is_committed_everywhere),
         cmocka_unit_test(a_retained_step_has_an_end),
+        cmocka_unit_test(a_row_of_failures_has_an_end),
         cmocka_unit_test(inputs_are_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
