@@ -8,23 +8,27 @@
 
 #include <string.h>
 
-/* lock: memory for an operation's input. */
-static enum shoal_status take_memory(struct shoal_world *world, struct shl_op *op, size_t bytes)
+/* lock: memory for the input of the next operation, before that has a number: a member that lacks
+ * memory is in step with the others when it calls again. */
+static enum shoal_status find_memory(struct shoal_world *world, size_t bytes)
 {
-    if (world->pool_bytes < bytes) {
-        shl_mem->free(world->pool);
-        world->pool_bytes = 0;
-        world->pool = shl_mem->alloc_aligned(4096, bytes);
-        if (!world->pool)
-            return shl_fail_errno("cannot keep %zu bytes of input for the case of a failure",
-                                  bytes);
-        world->pool_bytes = bytes;
-    }
+    if (world->pool_bytes >= bytes)
+        return SHOAL_OK;
+    shl_mem->free(world->pool);
+    world->pool_bytes = 0;
+    world->pool = shl_mem->alloc_aligned(4096, bytes);
+    if (!world->pool)
+        return shl_fail_errno("cannot keep %zu bytes of input for the case of a failure", bytes);
+    world->pool_bytes = bytes;
+    return SHOAL_OK;
+}
+
+static void take_memory(struct shoal_world *world, struct shl_op *op)
+{
     op->input = world->pool;
     op->input_bytes = world->pool_bytes;
     world->pool = NULL;
     world->pool_bytes = 0;
-    return SHOAL_OK;
 }
 
 static void give_memory_back(struct shoal_world *world, struct shl_op *op)
@@ -57,11 +61,11 @@ static void describe(struct shoal_world *world, struct shl_op *op, const struct 
 }
 
 /* In place the input would be gone when it is needed again. */
-static bool is_overwritten(const struct shoal_world *world, const struct shl_op *op)
+static bool is_overwritten(const struct shoal_world *world, const struct shoal_call *call)
 {
-    bool sums = op->call.collective == SHOAL_ALLREDUCE || op->call.collective == SHOAL_REDUCE;
-    bool kept = !op->in_step || world->log->mode == SHL_STEP_RETAIN;
-    return sums && kept && op->call.recv && op->call.send == op->call.recv && op->call.count;
+    bool sums = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE;
+    bool kept = !world->log->in_step || world->log->mode == SHL_STEP_RETAIN;
+    return sums && kept && call->recv && call->send == call->recv && call->count;
 }
 
 /* lock: an operation may be begun. */
@@ -104,15 +108,14 @@ static enum shoal_status call_locked(struct shoal_world *world, const struct sho
     struct shl_op *op;
     SHL_TRY(prepare(world));
     SHL_TRY(check_shape(world, call));
+    bool overwritten = is_overwritten(world, call);
+    size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
+    if (overwritten)
+        SHL_TRY(find_memory(world, bytes));
     SHL_TRY(shl_oplog_begin(world->log, false, &op));
     describe(world, op, call);
-    if (is_overwritten(world, op)) {
-        size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
-        enum shoal_status status = take_memory(world, op, bytes);
-        if (status != SHOAL_OK) {
-            shl_oplog_failed(world->log, op, status);
-            return end_call(world, op, status);
-        }
+    if (overwritten) {
+        take_memory(world, op);
         memcpy(op->input, call->send, bytes);
         op->call.send = op->input;
     }
@@ -158,12 +161,9 @@ static enum shoal_status mean_locked(struct shoal_world *world, const void *send
     size_t half = (count + 1) * shoal_dtype_bytes(dtype);
     half = (half + 63) & ~(size_t)63;
     SHL_TRY(prepare(world));
+    SHL_TRY(find_memory(world, 2 * half));
     SHL_TRY(shl_oplog_begin(world->log, false, &op));
-    enum shoal_status status = take_memory(world, op, 2 * half);
-    if (status != SHOAL_OK) {
-        shl_oplog_failed(world->log, op, status);
-        return end_call(world, op, status);
-    }
+    take_memory(world, op);
     weigh(op->input, send, count, dtype, weight);
     struct shoal_call call = {.struct_size = sizeof(call),
                               .collective = SHOAL_ALLREDUCE,

@@ -1,0 +1,151 @@
+/*
+ * What a program may do wrong with a world, and what may go wrong on one member alone: a world of
+ * one, over a store in memory.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "support/test.h"
+
+#include <errno.h>
+#include <shoal/shoal.h>
+#include <stdatomic.h>
+
+#define COUNT 1000
+
+static _Atomic bool no_memory; /* for inputs: nothing else asks for whole pages here */
+
+static void *alloc_aligned(size_t alignment, size_t bytes)
+{
+    if (!no_memory)
+        return shl_mem_kernel.alloc_aligned(alignment, bytes);
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* ---- a store ------------------------------------------------------------------------------ */
+
+struct cell {
+    size_t size;
+    uint8_t bytes[SHOAL_STORE_BYTES_MAX];
+};
+
+static enum shoal_status read_it(void *arg, uint32_t timeout_ms, void *value, size_t capacity,
+                                 size_t *size)
+{
+    const struct cell *cell = arg;
+    (void)timeout_ms;
+    (void)capacity;
+    memcpy(value, cell->bytes, cell->size);
+    *size = cell->size;
+    return SHOAL_OK;
+}
+
+static enum shoal_status swap_it(void *arg, uint32_t timeout_ms, const void *expected,
+                                 size_t expected_size, const void *desired, size_t desired_size,
+                                 int *done)
+{
+    struct cell *cell = arg;
+    (void)timeout_ms;
+    *done = cell->size == expected_size && memcmp(cell->bytes, expected, expected_size) == 0;
+    if (*done) {
+        memcpy(cell->bytes, desired, desired_size);
+        cell->size = desired_size;
+    }
+    return SHOAL_OK;
+}
+
+/* ---- a world of one ----------------------------------------------------------------------- */
+
+struct alone {
+    struct cell cell;
+    struct shl_sys_mem mem;
+    struct shoal_context *context;
+    struct shoal_world *world;
+};
+
+static int join(void **state)
+{
+    static struct alone alone;
+    alone.cell.size = 0;
+    alone.mem = shl_mem_kernel;
+    alone.mem.alloc_aligned = alloc_aligned;
+    shl_mem = &alone.mem; /* before there are threads */
+    struct shoal_store store = {
+        .struct_size = sizeof(store), .arg = &alone.cell, .read = read_it, .swap = swap_it};
+    struct shoal_world_options options = {
+        .struct_size = sizeof(options), .world_start = 1, .world_min = 1, .custom_store = &store};
+    ASSERT_OK(shoal_context_create(NULL, &alone.context));
+    ASSERT_OK(shoal_world_join(alone.context, &options, &alone.world));
+    *state = &alone;
+    return 0;
+}
+
+static int end(void **state)
+{
+    const struct alone *alone = *state;
+    no_memory = false;
+    ASSERT_OK(shoal_world_destroy(alone->world));
+    ASSERT_OK(shoal_context_destroy(alone->context));
+    shl_mem = &shl_mem_kernel;
+    return 0;
+}
+
+static uint64_t last_seq(struct shoal_world *world)
+{
+    struct shoal_op_info info = {.struct_size = sizeof(info)};
+    ASSERT_OK(shoal_world_last(world, &info));
+    return info.seq;
+}
+
+/* ---- tests -------------------------------------------------------------------------------- */
+
+/* The other members wait in their call; the number of this one must not be gone. */
+static void without_memory_an_operation_is_not_begun(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    float data[COUNT] = {2};
+    no_memory = true;
+    ASSERT_STATUS(SHOAL_ERR_NOMEM,
+                  shoal_world_allreduce(world, data, data, COUNT, SHOAL_F32, SHOAL_SUM));
+    ASSERT_STATUS(SHOAL_ERR_NOMEM, shoal_world_mean(world, data, data, COUNT, SHOAL_F32, 1));
+    no_memory = false;
+    ASSERT_OK(shoal_world_allreduce(world, data, data, COUNT, SHOAL_F32, SHOAL_SUM));
+    assert_int_equal(last_seq(world), 1);
+    ASSERT_OK(shoal_world_mean(world, data, data, COUNT, SHOAL_F32, 3));
+    assert_int_equal(last_seq(world), 2);
+    assert_true(data[0] == 2 && data[1] == 0);
+}
+
+static void a_step_is_open_until_its_commit(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    ASSERT_OK(shoal_step_begin(world, &step));
+    assert_int_equal(step.joined, 1);
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_step_commit(world, 5));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    assert_int_equal(step.joined, 0);
+    assert_int_equal(step.step, 1);
+    assert_int_equal(step.position, 5);
+}
+
+static void a_world_is_destroyed_within_a_step(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    float data[COUNT] = {1};
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_world_allreduce(world, data, data, COUNT, SHOAL_F32, SHOAL_SUM));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(without_memory_an_operation_is_not_begun, join, end),
+        cmocka_unit_test_setup_teardown(a_step_is_open_until_its_commit, join, end),
+        cmocka_unit_test_setup_teardown(a_world_is_destroyed_within_a_step, join, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
