@@ -194,14 +194,20 @@ static bool suspect_lost(struct shoal_world *world)
     return any;
 }
 
-/* lock: wait for the view to be given up. false: it was not. */
-static bool await_fence(struct shoal_world *world, uint64_t wait_ms)
+/* The view may be given up, and the next one be there, before a waiting thread runs again. */
+static bool is_given_up(const struct shoal_world *world, uint64_t epoch)
+{
+    return !world->usable || world->ended || world->epoch != epoch;
+}
+
+/* lock: wait for the view of `epoch` to be given up. false: it was not. */
+static bool await_fence(struct shoal_world *world, uint64_t epoch, uint64_t wait_ms)
 {
     uint64_t until_ns = shl_now_ns() + wait_ms * MS;
-    while (world->usable && !world->ended)
+    while (!is_given_up(world, epoch))
         if (!shl_views_wait(world, until_ns))
             break;
-    return !world->usable || world->ended;
+    return is_given_up(world, epoch);
 }
 
 static bool is_agreed(enum shoal_status status)
@@ -213,16 +219,18 @@ static bool is_agreed(enum shoal_status status)
 static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
 {
     char text[SHL_WORLD_TEXT];
+    uint64_t epoch = world->epoch;
     if (!world->usable || world->ended)
         return;
     memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
     text[sizeof(text) - 1] = '\0';
     if (!is_agreed(status)) {
-        if (await_fence(world, SUSPECT_MS))
+        if (await_fence(world, epoch, SUSPECT_MS))
             return;
-        if (suspect_lost(world) && await_fence(world, world->options.world.recovery_timeout_ms))
+        if (suspect_lost(world) &&
+            await_fence(world, epoch, world->options.world.recovery_timeout_ms))
             return;
-        if (await_fence(world, PATIENCE_MS))
+        if (await_fence(world, epoch, PATIENCE_MS))
             return;
     }
     shl_error_set(text);
