@@ -62,7 +62,10 @@ class OpInfo(NamedTuple):
 
 
 class Step:
-    """A step under way; `with` begins and commits it."""
+    """A step under way; `with` begins and commits it.
+
+    After any other error than StepRetry it stays open, without a way to commit it: close the world.
+    """
 
     number: int  # steps committed before it
     position: int  # samples consumed by these
@@ -83,6 +86,7 @@ class Step:
         self.number, self.position, self.epoch = begun.step, begun.position, begun.epoch
         self.rank, self.size, self.joined = begun.rank, begun.size, begun.joined
         self._world._pins = []
+        self.committed = False
         return self
 
     def __exit__(
@@ -91,19 +95,18 @@ class Step:
         error: Optional[BaseException],
         _: Optional[TracebackType],
     ) -> bool:
-        pins, self._world._pins = self._world._pins, None
-        if error is not None:
-            return isinstance(error, StepRetry)
-        if not 0 <= self.samples <= _U64_MAX:
-            raise InvalidArgument(f"samples is {self.samples}, no number of samples")
-        try:
-            check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
-        except StepRetry:
-            return True
-        finally:
-            del pins  # until here a failure could make the world read the inputs again
-        self.committed = True
-        return False
+        if error is not None and not isinstance(error, StepRetry):
+            return False  # the step stays open, and with it what its operations use
+        if error is None:
+            if not 0 <= self.samples <= _U64_MAX:
+                raise InvalidArgument(f"samples is {self.samples}, no number of samples")
+            try:
+                check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
+                self.committed = True
+            except StepRetry:
+                pass
+        self._world._pins = None  # until here a failure could make the world use them again
+        return error is not None
 
 
 class World:
@@ -309,6 +312,7 @@ class World:
         if self._handle is not None:
             check(_ffi.lib.shoal_world_destroy(self._handle))
             self._handle = None
+            self._pins = None
 
     def __enter__(self) -> World:
         return self

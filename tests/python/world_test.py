@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import collections
+import gc
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import weakref
 
 import numpy
 import shoal
@@ -98,6 +100,27 @@ class Worker:
         path.write_text(json.dumps(seen), encoding="ascii")
 
 
+def leave_by_an_error(folder):
+    """An error of the program's own ends a step's block; a failure could redo its operations."""
+    world = shoal.World()
+    array = numpy.ones(SIZE)
+    alive = weakref.ref(array)
+    caught = False
+    try:
+        with world.step() as step:
+            world.allreduce(array)
+            raise KeyError
+    except KeyError:
+        caught = not step.committed
+    del array
+    gc.collect()
+    kept = alive() is not None
+    world.close()
+    gc.collect()
+    path = pathlib.Path(folder) / "worker-0.json"
+    path.write_text(json.dumps([caught, kept, alive() is None]), encoding="ascii")
+
+
 def run_job(story, workers):
     program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
     with tempfile.TemporaryDirectory() as folder:
@@ -161,6 +184,10 @@ class Jobs(unittest.TestCase):
         self.assertEqual(sorted(worker["left"] for worker in seen), [False, False, True])
 
 
+    def test_what_an_open_step_uses_is_kept(self):
+        self.assertEqual(run_job("error", 1), [[True, True, True]])
+
+
 class Arguments(unittest.TestCase):
     def test_what_cannot_be(self):
         for given in ({"least": 0}, {"most": 1025}, {"start": -1}, {"timeout": -1.0}):
@@ -177,7 +204,9 @@ class Arguments(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["worker"]:
+    if sys.argv[1:2] == ["worker"] and sys.argv[3] == "error":
+        leave_by_an_error(sys.argv[2])
+    elif sys.argv[1:2] == ["worker"]:
         Worker(*sys.argv[2:]).run()
     else:
         unittest.main()
