@@ -299,6 +299,8 @@ void shl_listener_fini(struct shl_listener *listener)
     shl_loop_timer_stop(listener->loop, &listener->timer);
     for (uint32_t i = 0; i < listener->socket_count; i++) {
         shl_loop_unwatch(listener->loop, &listener->sockets[i].watch);
+        /* Children of this process may have it too, and nobody listens there. */
+        shl_sock->shutdown(listener->sockets[i].fd, SHUT_RDWR);
         shl_fd->close(listener->sockets[i].fd);
     }
     listener->socket_count = 0;

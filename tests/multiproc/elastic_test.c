@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,12 +219,20 @@ static void end_early(struct member *self)
     bool stop = false;
     for (int i = 0; i < 20 && self->report->status == SHOAL_OK; i++)
         self->report->status = members_sum(self, send, recv, &stop);
+    pid_t child = fork(); /* as workers that load data: it has all descriptors of this process */
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
     shoal_world_destroy(self->world);
     self->world = NULL;
     uint64_t epoch = self->report->saw[0].epoch;
     while (members_now_s() < end_s &&
            (!other->count || other->saw[other->count - 1].epoch == epoch))
         usleep(500);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
     free(recv);
     free(send);
 }

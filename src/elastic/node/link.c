@@ -238,6 +238,7 @@ void shl_node_link_detach(struct shl_node_peer *peer)
     if (fd < 0)
         return;
     shl_loop_unwatch(&peer->node->loop, &peer->watch);
+    shl_sock->shutdown(fd, SHUT_RDWR); /* also where children of this process have it */
     shl_fd->close(fd);
 }
 
