@@ -109,6 +109,22 @@ class Step:
         return error is not None
 
 
+class _Joined:
+    """A membership that nobody has yet; it ends when nobody takes it, as after Ctrl-C."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context  # outlives it
+        self.handle = _ffi.new_handle()
+
+    def take(self) -> int | None:
+        taken, self.handle.value = self.handle.value, None
+        return taken
+
+    def __del__(self) -> None:
+        if self.handle.value is not None:
+            _ffi.lib.shoal_world_destroy(self.handle)
+
+
 class World:
     """A membership of this process in a job; made by joining it.
 
@@ -158,14 +174,17 @@ class World:
             epoch_floor=epoch_floor,
         )
         options.struct_size = _ffi.sizeof(options)
-        handle = _ffi.new_handle()
-        address = self._context.handle
+        context_held = self._context
 
-        def join() -> None:
-            check(_ffi.lib.shoal_world_join(address, _ffi.byref(options), _ffi.byref(handle)))
+        def join() -> _Joined:
+            joined = _Joined(context_held)
+            status = _ffi.lib.shoal_world_join(
+                context_held.handle, _ffi.byref(options), _ffi.byref(joined.handle)
+            )
+            check(status)
+            return joined
 
-        run_interruptibly(join)
-        self._handle = handle.value
+        self._handle = run_interruptibly(join).take()
 
     # ---- views ---------------------------------------------------------------------------------
 

@@ -121,6 +121,31 @@ def leave_by_an_error(folder):
     path.write_text(json.dumps([caught, kept, alive() is None]), encoding="ascii")
 
 
+class Interrupted(Exception):
+    """What the handler of a signal raises."""
+
+
+def leave_a_join(folder):
+    """A join is left by a signal; what it comes to in the end is no member that never calls."""
+
+    def on_alarm(*_):
+        raise Interrupted
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    interrupted = False
+    try:
+        shoal.World(start=2, least=1)
+    except Interrupted:
+        interrupted = True
+    world = shoal.World(start=2, least=1, timeout=5)  # with which the first one is complete
+    world.barrier()
+    ended = world.size
+    world.close()
+    path = pathlib.Path(folder) / "worker-0.json"
+    path.write_text(json.dumps([interrupted, ended]), encoding="ascii")
+
+
 def run_job(story, workers):
     program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
     with tempfile.TemporaryDirectory() as folder:
@@ -188,6 +213,10 @@ class Jobs(unittest.TestCase):
         self.assertEqual(run_job("error", 1), [[True, True, True]])
 
 
+    def test_a_join_that_was_left_is_no_member(self):
+        self.assertEqual(run_job("interrupt", 1), [[True, 1]])
+
+
 class Arguments(unittest.TestCase):
     def test_what_cannot_be(self):
         for given in ({"least": 0}, {"most": 1025}, {"start": -1}, {"timeout": -1.0}):
@@ -206,6 +235,8 @@ class Arguments(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"] and sys.argv[3] == "error":
         leave_by_an_error(sys.argv[2])
+    elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "interrupt":
+        leave_a_join(sys.argv[2])
     elif sys.argv[1:2] == ["worker"]:
         Worker(*sys.argv[2:]).run()
     else:
