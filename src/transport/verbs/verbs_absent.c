@@ -10,7 +10,7 @@
 #include "core/log.h"
 #include "core/sys.h"
 #include "transport/transport.h"
-#include "transport/verbs/verbs_port.h"
+#include "transport/verbs/verbs_probe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +28,22 @@ enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
 {
     (void)config, (void)ports, (void)capacity, (void)count;
     return shl_fail(SHOAL_ERR_UNSUPPORTED, REASON "; on Debian: apt-get install libibverbs-dev");
+}
+
+enum shoal_status shl_verbs_gids_find(const struct shl_config *config, struct shl_verbs_port *ports,
+                                      uint32_t capacity, uint32_t *count)
+{
+    return shl_verbs_ports_find(config, ports, capacity, count);
+}
+
+void shl_verbs_probe_run(const struct shl_verbs_port *port,
+                         const struct shl_verbs_probe_settings *settings,
+                         struct shl_verbs_probe *probe)
+{
+    (void)port, (void)settings;
+    memset(probe, 0, sizeof(*probe));
+    probe->steps[SHL_VERBS_PROBE_OPEN].verdict = SHL_VERBS_PROBE_BAD;
+    snprintf(probe->steps[SHL_VERBS_PROBE_OPEN].seen, SHL_VERBS_PROBE_SEEN_BYTES, "%s", REASON);
 }
 
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind)

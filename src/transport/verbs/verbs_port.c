@@ -25,6 +25,7 @@
 struct finder {
     struct shl_verbs_filter filter;
     int64_t gid_wanted;
+    bool every_gid; /* an entry for each that could be used */
     const struct shl_config *config;
     struct shl_interface *interfaces; /* SHL_INTERFACES_MAX */
     uint32_t interface_count;
@@ -110,6 +111,23 @@ static int32_t numa_node(const char *device)
 
 /* ---- judging ------------------------------------------------------------------------------ */
 
+/* Entries like `port`, which is usable, for the other GIDs that could be used. */
+static void add_others(struct finder *finder, const struct shl_verbs_port *port,
+                       const struct shl_verbs_gid *gids, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && finder->count < finder->capacity; i++) {
+        struct shl_verbs_port other = *port;
+        if (gids[i].index == port->gid_index ||
+            !shl_verbs_gid_choose(&gids[i], 1, finder->gid_wanted, finder->interfaces,
+                                  finder->interface_count, &other))
+            continue;
+        snprintf(other.reason, sizeof(other.reason), "could be used instead of GID %u",
+                 port->gid_index);
+        other.spare_gid = true;
+        finder->ports[finder->count++] = other;
+    }
+}
+
 static void judge_gids(struct finder *finder, struct shl_verbs_port *port)
 {
     if (finder->gid_count < 0) {
@@ -135,6 +153,8 @@ static void judge_gids(struct finder *finder, struct shl_verbs_port *port)
     }
     port->usable = shl_verbs_gid_choose(of_port, count, finder->gid_wanted, finder->interfaces,
                                         finder->interface_count, port);
+    if (port->usable && finder->every_gid)
+        add_others(finder, port, of_port, count);
     shl_mem->free(of_port);
 }
 
@@ -257,7 +277,11 @@ static int by_preference(const void *left, const void *right)
     if (a->usable && a->speed_mbit != b->speed_mbit)
         return a->speed_mbit > b->speed_mbit ? -1 : 1;
     int names = strcmp(a->device, b->device);
-    return names ? names : (int)a->port - (int)b->port;
+    if (names || a->port != b->port)
+        return names ? names : (int)a->port - (int)b->port;
+    if (a->spare_gid != b->spare_gid)
+        return a->spare_gid ? 1 : -1;
+    return (int)a->gid_index - (int)b->gid_index;
 }
 
 static enum shoal_status parse_gid_index(const char *text, int64_t *wanted)
@@ -293,13 +317,10 @@ static enum shoal_status walk(struct finder *finder)
     return SHOAL_OK;
 }
 
-enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
-                                       struct shl_verbs_port *ports, uint32_t capacity,
-                                       uint32_t *count)
+static enum shoal_status find_ports(struct finder finder, uint32_t *count)
 {
-    struct finder finder = {.config = config, .ports = ports, .capacity = capacity};
-    SHL_TRY(shl_verbs_filter_parse(config->ib_hca, &finder.filter));
-    SHL_TRY(parse_gid_index(config->ib_gid_index, &finder.gid_wanted));
+    SHL_TRY(shl_verbs_filter_parse(finder.config->ib_hca, &finder.filter));
+    SHL_TRY(parse_gid_index(finder.config->ib_gid_index, &finder.gid_wanted));
     SHL_TRY(shl_verbs_load());
     enum shoal_status status = SHOAL_OK;
     finder.interfaces = shl_mem->alloc(SHL_INTERFACES_MAX * sizeof(*finder.interfaces));
@@ -315,4 +336,20 @@ enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
     if (status == SHOAL_OK)
         *count = finder.count;
     return status;
+}
+
+enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
+                                       struct shl_verbs_port *ports, uint32_t capacity,
+                                       uint32_t *count)
+{
+    const struct finder finder = {.config = config, .ports = ports, .capacity = capacity};
+    return find_ports(finder, count);
+}
+
+enum shoal_status shl_verbs_gids_find(const struct shl_config *config, struct shl_verbs_port *ports,
+                                      uint32_t capacity, uint32_t *count)
+{
+    const struct finder finder = {
+        .config = config, .ports = ports, .capacity = capacity, .every_gid = true};
+    return find_ports(finder, count);
 }

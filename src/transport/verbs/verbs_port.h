@@ -40,6 +40,7 @@ struct shl_verbs_port {
     uint64_t speed_mbit; /* 0: unknown */
     uint32_t lid;        /* InfiniBand */
     int32_t numa_node;   /* -1: unknown */
+    bool spare_gid;      /* the port has an entry with a better GID */
     uint32_t gid_index;
     uint8_t gid[SHL_VERBS_GID_BYTES];
     char gid_text[SHL_VERBS_GID_TEXT_BYTES]; /* "" without a GID */
@@ -56,6 +57,11 @@ struct shl_verbs_port {
 enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
                                        struct shl_verbs_port *ports, uint32_t capacity,
                                        uint32_t *count);
+
+/* shl_verbs_gids_find - the same, with an entry for each GID of a RoCE port that could be used, the
+ * one that would be first. Errors: the same. */
+enum shoal_status shl_verbs_gids_find(const struct shl_config *config, struct shl_verbs_port *ports,
+                                      uint32_t capacity, uint32_t *count);
 
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind);
 

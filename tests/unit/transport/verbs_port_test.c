@@ -157,6 +157,9 @@ static struct fake_device *add_roce(const char *name)
 static struct shl_verbs_port found[8];
 static uint32_t found_count;
 
+static enum shoal_status (*finder)(const struct shl_config *config, struct shl_verbs_port *ports,
+                                   uint32_t capacity, uint32_t *count);
+
 static enum shoal_status find(const char *hca, const char *gid_index)
 {
     char settings[2][128];
@@ -169,7 +172,7 @@ static enum shoal_status find(const char *hca, const char *gid_index)
     snprintf(settings[1], sizeof(settings[1]), "SHOAL_IB_GID_INDEX=%s", gid_index);
     SHL_TRY(shl_config_load(&options, &config));
     found_count = 0;
-    enum shoal_status status = shl_verbs_ports_find(&config, found, 8, &found_count);
+    enum shoal_status status = finder(&config, found, 8, &found_count);
     shl_config_free(&config);
     assert_int_equal(open_count, 0); /* closed again, whatever happened */
     return status;
@@ -196,6 +199,7 @@ static int set_up(void **state)
 {
     (void)state;
     shl_verbs = &fake_table;
+    finder = shl_verbs_ports_find;
     machine_size = list_errno = open_count = 0;
     return 0;
 }
@@ -261,6 +265,30 @@ static void gid_index_can_be_asked_for(void **state)
     ASSERT_DETAIL("SHOAL_IB_GID_INDEX=\"one\"");
     ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", "-1"));
     ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", "65536"));
+}
+
+static void every_gid_has_an_entry(void **state)
+{
+    (void)state;
+    struct fake_device *fake = add_roce("mlx5_0");
+    add_gid(fake, 7, IBV_GID_TYPE_ROCE_V2, ELSEWHERE_V4);
+    add_gid(fake, 9, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
+    add_roce("mlx5_1");
+    ASSERT_OK(find("", ""));
+    assert_int_equal(found_count, 2);
+    finder = shl_verbs_gids_find;
+    ASSERT_OK(find("", ""));
+    assert_int_equal(found_count, 3); /* only those that could be used, the best one first */
+    assert_string_equal(found[1].device, "mlx5_0");
+    assert_int_equal(found[0].gid_index, 5);
+    assert_false(found[0].spare_gid);
+    assert_int_equal(found[1].gid_index, 9);
+    assert_true(found[1].spare_gid && found[1].usable);
+    assert_non_null(strstr(found[1].reason, "instead of GID 5"));
+    assert_false(found[2].spare_gid);
+    ASSERT_OK(find("=mlx5_0", "9"));
+    assert_int_equal(found_count, 2); /* the other device is listed, with its reason */
+    assert_int_equal(found[0].gid_index, 9);
 }
 
 static void infiniband_needs_a_lid(void **state)
@@ -382,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup(gid_without_interface_here_is_rejected, set_up),
         cmocka_unit_test_setup(empty_table_and_holes, set_up),
         cmocka_unit_test_setup(gid_index_can_be_asked_for, set_up),
+        cmocka_unit_test_setup(every_gid_has_an_entry, set_up),
         cmocka_unit_test_setup(infiniband_needs_a_lid, set_up),
         cmocka_unit_test_setup(every_device_has_an_entry, set_up),
         cmocka_unit_test_setup(best_port_comes_first, set_up),
