@@ -12,17 +12,21 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: shoal-cni doctor --pod|--node [OPTION]...\n"
+    "usage: %s doctor --pod|--node [OPTION]...\n"
     "\n"
     "Checks the pod or node that it runs in: what was seen, why it matters, and the command that "
     "cures\n"
-    "it. Needs no rights.\n"
+    "it. Needs no rights, and changes nothing.\n"
     "\n"
     "      --pod              this is a pod\n"
     "      --node             this is a node\n"
+    "      --probe            also try each device, port and GID that could be used: register a "
+    "little\n"
+    "                         memory and 64 MiB, make a queue pair, write through it to itself\n"
     "      --peer HOST[:PORT] also the way to another pod or node; with a port, connect to it\n"
     "      --sysfs-root DIR   look at DIR, where a capture of `inspect` was unpacked\n"
     "  -o, --output KIND      text (default), json\n"
+    "      --json             the same as -o json\n"
     "  -q, --quiet            one line for each thing that is wrong\n"
     "      --strict           exit status 4 when there are warnings\n"
     "      --color WHEN       auto (default), always, never\n"
@@ -32,11 +36,11 @@ static const char usage[] =
     "errors,\n"
     "4 warnings with --strict, 5 nothing of RDMA is there.\n"
     "\n"
-    "Example: shoal-cni doctor --pod --peer digits-worker-0\n";
+    "Example: %s doctor --pod --probe --peer digits-worker-0\n";
 
 struct request {
     const char *root, *peer, *colour;
-    bool pod, node, quiet, strict, painted;
+    bool pod, node, probe, quiet, strict, painted;
     enum cni_format format;
 };
 
@@ -48,14 +52,18 @@ static int parse_options(struct request *request, int argc, char **argv)
         {"peer", required_argument, NULL, 'P'},   {"sysfs-root", required_argument, NULL, 'r'},
         {"output", required_argument, NULL, 'o'}, {"quiet", no_argument, NULL, 'q'},
         {"strict", no_argument, NULL, 's'},       {"color", required_argument, NULL, 'c'},
+        {"probe", no_argument, NULL, 'b'},        {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     for (int option; (option = getopt_long(argc, argv, "o:q", options, NULL)) != -1;) {
         if (option == 'h') {
-            fputs(usage, stdout);
+            printf(usage, cni_program, cni_program);
             return CNI_EXIT_CLEAN;
         }
         if (option == '?' || (option == 'o' && !cni_format_parse(optarg, &request->format)))
             return CNI_EXIT_USAGE;
+        if (option == 'j')
+            request->format = CNI_FORMAT_JSON;
+        request->probe |= option == 'b';
         request->pod |= option == 'p';
         request->node |= option == 'n';
         request->quiet |= option == 'q';
@@ -70,6 +78,8 @@ static int parse_options(struct request *request, int argc, char **argv)
         cni_complain("say which it is: --pod or --node");
     else if (request->format == CNI_FORMAT_SARIF)
         cni_complain("doctor has no sarif");
+    else if (request->probe && strcmp(request->root, "/") != 0)
+        cni_complain("--probe tries this machine: leave --sysfs-root out");
     else
         return cni_colour_parse(request->colour, stdout, &request->painted) ? -1 : CNI_EXIT_USAGE;
     return CNI_EXIT_USAGE;
@@ -97,6 +107,8 @@ static int examine(const struct request *request, struct cni_arena *arena)
     }
     doctor.inventory = cni_inventory(doctor.sysfs);
     bool found = cni_doctor_run(&doctor);
+    if (request->probe)
+        cni_doctor_probe(&doctor);
     if (request->peer)
         cni_doctor_peer(&doctor, request->peer);
     bool good = request->format == CNI_FORMAT_JSON

@@ -30,6 +30,9 @@ int cni_command_schema(int argc, char **argv);
 int cni_command_doctor(int argc, char **argv);
 int cni_command_explain(int argc, char **argv);
 
+/* The program's name in help and complaints; `shoal doctor` sets its own. */
+extern const char *cni_program;
+
 /* cni_complain - one line on standard error, with the program's name. */
 void cni_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -2,8 +2,8 @@
  * Checks of a pod or node from inside: what was seen, why it matters, and the command that cures
  * it. Shared by `shoal-cni doctor` and whoever else links it.
  *
- * Invariant: checks read an inventory, files below the root and the environment; only a probe and a
- * peer make anything happen.
+ * Invariant: checks read an inventory, files below the root and the environment; only the probe and
+ * a peer make anything happen.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -50,6 +50,10 @@ bool cni_doctor_run(struct cni_doctor *doctor);
 
 /* cni_doctor_peer - what the way to a host is; "HOST" or "HOST:PORT", where it also connects. */
 void cni_doctor_peer(struct cni_doctor *doctor, const char *peer);
+
+/* cni_doctor_probe - try each device, port and GID that Shoal could use: memory, a queue pair, a
+ * write to itself. On this machine, whatever the root. */
+void cni_doctor_probe(struct cni_doctor *doctor);
 
 /* Each false when the stream failed. */
 bool cni_doctor_text(const struct cni_doctor *doctor, FILE *out, bool colour, bool quiet);

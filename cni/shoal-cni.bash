@@ -10,7 +10,8 @@ _shoal_cni_options() { # command
     patch) echo "--intent --node --file --help" ;;
     validate) echo "--file --node --output --quiet --strict --color --help" ;;
     doctor)
-        echo "--pod --node --peer --sysfs-root --output --quiet --strict --color --help"
+        echo "--pod --node --probe --peer --sysfs-root --output --json --quiet --strict" \
+            "--color --help"
         ;;
     diff) echo "--output --help" ;;
     explain | schema) echo "--help" ;;

@@ -82,6 +82,11 @@ class CheckLayersTest(unittest.TestCase):
         self.assert_allowed("cni/main.c", '"topology/probe.h"')
         self.assert_refused("cni/main.c", '"engine/engine.h"', "cni sees only")
 
+    def test_doctor_tries_devices_by_the_probe_only(self):
+        self.assert_allowed("cni/doctor_probe.c", '"transport/verbs/verbs_probe.h"')
+        self.assert_refused("cni/doctor_probe.c", '"transport/verbs/verbs_sys.h"', "cni sees only")
+        self.assert_refused("cni/main.c", '"transport/verbs/verbs_probe.h"', "cni sees only")
+
     def test_public_headers_need_no_more_than_c(self):
         self.assert_allowed("include/shoal/a.h", "<shoal/types.h>")
         self.assert_refused("include/shoal/a.h", "<sys/types.h>", "no more than C")

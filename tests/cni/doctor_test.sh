@@ -48,7 +48,7 @@ done
 # Every check has something to say somewhere, but those that need this machine or a peer.
 for check in $("$program" explain | sed -n 's/ *doctor .*//p'); do
     case $check in
-    peer* | dev-shm) ;;
+    peer* | probe* | dev-shm) ;;
     *) grep -qw -e "$check" golden/doctor/*.txt || complain "no report shows $check" ;;
     esac
 done
@@ -66,10 +66,18 @@ expect 2 'say which' doctor --pod --node
 expect 2 'no sarif' doctor --pod -o sarif
 expect 2 'unexpected argument' doctor --pod extra
 expect 2 'No such file' doctor --pod --sysfs-root "$work/missing"
+expect 2 'leave --sysfs-root out' doctor --pod --probe --sysfs-root "$tree"
+expect 3 '"verdict": "error"' doctor --pod --json --sysfs-root "$tree"
+expect 0 'a check of doctor.*64 MiB' explain probe-large
 
 # This machine, whatever it has.
 got=0
 "$program" doctor --pod >"$work/out" || got=$?
 [[ $got =~ ^[035]$ ]] || complain "live: status $got"
 grep -q ' dev-shm ' "$work/out" || complain "live: $(cat "$work/out")"
+probed=0
+"$program" doctor --pod --probe -o json >"$work/out" || probed=$?
+[[ $probed =~ ^[035]$ ]] || complain "probe: status $probed"
+[ "$got" = 0 ] || [ "$probed" = "$got" ] || complain "probe: status $probed, without $got"
+grep -q '"check": "probe-ports"' "$work/out" || complain "probe: $(cat "$work/out")"
 [ "$failures" = 0 ]

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Inside the RDMA guest, whose kernel is in shared mode: inventory, plan and doctor of a node with
 # two Soft-RoCE devices; a port that is down; a pod's namespace, which sees devices but not their
-# GIDs. Exclusive mode is covered by a captured tree only (inspect_test.sh, doctor_test.sh).
+# GIDs. The doctor's probe registers, connects and writes on each device, or says what keeps it
+# from that. Exclusive mode is covered by a captured tree only (inspect_test.sh, doctor_test.sh).
 #
-# Usage: guest_test.sh PROGRAM
+# Usage: guest_test.sh PROGRAM [SHOAL]
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 program=$1
+shoal=${2:-}
 work=$(mktemp -d)
 failures=0
 
@@ -17,6 +19,14 @@ expect() { # status pattern command...
     "$@" >"$work/out" 2>&1 || got=$?
     if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
         echo "$*: status $got, expected $status with '$pattern':"
+        cat "$work/out"
+        failures=$((failures + 1))
+    fi
+}
+
+also() { # pattern: in the output of the last command, too
+    if ! grep -q -e "$1" "$work/out"; then
+        echo "no '$1' in:"
         cat "$work/out"
         failures=$((failures + 1))
     fi
@@ -38,11 +48,44 @@ expect 0 '^ok  *roce-gid  *rxe1:1' "$program" doctor --node
 expect 0 '^ok  *memlock-limit' "$program" doctor --node
 expect 0 '^0 errors' "$program" doctor --node --sysfs-root "$work/replay"
 
+# The probe, on each device and with each GID that could be used.
+sysctl --quiet --write net.ipv6.conf.v0.disable_ipv6=0
+ip address add fd77::1/64 dev v0 nodad
+expect 0 '^0 errors' "$program" doctor --node --probe
+for step in open small large pair connect write release; do
+    for gid in 'rxe0:1 GID 1 10.77.0.1' 'rxe0:1 GID 2 fd77:0:0:0:0:0:0:1' \
+        'rxe1:1 GID 1 10.77.0.2'; do
+        also "^ok  *probe-$step  *$gid: "
+    done
+done
+also 'probe-ports  *rxe0:1 GID 2 .* of v0, not the one that Shoal takes'
+ip address delete fd77::1/64 dev v0
+[ -z "$shoal" ] || expect 0 '"check": "probe-write"' "$shoal" doctor --node --probe --json
+
+# Little locked memory, none at all, and a device that is listed but given to somebody else.
+limited() { # KiB argument...
+    setpriv --bounding-set=-ipc_lock bash -c 'ulimit -l "$1" && exec "${@:2}"' limited "$@"
+}
+expect 3 '^error  *probe-large  *rxe0:1 .* 64 MiB cannot be registered: Cannot allocate' \
+    limited 1024 "$program" doctor --node --probe
+also '^ok  *probe-write  *rxe0:1'
+expect 3 '^error  *probe-small  *rxe0:1 .* 8 KiB cannot be registered' \
+    limited 0 "$program" doctor --node --probe
+chmod 0 /dev/infiniband/uverbs0
+expect 0 '^note  *probe-ports  *rxe0 is not tried: it cannot be opened' \
+    setpriv --bounding-set=-dac_override "$program" doctor --node --probe
+also '^ok  *probe-write  *rxe1:1'
+chmod 666 /dev/infiniband/uverbs0
+
 # A pod's namespace: the whole GID table is seen, but none of it is of an interface that is here.
 ip netns add pod
 expect 3 '^error  *roce-gid  *rxe0:1 has no RoCE v2 GID' ip netns exec pod "$program" doctor --pod
+expect 3 '^error  *probe-ports  *rxe0:1 is not tried: .*no interface in this network namespace' \
+    ip netns exec pod "$program" doctor --pod --probe
 ip netns del pod
 
 ip link set v0 down
 expect 3 '^error  *port-state  *rxe0:1 is DOWN' "$program" doctor --node
+expect 3 '^note  *probe-ports  *rxe0:1 is not tried: its port is down' \
+    "$program" doctor --node --probe
 [ "$failures" = 0 ]
