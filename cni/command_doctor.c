@@ -1,5 +1,5 @@
 /*
- * `shoal-cni doctor`.
+ * `shoal-cni doctor`, which is also `shoal doctor`.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

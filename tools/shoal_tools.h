@@ -3,7 +3,7 @@
  *
  * A subcommand is a line of shoal_tools.def and a file shoal_<name>.c with
  * int shoal_tool_<name>(int argc, char **argv); argv[0] is the subcommand's name. It returns the
- * exit status: 0, 1 for a failure, 2 for wrong usage.
+ * exit status: 0, 1 for a failure, 2 for wrong usage; doctor also those of shoal-cni.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

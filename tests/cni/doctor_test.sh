@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # shoal-cni doctor: described trees against golden reports, as pod and as node; this machine; peers.
 #
-# Usage: doctor_test.sh PROGRAM [update]
+# With the program `shoal`: its subcommand doctor is the same.
+#
+# Usage: doctor_test.sh PROGRAM [SHOAL|update]
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 program=$1
-update=${2:-}
+shoal=${2:-}
+update=""
+if [ "$shoal" = update ]; then shoal="" update=yes; fi
 cd "$(dirname "$0")"
 # shellcheck source=tests/cni/tree.sh
 . ./tree.sh
@@ -80,4 +84,18 @@ probed=0
 [[ $probed =~ ^[035]$ ]] || complain "probe: status $probed"
 [ "$got" = 0 ] || [ "$probed" = "$got" ] || complain "probe: status $probed, without $got"
 grep -q '"check": "probe-ports"' "$work/out" || complain "probe: $(cat "$work/out")"
+
+# `shoal doctor` is the same, under its own name.
+if [ -n "$shoal" ]; then
+    mine=0 theirs=0
+    "$program" doctor --node --json --sysfs-root "$tree" >"$work/mine" || mine=$?
+    "$shoal" doctor --node --json --sysfs-root "$tree" >"$work/theirs" || theirs=$?
+    [ "$mine" = "$theirs" ] || complain "shoal doctor: status $theirs, shoal-cni's is $mine"
+    cmp "$work/mine" "$work/theirs" || complain "shoal doctor reports something else"
+    program=$shoal
+    expect 0 '^usage: shoal doctor' doctor --help
+    expect 2 '^shoal: say which' doctor
+    expect 2 '^shoal: no output format' doctor --pod -o xml
+    expect 0 '^  doctor ' --help
+fi
 [ "$failures" = 0 ]
