@@ -3,11 +3,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "dcb.h"
 #include "inventory.h"
 
 #include <string.h>
 
 #define CLASS "/sys/class/net/%s"
+#define DCB "/netlink/dcb/%s" /* in captures */
 
 static const char *kind_of(int64_t arphrd)
 {
@@ -68,12 +70,28 @@ static json_t *default_route(struct cni_sysfs *sysfs, const char *name)
     return json_false();
 }
 
+/* Of a driver that tells it by netlink only; a captured tree has the answers as files. */
+static void qos_of_kernel(struct cni_sysfs *sysfs, const char *name, const char **trust,
+                          const char **pfc)
+{
+    struct cni_dcb dcb;
+    if (!cni_sysfs_live(sysfs)) {
+        *trust = cni_sysfs_text(sysfs, DCB "/trust", name);
+        *pfc = cni_sysfs_text(sysfs, DCB "/pfc", name);
+    } else if (cni_dcb_ask(name, &dcb)) {
+        *trust = cni_sysfs_add(sysfs, dcb.trust, DCB "/trust", name);
+        *pfc = cni_sysfs_add(sysfs, dcb.pfc, DCB "/pfc", name);
+    }
+}
+
 /* How packets are sorted into priorities, and which of these are paused: vendors' drivers tell it
  * in files, others only by netlink. */
 static json_t *qos(struct cni_sysfs *sysfs, const char *name)
 {
     const char *trust = cni_sysfs_text(sysfs, CLASS "/qos/trust", name);
     const char *pfc = cni_sysfs_text(sysfs, CLASS "/qos/pfc", name);
+    if (!trust && !pfc)
+        qos_of_kernel(sysfs, name, &trust, &pfc);
     if (!trust && !pfc)
         return json_null();
     json_t *object = json_object();

@@ -170,6 +170,24 @@ int64_t cni_sysfs_integer(struct cni_sysfs *sysfs, const char *format, ...)
     return *end ? -1 : value;
 }
 
+bool cni_sysfs_live(const struct cni_sysfs *sysfs)
+{
+    return !*sysfs->root;
+}
+
+const char *cni_sysfs_add(struct cni_sysfs *sysfs, const char *text, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const char *path = format_path(sysfs, format, arguments);
+    va_end(arguments);
+    const char *kept = cni_arena_copy(sysfs->arena, text, strlen(text));
+    if (sysfs->record)
+        keep(sysfs,
+             &(struct cni_sysfs_entry){.path = path, .content = kept, .bytes = strlen(kept)});
+    return kept;
+}
+
 /* ---- folders ----------------------------------------------------------------------------------
  */
 

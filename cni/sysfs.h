@@ -36,6 +36,14 @@ const char *const *cni_sysfs_list(struct cni_sysfs *sysfs, const char *format, .
 const char *cni_sysfs_real(struct cni_sysfs *sysfs, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* cni_sysfs_live - whether this is the machine, and not a tree. */
+bool cni_sysfs_live(const struct cni_sysfs *sysfs);
+
+/* cni_sysfs_add - record a text that the machine tells otherwise than in a file, so that a replay
+ * finds it at `path`; returns a copy. */
+const char *cni_sysfs_add(struct cni_sysfs *sysfs, const char *text, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* cni_sysfs_capture - what was recorded as a tar archive; unpacked, it is a root that answers the
  * same. False when the stream failed. */
 bool cni_sysfs_capture(const struct cni_sysfs *sysfs, FILE *out);

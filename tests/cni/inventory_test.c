@@ -7,6 +7,8 @@
 
 #include "support/test.h"
 
+#include <stdlib.h>
+
 #define ROOT "/sys/devices/pci0000:00/0000:00:01.0"
 
 static void distances(void **state)
@@ -48,11 +50,32 @@ static void last_parts(void **state)
     assert_null(cni_last_part(NULL));
 }
 
+/* What the machine tells otherwise than in files is in the archive as if it were one. */
+static void texts_of_no_file(void **state)
+{
+    (void)state;
+    struct cni_arena *arena = cni_arena_create();
+    struct cni_sysfs *sysfs = cni_sysfs_open(arena, "/", true);
+    char *bytes = NULL;
+    size_t count = 0;
+    assert_non_null(sysfs);
+    assert_true(cni_sysfs_live(sysfs));
+    assert_string_equal(cni_sysfs_add(sysfs, "0,0,0,1", "/netlink/dcb/%s/pfc", "eth0"), "0,0,0,1");
+    FILE *archive = open_memstream(&bytes, &count);
+    assert_true(cni_sysfs_capture(sysfs, archive));
+    fclose(archive);
+    assert_non_null(memmem(bytes, count, "netlink/dcb/eth0/pfc", 20));
+    assert_non_null(memmem(bytes, count, "0,0,0,1", 7));
+    free(bytes);
+    cni_arena_destroy(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(distances),
         cmocka_unit_test(last_parts),
+        cmocka_unit_test(texts_of_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

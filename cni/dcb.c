@@ -1,0 +1,140 @@
+/*
+ * The DCB question and its answer.
+ *
+ * Invariant: nothing of an answer is read before its length was checked.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "dcb.h"
+
+#include <linux/dcbnl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define ANSWER_BYTES 16384
+#define WAIT_US 500000
+
+struct attribute {
+    uint16_t type;
+    const uint8_t *data;
+    size_t bytes;
+};
+
+/* The next attribute of [*at, *at + *left), or false. */
+static bool next(const uint8_t **at, size_t *left, struct attribute *out)
+{
+    struct nlattr head;
+    if (*left < sizeof(head))
+        return false;
+    memcpy(&head, *at, sizeof(head));
+    if (head.nla_len < sizeof(head) || head.nla_len > *left)
+        return false;
+    *out = (struct attribute){.type = head.nla_type & NLA_TYPE_MASK,
+                              .data = *at + NLA_HDRLEN,
+                              .bytes = head.nla_len - NLA_HDRLEN};
+    size_t aligned = (size_t)NLA_ALIGN(head.nla_len), step = aligned < *left ? aligned : *left;
+    *at += step;
+    *left -= step;
+    return true;
+}
+
+static bool find(const uint8_t *at, size_t left, uint16_t type, struct attribute *found)
+{
+    while (next(&at, &left, found))
+        if (found->type == type)
+            return true;
+    return false;
+}
+
+/* Drivers sort by DSCP as soon as one value is mapped. */
+static bool maps_dscp(const struct attribute *table)
+{
+    const uint8_t *at = table->data;
+    size_t left = table->bytes;
+    for (struct attribute entry; next(&at, &left, &entry);) {
+        struct dcb_app app;
+        if (entry.type != DCB_ATTR_IEEE_APP || entry.bytes < sizeof(app))
+            continue;
+        memcpy(&app, entry.data, sizeof(app));
+        if (app.selector == IEEE_8021QAZ_APP_SEL_DSCP)
+            return true;
+    }
+    return false;
+}
+
+bool cni_dcb_parse(const void *answer, size_t bytes, struct cni_dcb *dcb)
+{
+    struct nlmsghdr head;
+    struct dcbmsg message;
+    struct attribute ieee, found;
+    struct ieee_pfc pfc;
+    size_t skip = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(message));
+    if (bytes < skip)
+        return false;
+    memcpy(&head, answer, sizeof(head));
+    memcpy(&message, (const uint8_t *)answer + NLMSG_HDRLEN, sizeof(message));
+    if (head.nlmsg_type != RTM_GETDCB || message.cmd != DCB_CMD_IEEE_GET || head.nlmsg_len < skip ||
+        head.nlmsg_len > bytes)
+        return false;
+    if (!find((const uint8_t *)answer + skip, head.nlmsg_len - skip, DCB_ATTR_IEEE, &ieee) ||
+        !find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_PFC, &found) || found.bytes < sizeof(pfc))
+        return false;
+    memcpy(&pfc, found.data, sizeof(pfc));
+    for (int priority = 0; priority < 8; priority++) {
+        dcb->pfc[priority * 2] = (char)('0' + (pfc.pfc_en >> priority & 1));
+        dcb->pfc[priority * 2 + 1] = priority < 7 ? ',' : '\0';
+    }
+    bool dscp = find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_APP_TABLE, &found) && maps_dscp(&found);
+    dcb->trust = dscp ? "dscp" : "pcp";
+    return true;
+}
+
+/* The question; its length, 0 for a name that no interface can have. */
+static size_t question(const char *interface, uint8_t *out, size_t capacity)
+{
+    size_t name_bytes = strlen(interface) + 1;
+    struct nlattr name = {.nla_len = (uint16_t)(NLA_HDRLEN + name_bytes),
+                          .nla_type = DCB_ATTR_IFNAME};
+    struct dcbmsg message = {.dcb_family = AF_UNSPEC, .cmd = DCB_CMD_IEEE_GET};
+    size_t at = NLMSG_HDRLEN, after = at + NLMSG_ALIGN(sizeof(message));
+    size_t total = after + NLA_ALIGN(name.nla_len);
+    if (name_bytes > IF_NAMESIZE || total > capacity)
+        return 0;
+    struct nlmsghdr head = {.nlmsg_len = (uint32_t)total,
+                            .nlmsg_type = RTM_GETDCB,
+                            .nlmsg_flags = NLM_F_REQUEST,
+                            .nlmsg_seq = 1};
+    memset(out, 0, total);
+    memcpy(out, &head, sizeof(head));
+    memcpy(out + at, &message, sizeof(message));
+    memcpy(out + after, &name, sizeof(name));
+    memcpy(out + after + NLA_HDRLEN, interface, name_bytes);
+    return total;
+}
+
+bool cni_dcb_ask(const char *interface, struct cni_dcb *dcb)
+{
+    uint8_t asked[128], answer[ANSWER_BYTES];
+    const struct timeval wait = {.tv_usec = WAIT_US};
+    struct sockaddr_nl from = {.nl_family = AF_NETLINK};
+    socklen_t from_bytes = sizeof(from);
+    size_t bytes = question(interface, asked, sizeof(asked));
+    int fd = bytes ? socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE) : -1;
+    if (fd < 0)
+        return false;
+    bool good =
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0 &&
+        sendto(fd, asked, bytes, 0, (struct sockaddr *)&from, sizeof(from)) == (ssize_t)bytes;
+    ssize_t got =
+        good ? recvfrom(fd, answer, sizeof(answer), 0, (struct sockaddr *)&from, &from_bytes) : -1;
+    close(fd);
+    /* From the kernel only: other processes may send here, too. */
+    return got > 0 && from.nl_pid == 0 && cni_dcb_parse(answer, (size_t)got, dcb);
+}
