@@ -49,11 +49,25 @@ static uint32_t count_there(const struct chaos *chaos)
     return count;
 }
 
-static uint32_t pick(struct chaos *chaos)
+/* It has taken part: whoever was just started does not count for a majority yet. */
+static bool is_in(const struct chaos *chaos, uint32_t slot)
 {
-    uint32_t at = below(chaos, count_there(chaos));
+    return chaos->there[slot] && chaos->members.shared->reports[slot].count > 0;
+}
+
+static uint32_t count_in(const struct chaos *chaos)
+{
+    uint32_t count = 0;
     for (uint32_t i = 0; i < chaos->next_slot; i++)
-        if (chaos->there[i] && at-- == 0)
+        count += is_in(chaos, i);
+    return count;
+}
+
+static uint32_t pick(struct chaos *chaos, uint32_t in)
+{
+    uint32_t at = below(chaos, in);
+    for (uint32_t i = 0; i < chaos->next_slot; i++)
+        if (is_in(chaos, i) && at-- == 0)
             return i;
     return 0;
 }
@@ -69,19 +83,19 @@ static void start_one(struct chaos *chaos)
 /* Never more than a minority at once: the policy is that of a majority. */
 static void do_something(struct chaos *chaos)
 {
-    uint32_t there = count_there(chaos);
+    uint32_t there = count_there(chaos), in = count_in(chaos);
     switch (below(chaos, 4)) {
     case 0:
     case 1:
-        if (there >= 4) {
-            uint32_t slot = pick(chaos);
+        if (in >= 4) {
+            uint32_t slot = pick(chaos, in);
             chaos->there[slot] = false;
             members_kill(&chaos->members, slot, SIGKILL);
         }
         break;
     case 2:
-        if (there >= 4) {
-            uint32_t slot = pick(chaos);
+        if (in >= 4) {
+            uint32_t slot = pick(chaos, in);
             chaos->there[slot] = false;
             chaos->members.shared->leave = (int)slot + 1;
         }
