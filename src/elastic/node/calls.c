@@ -30,7 +30,12 @@ void shl_node_fenced(struct shl_node *node, uint64_t epoch, const struct shl_rep
 static void do_suspect(struct shl_node *node, void *arg)
 {
     struct shl_node_peer *peer = shl_node_peer_find(node, *(const uint64_t *)arg);
-    if (peer && !node->ended)
+    if (!peer || node->ended)
+        return;
+    /* While its session lives the member does: it may follow a proposal that is still on its way
+     * here, and have taken the view down for that. The end of a process shows in the session, too.
+     */
+    if (peer->watch.fd < 0 || peer->broke)
         shl_node_peer_suspect(peer, "operations lost it");
 }
 
