@@ -150,7 +150,7 @@ static void keep(struct shoal_world *world, struct shl_op *op)
 static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op)
 {
     struct shoal_comm *comm = world->comm;
-    bool forwarded = op->todo == SHL_OP_FORWARD;
+    bool forwarded = op->due == SHL_OP_FORWARD;
     world->users++;
     shl_node_progress(world->node, world->epoch, world->log->started);
     pthread_mutex_unlock(&world->lock);

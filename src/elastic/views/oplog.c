@@ -37,10 +37,10 @@ static struct shl_op *claim(struct shl_oplog *log, uint64_t seq)
     return op;
 }
 
-static void set_todo(struct shl_oplog *log, struct shl_op *op, enum shl_op_todo todo)
+static void set_due(struct shl_oplog *log, struct shl_op *op, enum shl_op_due due)
 {
-    log->todo += (todo != SHL_OP_NOTHING) - (op->todo != SHL_OP_NOTHING);
-    op->todo = todo;
+    log->due += (due != SHL_OP_NOTHING) - (op->due != SHL_OP_NOTHING);
+    op->due = due;
 }
 
 /* Inputs of an open retained step outlive its results. */
@@ -55,7 +55,7 @@ static void release_old(struct shl_oplog *log)
         until = log->pinned - 1;
     while (log->released < until) {
         struct shl_op *op = slot(log, ++log->released);
-        if (op->seq == log->released && op->settled && op->todo == SHL_OP_NOTHING)
+        if (op->seq == log->released && op->settled && op->due == SHL_OP_NOTHING)
             release(op);
     }
 }
@@ -106,10 +106,10 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct 
     if (log->in_step && !log->step_first)
         log->step_first = seq;
     log->pinned = seq;
-    if (op->todo != SHL_OP_NOTHING) /* decided before it was called */
-        log->todo++;
+    if (op->due != SHL_OP_NOTHING) /* decided before it was called */
+        log->due++;
     else if (!op->failed)
-        set_todo(log, op, SHL_OP_RUN);
+        set_due(log, op, SHL_OP_RUN);
     *out = op;
     return SHOAL_OK;
 }
@@ -117,11 +117,11 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct 
 struct shl_op *shl_oplog_next(struct shl_oplog *log)
 {
     uint64_t seq = log->settled + 1;
-    if (!log->todo)
+    if (!log->due)
         return NULL;
     for (; seq <= log->started; seq++) {
         struct shl_op *op = slot(log, seq);
-        if (op->seq == seq && op->begun && op->todo != SHL_OP_NOTHING)
+        if (op->seq == seq && op->begun && op->due != SHL_OP_NOTHING)
             return op;
     }
     return NULL;
@@ -144,7 +144,7 @@ static void commit(struct shl_oplog *log, const struct shl_op *op)
 
 void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
 {
-    set_todo(log, op, SHL_OP_NOTHING);
+    set_due(log, op, SHL_OP_NOTHING);
     op->held = true;
     for (uint64_t seq = log->settled + 1; seq < op->seq; seq++) {
         struct shl_op *before = slot(log, seq);
@@ -163,7 +163,7 @@ void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
 
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status)
 {
-    set_todo(log, op, SHL_OP_NOTHING);
+    set_due(log, op, SHL_OP_NOTHING);
     op->failed = true;
     op->status = status;
 }
@@ -204,7 +204,7 @@ static void settle(struct shl_oplog *log, uint64_t seq)
 {
     struct shl_op *op = claim(log, seq);
     if (op->begun)
-        set_todo(log, op, SHL_OP_NOTHING);
+        set_due(log, op, SHL_OP_NOTHING);
     if (op->is_commit && !op->settled && !op->failed)
         commit(log, op);
     op->settled = true;
@@ -216,7 +216,7 @@ static void redo(struct shl_oplog *log, uint64_t seq)
     if (op->seq != seq || !op->begun || op->failed)
         return;
     op->held = op->settled = op->kept = false;
-    set_todo(log, op, SHL_OP_RUN);
+    set_due(log, op, SHL_OP_RUN);
 }
 
 static void forward(struct shl_oplog *log, uint64_t seq, uint32_t source)
@@ -224,16 +224,16 @@ static void forward(struct shl_oplog *log, uint64_t seq, uint32_t source)
     struct shl_op *op = claim(log, seq);
     op->source = source;
     if (op->begun)
-        set_todo(log, op, SHL_OP_FORWARD);
+        set_due(log, op, SHL_OP_FORWARD);
     else
-        op->todo = SHL_OP_FORWARD; /* counted when it is called */
+        op->due = SHL_OP_FORWARD; /* counted when it is called */
 }
 
 static void fail_op(struct shl_oplog *log, uint64_t seq, enum shoal_status status)
 {
     struct shl_op *op = claim(log, seq);
     if (op->begun)
-        set_todo(log, op, SHL_OP_NOTHING);
+        set_due(log, op, SHL_OP_NOTHING);
     if (!op->failed) {
         op->failed = true;
         op->status = status;

@@ -26,7 +26,7 @@
 #define SHL_OPLOG_KEPT_BYTES 65536           /* results up to here are kept instead of a round */
 #define SHL_OPLOG_KEPT_HEAD 16               /* u64 epoch, u64 contributors */
 
-enum shl_op_todo {
+enum shl_op_due {
     SHL_OP_NOTHING,
     SHL_OP_RUN,    /* with the members of the view in force */
     SHL_OP_FORWARD /* `source` sends its copy to all */
@@ -42,7 +42,7 @@ struct shl_op {
     bool in_step, is_commit;
     bool is_fixed; /* its shape is the view's, so it cannot be redone in another */
     bool rounds;   /* returns after a completion round */
-    enum shl_op_todo todo;
+    enum shl_op_due due;
     uint32_t source; /* FORWARD: rank in the view in force */
     enum shoal_status status;
     struct shoal_call call; /* as it is carried out: send may be `input` */
@@ -67,7 +67,7 @@ struct shl_oplog {
     uint64_t step_first, step_last;
     bool in_step; /* the program is between begin and commit */
     bool retry;   /* its step was given up, and it has not been told */
-    uint32_t todo;
+    uint32_t due;
     uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
     struct shl_op ops[SHL_OPLOG_SLOTS];
 };

@@ -89,7 +89,7 @@ static void what_one_holds_is_forwarded(void **state)
     struct shl_op *waiting = begin(logs[0], false);
     decide(logs, 2, true, &decision);
     assert_ptr_equal(shl_oplog_next(logs[0]), waiting);
-    assert_int_equal(waiting->todo, SHL_OP_FORWARD);
+    assert_int_equal(waiting->due, SHL_OP_FORWARD);
     assert_int_equal(waiting->source, 1);
     struct shl_op *source = shl_oplog_next(logs[1]);
     assert_non_null(source);
@@ -111,9 +111,9 @@ static void what_nobody_holds_is_redone(void **state)
     decide(logs, 2, true, &decision);
     assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
     assert_ptr_equal(shl_oplog_next(logs[0]), op);
-    assert_int_equal(op->todo, SHL_OP_RUN);
+    assert_int_equal(op->due, SHL_OP_RUN);
     assert_null(shl_oplog_next(logs[1]));
-    assert_int_equal(begin(logs[1], false)->todo, SHL_OP_RUN);
+    assert_int_equal(begin(logs[1], false)->due, SHL_OP_RUN);
     close_all(logs, 2);
 }
 
