@@ -408,6 +408,34 @@ static void one_way_cuts_end_in_one_view(void **state)
     }
 }
 
+/* Whoever notices first is one voice against one. It must not even be proposed to go in place of
+ * the stopped one: a proposal already kills those on the same host whom it leaves out. */
+static void the_stopped_one_goes_whoever_notices_first(void **state)
+{
+    (void)state;
+    for (uint32_t pair = 0; pair < 9; pair++) {
+        struct world_options options = plain(3);
+        uint32_t stopped = pair / 3, first = pair % 3;
+        options.no_restart = true;
+        if (stopped == first)
+            continue;
+        struct world *world = formed(&options);
+        const struct shl_record *record = &world->store.record;
+        cut(world, stopped, first, false, 4 * WORLD_SECOND);
+        run_for(world, 80);
+        world_in_slot(world, stopped)->stopped_until_ns = world->now_ns + 4 * WORLD_SECOND;
+        for (uint32_t ms = 0; ms < 2000; ms++) {
+            run_for(world, 1);
+            WORLD_CHECK(world,
+                        record->phase != SHL_PHASE_PREPARED ||
+                            world_lives_of(world, &record->next) == (7 & ~bit(stopped)),
+                        "%u noticed first that %u is stopped\n", first, stopped);
+        }
+        WORLD_CHECK(world, record->view.count == 2, "nobody went\n");
+        world_close(world);
+    }
+}
+
 static void too_small_a_world_waits_and_fails(void **state)
 {
     (void)state;
@@ -528,6 +556,7 @@ int main(void)
         cmocka_unit_test(a_lost_journal_ends_the_old_life_and_repeats_no_epoch),
         cmocka_unit_test(the_majority_goes_on),
         cmocka_unit_test(one_way_cuts_end_in_one_view),
+        cmocka_unit_test(the_stopped_one_goes_whoever_notices_first),
         cmocka_unit_test(too_small_a_world_waits_and_fails),
         cmocka_unit_test(a_spare_takes_the_place),
         cmocka_unit_test(joins_and_leaves_abort_nothing),

@@ -63,15 +63,26 @@ static uint32_t degree(const struct shl_reach *reach, const struct shl_set *out,
     return count;
 }
 
-/* Of those still in, the one with the most broken pairs; the highest of equals. */
+static uint32_t complaints(const struct shl_reach *reach, const struct shl_set *out, uint32_t at)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < SHL_SET_WORDS; i++)
+        count += (uint32_t)__builtin_popcountll(reach->rows[at].words[i] & ~out->words[i]);
+    return count;
+}
+
+/* Of those still in, the one with the most broken pairs; of equals the one that misses fewest
+ * itself, since who is dead or stopped misses nobody; of these the highest. */
 static uint32_t worst(const struct shl_reach *reach, const struct shl_set *out, uint32_t *pairs)
 {
-    uint32_t chosen = SHL_MEMBER_NONE;
+    uint32_t chosen = SHL_MEMBER_NONE, least = 0;
     *pairs = 0;
     for (uint32_t i = 0; i < reach->count; i++) {
         uint32_t count = shl_set_has(out, i) ? 0 : degree(reach, out, i);
-        if (count && count >= *pairs) {
+        uint32_t own = complaints(reach, out, i);
+        if (count > *pairs || (count && count == *pairs && own <= least)) {
             *pairs = count;
+            least = own;
             chosen = i;
         }
     }

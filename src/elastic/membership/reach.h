@@ -35,8 +35,10 @@ bool shl_reach_broken(const struct shl_reach *reach); /* any pair is */
 /*
  * shl_reach_evict - members whose removal leaves no broken pair; as few as can be found.
  *
- * Exact up to SHL_REACH_EXACT_MAX evicted, greedy beyond. Of equal choices the one that keeps lower
- * positions. `keep`: a position that must stay, or SHL_MEMBER_NONE.
+ * Exact up to SHL_REACH_EXACT_MAX evicted, greedy beyond. Of equal choices the one that keeps who
+ * reports: the first to notice a dead member makes one broken pair with it, and the dead one says
+ * nothing. Then the one that keeps lower positions. `keep`: a position that must stay, or
+ * SHL_MEMBER_NONE.
  */
 #define SHL_REACH_EXACT_MAX 12u
 void shl_reach_evict(const struct shl_reach *reach, uint32_t keep, struct shl_set *evicted);

@@ -55,13 +55,36 @@ static void the_deaf_one_goes(void **state)
     assert_int_equal(evicted(SHL_MEMBER_NONE), 1);
 }
 
-static void of_a_pair_the_higher_goes(void **state)
+/* Who is dead complains about nobody, so of a pair the one that is complained of goes. */
+static void of_a_pair_the_silent_one_goes(void **state)
+{
+    (void)state;
+    for (uint32_t noticed = 1; noticed <= 2; noticed++) {
+        shl_reach_reset(&reach, 4);
+        misses(noticed, 1u << (3 - noticed));
+        assert_int_equal(evicted(SHL_MEMBER_NONE), 1u << (3 - noticed));
+        assert_int_equal(evicted(3 - noticed), 1u << noticed);
+    }
+}
+
+static void of_a_pair_that_agrees_the_higher_goes(void **state)
 {
     (void)state;
     shl_reach_reset(&reach, 4);
-    misses(2, 1u << 1); /* one way is enough */
+    misses(2, 1u << 1);
+    misses(1, 1u << 2);
     assert_int_equal(evicted(SHL_MEMBER_NONE), 1u << 2);
     assert_int_equal(evicted(2), 1u << 1);
+}
+
+/* Two dead ones, each noticed by one other so far. */
+static void of_two_pairs_the_silent_ones_go(void **state)
+{
+    (void)state;
+    shl_reach_reset(&reach, 5);
+    misses(3, 1u << 0);
+    misses(4, 1u << 1);
+    assert_int_equal(evicted(SHL_MEMBER_NONE), 0x3);
 }
 
 static void own_position_and_strangers_are_ignored(void **state)
@@ -157,7 +180,9 @@ int main(void)
         cmocka_unit_test(nobody_is_missed),
         cmocka_unit_test(the_dead_one_goes),
         cmocka_unit_test(the_deaf_one_goes),
-        cmocka_unit_test(of_a_pair_the_higher_goes),
+        cmocka_unit_test(of_a_pair_the_silent_one_goes),
+        cmocka_unit_test(of_a_pair_that_agrees_the_higher_goes),
+        cmocka_unit_test(of_two_pairs_the_silent_ones_go),
         cmocka_unit_test(own_position_and_strangers_are_ignored),
         cmocka_unit_test(old_rows_are_ignored),
         cmocka_unit_test(fewest_are_found_where_greed_fails),
