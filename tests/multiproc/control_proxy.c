@@ -34,7 +34,7 @@ struct proxy {
     struct link links[LINKS_MAX];
     uint64_t random;
     _Atomic uint32_t life_max;
-    _Atomic uint64_t cuts;
+    _Atomic uint64_t cuts, cuts_max;
     _Atomic bool stop;
     bool started;
     pthread_t thread;
@@ -97,7 +97,8 @@ static void open_link(struct proxy *proxy, uint32_t target)
     }
     link->ends[0] = fd;
     link->ends[1] = other;
-    uint32_t life = atomic_load(&proxy->life_max);
+    bool enough = atomic_load(&proxy->cuts) >= atomic_load(&proxy->cuts_max);
+    uint32_t life = enough ? 0 : atomic_load(&proxy->life_max);
     link->left = life ? draw(proxy, life) : UINT64_MAX;
 }
 
@@ -160,8 +161,9 @@ void proxy_start(struct proxy *proxy)
     assert_int_equal(pthread_create(&proxy->thread, NULL, run, proxy), 0);
 }
 
-void proxy_set_life(struct proxy *proxy, uint32_t bytes_max)
+void proxy_set_life(struct proxy *proxy, uint32_t bytes_max, uint64_t cuts_max)
 {
+    atomic_store(&proxy->cuts_max, cuts_max);
     atomic_store(&proxy->life_max, bytes_max);
 }
 

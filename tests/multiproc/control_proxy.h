@@ -20,8 +20,10 @@ struct proxy *proxy_create(uint64_t seed);
 /* Replaces the address text ("host:port") by the proxy's own. Before proxy_start. */
 void proxy_insert(struct proxy *proxy, char *address, size_t capacity);
 void proxy_start(struct proxy *proxy);
-/* New connections live for at most so many bytes; 0: as long as they like. */
-void proxy_set_life(struct proxy *proxy, uint32_t bytes_max);
+/* New connections live for at most so many bytes, until so many were cut; 0: as long as they like.
+ * A cut can take along what was passed on and not read yet, so on a machine that is short of time
+ * most connections move nothing: without an end to the cuts a test may take any time. */
+void proxy_set_life(struct proxy *proxy, uint32_t bytes_max, uint64_t cuts_max);
 uint64_t proxy_cuts(const struct proxy *proxy);
 void proxy_destroy(struct proxy *proxy);
 

@@ -16,6 +16,7 @@
 
 #define SECOND 1000000000ull
 #define RANKS 5
+#define CUTS_MAX 2000
 #define ALL ((1ull << RANKS) - 1)
 
 static const char *const patient[] = {"SHOAL_DEAD_AFTER_MS=20000", NULL};
@@ -48,7 +49,7 @@ static void flood_through(uint32_t payload_bytes, uint32_t life_bytes, uint64_t 
     ranks_launch(&ranks);
     struct proxy *proxy = put_proxy_between(&ranks, shl_test_seed());
     /* Already while they meet. */
-    proxy_set_life(proxy, life_bytes);
+    proxy_set_life(proxy, life_bytes, CUTS_MAX);
     ranks_start(&ranks);
     ranks_await_started(&ranks);
     ranks_flood(&ranks, count, payload_bytes);
@@ -56,7 +57,7 @@ static void flood_through(uint32_t payload_bytes, uint32_t life_bytes, uint64_t 
     print_message("%llu connections were cut\n", (unsigned long long)proxy_cuts(proxy));
     assert_true(proxy_cuts(proxy) > 0);
     assert_nobody_lost(&ranks);
-    proxy_set_life(proxy, 0);
+    proxy_set_life(proxy, 0, 0);
     ranks_finish(&ranks, ALL);
     proxy_destroy(proxy);
 }
