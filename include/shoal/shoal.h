@@ -13,6 +13,7 @@
 #include <shoal/placement.h>
 #include <shoal/reshard.h>
 #include <shoal/samples.h>
+#include <shoal/state.h>
 #include <shoal/status.h>
 #include <shoal/store.h>
 #include <shoal/types.h>

@@ -51,6 +51,7 @@ from shoal.placement import Placement, place
 from shoal.request import Request
 from shoal.reshard import Layout
 from shoal.samples import Samples, Share
+from shoal.state import Divergence, State, StateInfo
 from shoal.world import OpInfo, Step, View, World
 
 __version__ = _ffi.VERSION
@@ -67,6 +68,7 @@ __all__ = [
     "ConfigError",
     "Context",
     "DType",
+    "Divergence",
     "EpochChanged",
     "EpochError",
     "Forked",
@@ -89,6 +91,8 @@ __all__ = [
     "Samples",
     "Share",
     "ShoalError",
+    "State",
+    "StateInfo",
     "Status",
     "Step",
     "StepMode",

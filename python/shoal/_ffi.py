@@ -302,6 +302,43 @@ class WorldStep(Structure):
     ]
 
 
+class StateOptions(Structure):
+    """struct shoal_state_options"""
+
+    _fields_ = [("struct_size", c_size_t)]
+
+
+class StateArray(Structure):
+    """struct shoal_state_array"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("data", c_void_p),
+        ("count", c_uint64),
+        ("dtype", c_int),
+        ("kind", c_int),
+    ]
+
+
+class StateDivergence(Structure):
+    """struct shoal_state_divergence"""
+
+    _fields_ = [("name", c_char_p), ("rank", c_uint32)]
+
+
+class StateInfo(Structure):
+    """struct shoal_state_info"""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("settled", c_uint64),
+        ("bytes_sent", c_uint64),
+        ("bytes_received", c_uint64),
+        ("settle_ns", c_uint64),
+    ]
+
+
 PLACE_SHARDS_MAX = 1 << 20
 PLACE_REPLICAS_MAX = 7
 SAMPLES_SPANS_MAX = 1024
@@ -309,7 +346,7 @@ SAMPLES_BYTES_MAX = 64 + 16 * SAMPLES_SPANS_MAX
 
 # ---- functions ---------------------------------------------------------------------------------
 
-Context = Comm = Request = World = Samples = c_void_p  # opaque handles
+Context = Comm = Request = World = Samples = State = c_void_p  # opaque handles
 FUNCTIONS = {
     # types.h
     "shoal_dtype_bytes": (c_size_t, [c_int]),
@@ -397,6 +434,15 @@ FUNCTIONS = {
     "shoal_samples_save": (c_int, [Samples, c_void_p, POINTER(c_size_t)]),
     "shoal_samples_restore": (c_int, [Samples, c_void_p, c_size_t]),
     "shoal_samples_info": (c_int, [Samples, POINTER(SamplesInfo)]),
+    # state.h
+    "shoal_state_create": (c_int, [World, POINTER(StateOptions), POINTER(State)]),
+    "shoal_state_destroy": (None, [State]),
+    "shoal_state_add": (c_int, [State, POINTER(StateArray)]),
+    "shoal_state_verify": (
+        c_int,
+        [State, POINTER(StateDivergence), c_size_t, POINTER(c_size_t)],
+    ),
+    "shoal_state_info": (c_int, [State, POINTER(StateInfo)]),
 }
 
 # ---- loading -----------------------------------------------------------------------------------

@@ -86,6 +86,12 @@ class Partition(enum.IntEnum):
     ANY = 2
 
 
+class StateKind(enum.IntEnum):
+    """Who has what of an array of a world's state (enum shoal_state_kind)."""
+
+    REPLICATED = 1
+
+
 class Status(enum.IntEnum):
     """A status code (enum shoal_status)."""
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional
 
 from shoal import _ffi, calls
 from shoal.buffers import DTypeLike
@@ -34,6 +34,7 @@ from shoal.context import Context, check, default_context, milliseconds
 from shoal.enums import DType, Partition, StepMode
 from shoal.errors import InvalidArgument, StepRetry
 from shoal.interrupt import run_interruptibly
+from shoal.state import State
 
 _U64_MAX = (1 << 64) - 1
 _MEMBERS_MAX = 1024
@@ -307,6 +308,10 @@ class World:
         """The next step, for a `with` statement. Its operations have one set of contributors and
         count once it is committed; in StepMode.RETAIN do not touch their buffers before."""
         return Step(self)
+
+    def state(self, arrays: Optional[Mapping[str, Any]] = None) -> State:
+        """State that follows the members, one at a time; see shoal.State."""
+        return State(self, arrays or {})
 
     def leave(self, deadline: Optional[float] = None) -> None:
         """Ask to leave, as on SIGTERM. Go on with steps: where one ends, a call raises EpochChanged

@@ -11,16 +11,11 @@
 
 #include <inttypes.h>
 
-struct run {
-    uint64_t src, dst, count; /* offsets in the holders' buffers */
-    uint32_t from, to;
-};
-
 /* Runs of this rank, and for each peer which of them go there and come from there. */
 struct plan {
-    const struct shl_reshard_shape *shape;
     uint32_t size, rank;
-    struct run *runs; /* of this rank, ascending */
+    uint64_t pack_below;
+    struct shl_reshard_run *runs; /* of this rank, ascending */
     uint32_t run_count, run_capacity;
     uint32_t *order;  /* runs by bucket, ascending within */
     uint32_t *bucket; /* 2 * size + 1: bucket b is order[bucket[b]] .. order[bucket[b + 1]] */
@@ -43,13 +38,13 @@ static uint32_t bucket_from(uint32_t peer)
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 
-static enum shoal_status keep_run(struct plan *plan, const struct run *run)
+static enum shoal_status keep_run(struct plan *plan, const struct shl_reshard_run *run)
 {
     if (run->from != plan->rank && run->to != plan->rank)
         return SHOAL_OK;
     if (plan->run_count == plan->run_capacity) {
         uint32_t capacity = plan->run_capacity ? 2 * plan->run_capacity : 64;
-        struct run *runs = shl_mem->resize(plan->runs, capacity * sizeof(*runs));
+        struct shl_reshard_run *runs = shl_mem->resize(plan->runs, capacity * sizeof(*runs));
         if (!runs)
             return shl_fail(SHOAL_ERR_NOMEM, "no memory for a reshard of %u runs", capacity);
         plan->runs = runs;
@@ -59,17 +54,17 @@ static enum shoal_status keep_run(struct plan *plan, const struct run *run)
     return SHOAL_OK;
 }
 
-static bool continues(const struct run *last, const struct run *run)
+static bool continues(const struct shl_reshard_run *last, const struct shl_reshard_run *run)
 {
     return last->count > 0 && last->from == run->from && last->to == run->to &&
            last->src + last->count == run->src && last->dst + last->count == run->dst;
 }
 
-static enum shoal_status find_runs(struct plan *plan)
+static enum shoal_status find_runs(struct plan *plan, const struct shl_reshard_shape *shape)
 {
-    const struct shl_spread *from = plan->shape->from, *to = plan->shape->to;
+    const struct shl_spread *from = shape->from, *to = shape->to;
     struct shl_spread_walk from_walk = {0}, to_walk = {0};
-    struct run last = {.count = 0};
+    struct shl_reshard_run last = {.count = 0};
     uint32_t found = 0;
     for (uint64_t at = 0; at < from->total;) {
         struct shl_spread_part source = shl_spread_run(from, &from_walk, at);
@@ -84,7 +79,8 @@ static enum shoal_status find_runs(struct plan *plan)
             return shl_fail(SHOAL_ERR_INVALID,
                             "element %" PRIu64 " is to go to rank %u, but nobody has it", at,
                             target.rank);
-        struct run run = {source.offset, target.offset, count, source.rank, target.rank};
+        struct shl_reshard_run run = {source.offset, target.offset, count, source.rank,
+                                      target.rank};
         at += count;
         if (target.rank == SHL_NOBODY)
             continue;
@@ -99,7 +95,7 @@ static enum shoal_status find_runs(struct plan *plan)
     return last.count > 0 ? keep_run(plan, &last) : SHOAL_OK;
 }
 
-static uint32_t bucket_of(const struct plan *plan, const struct run *run)
+static uint32_t bucket_of(const struct plan *plan, const struct shl_reshard_run *run)
 {
     return run->from == plan->rank ? bucket_to(run->to) : bucket_from(run->from);
 }
@@ -135,7 +131,7 @@ static bool is_packed(const struct plan *plan, uint32_t bucket)
 {
     uint32_t count = runs_in(plan, bucket);
     return bucket != bucket_to(plan->rank) && count > 1 &&
-           plan->moved[bucket] / count < plan->shape->pack_below;
+           plan->moved[bucket] / count < plan->pack_below;
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -212,7 +208,7 @@ static uint32_t add_recv(struct plan *plan, uint32_t peer, enum shl_buffer to,
     return append(plan, step, extent);
 }
 
-static const struct run *run_at(const struct plan *plan, uint32_t bucket, uint32_t i)
+static const struct shl_reshard_run *run_at(const struct plan *plan, uint32_t bucket, uint32_t i)
 {
     return &plan->runs[plan->order[plan->bucket[bucket] + i]];
 }
@@ -224,14 +220,14 @@ static void send_to(struct plan *plan, uint32_t peer)
     uint64_t slot = plan->scratch_used, at = slot;
     if (!is_packed(plan, bucket)) {
         for (uint32_t i = 0; i < count; i++) {
-            const struct run *run = run_at(plan, bucket, i);
+            const struct shl_reshard_run *run = run_at(plan, bucket, i);
             add_send(plan, peer, SHL_INPUT,
                      (struct shl_extent){.src = run->src, .count = run->count});
         }
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const struct run *run = run_at(plan, bucket, i);
+        const struct shl_reshard_run *run = run_at(plan, bucket, i);
         add_copy(plan, SHL_SCRATCH, SHL_INPUT, (struct shl_extent){at, run->src, run->count});
         at += run->count;
     }
@@ -247,7 +243,7 @@ static void receive_from(struct plan *plan, uint32_t peer)
     uint64_t slot = plan->scratch_used;
     if (!is_packed(plan, bucket)) {
         for (uint32_t i = 0; i < count; i++) {
-            const struct run *run = run_at(plan, bucket, i);
+            const struct shl_reshard_run *run = run_at(plan, bucket, i);
             add_recv(plan, peer, SHL_OUTPUT,
                      (struct shl_extent){.dst = run->dst, .count = run->count});
         }
@@ -257,7 +253,7 @@ static void receive_from(struct plan *plan, uint32_t peer)
     uint32_t message = add_recv(plan, peer, SHL_SCRATCH,
                                 (struct shl_extent){.dst = slot, .count = plan->moved[bucket]});
     for (uint32_t i = 0; i < count; i++) {
-        const struct run *run = run_at(plan, bucket, i);
+        const struct shl_reshard_run *run = run_at(plan, bucket, i);
         add_copy(plan, SHL_OUTPUT, SHL_SCRATCH, (struct shl_extent){run->dst, slot, run->count});
         wait_for(plan, message);
         slot += run->count;
@@ -268,7 +264,7 @@ static void keep_own(struct plan *plan)
 {
     uint32_t bucket = bucket_to(plan->rank);
     for (uint32_t i = 0; i < runs_in(plan, bucket); i++) {
-        const struct run *run = run_at(plan, bucket, i);
+        const struct shl_reshard_run *run = run_at(plan, bucket, i);
         add_copy(plan, SHL_OUTPUT, SHL_INPUT, (struct shl_extent){run->dst, run->src, run->count});
     }
 }
@@ -287,9 +283,8 @@ static void pass_tokens(struct plan *plan)
     }
 }
 
-static enum shoal_status build(struct plan *plan)
+static enum shoal_status lay_out(struct plan *plan)
 {
-    SHL_TRY(find_runs(plan));
     SHL_TRY(sort_runs(plan));
     SHL_TRY(make_schedule(plan));
     pass_tokens(plan);
@@ -303,21 +298,44 @@ static enum shoal_status build(struct plan *plan)
     return shl_build_successors(plan->schedule);
 }
 
+/* `found`: what became of looking for the runs. */
+static enum shoal_status finish(struct plan *plan, enum shoal_status found,
+                                struct shl_schedule **schedule)
+{
+    enum shoal_status status = found == SHOAL_OK ? lay_out(plan) : found;
+    shl_mem->free(plan->messages);
+    shl_mem->free(plan->moved);
+    shl_mem->free(plan->bucket);
+    shl_mem->free(plan->order);
+    shl_mem->free(plan->runs);
+    if (status != SHOAL_OK) {
+        shl_schedule_free(plan->schedule);
+        return status;
+    }
+    *schedule = plan->schedule;
+    return SHOAL_OK;
+}
+
 enum shoal_status shl_reshard_build(const struct shl_reshard_shape *shape,
                                     struct shl_schedule **schedule)
 {
-    struct plan plan = {.shape = shape, .size = shape->from->size, .rank = shape->rank};
+    struct plan plan = {
+        .size = shape->from->size, .rank = shape->rank, .pack_below = shape->pack_below};
     SHL_ASSERT(shape->from->total == shape->to->total && shape->from->size == shape->to->size);
-    enum shoal_status status = build(&plan);
-    shl_mem->free(plan.messages);
-    shl_mem->free(plan.moved);
-    shl_mem->free(plan.bucket);
-    shl_mem->free(plan.order);
-    shl_mem->free(plan.runs);
-    if (status != SHOAL_OK) {
-        shl_schedule_free(plan.schedule);
-        return status;
-    }
-    *schedule = plan.schedule;
-    return SHOAL_OK;
+    return finish(&plan, find_runs(&plan, shape), schedule);
+}
+
+enum shoal_status shl_runs_build(const struct shl_reshard_run *runs, size_t run_count,
+                                 uint32_t size, uint32_t rank, uint64_t pack_below,
+                                 struct shl_schedule **schedule)
+{
+    struct plan plan = {.size = size, .rank = rank, .pack_below = pack_below};
+    enum shoal_status status = SHOAL_OK;
+    if (run_count > SHL_RESHARD_RUNS_MAX)
+        status = shl_fail(SHOAL_ERR_UNSUPPORTED, "%zu runs are more than %u", run_count,
+                          SHL_RESHARD_RUNS_MAX);
+    for (size_t i = 0; i < run_count && status == SHOAL_OK; i++)
+        if (runs[i].count > 0)
+            status = keep_run(&plan, &runs[i]);
+    return finish(&plan, status, schedule);
 }

@@ -34,4 +34,14 @@ struct shl_reshard_shape {
 enum shoal_status shl_reshard_build(const struct shl_reshard_shape *shape,
                                     struct shl_schedule **schedule);
 
+struct shl_reshard_run {
+    uint64_t src, dst, count; /* src matters only on rank `from`, dst only on `to` */
+    uint32_t from, to;
+};
+
+/* shl_runs_build - the same for runs that are given, alike on all ranks but for src and dst. */
+enum shoal_status shl_runs_build(const struct shl_reshard_run *runs, size_t run_count,
+                                 uint32_t size, uint32_t rank, uint64_t pack_below,
+                                 struct shl_schedule **schedule);
+
 #endif

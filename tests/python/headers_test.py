@@ -42,7 +42,14 @@ SCALARS = {
     "size_t*": {ctypes.POINTER(ctypes.c_size_t)},
     "shoal_reduce_fn": {_ffi.ReduceFunction},
 }
-OPAQUE = ("shoal_context", "shoal_comm", "shoal_request", "shoal_samples", "shoal_world")
+OPAQUE = (
+    "shoal_context",
+    "shoal_comm",
+    "shoal_request",
+    "shoal_samples",
+    "shoal_state",
+    "shoal_world",
+)
 STRUCTS = {
     "shoal_context_options": _ffi.ContextOptions,
     "shoal_comm_options": _ffi.CommOptions,
@@ -64,6 +71,10 @@ STRUCTS = {
     "shoal_view": _ffi.WorldView,
     "shoal_op_info": _ffi.OpInfo,
     "shoal_step": _ffi.WorldStep,
+    "shoal_state_options": _ffi.StateOptions,
+    "shoal_state_array": _ffi.StateArray,
+    "shoal_state_divergence": _ffi.StateDivergence,
+    "shoal_state_info": _ffi.StateInfo,
 }
 
 
@@ -232,6 +243,7 @@ class ConstantsTest(unittest.TestCase):
         python |= {f"SHOAL_LAYOUT_{kind.name}": int(kind) for kind in enums.LayoutKind}
         python |= {f"SHOAL_STEP_{mode.name}": int(mode) for mode in enums.StepMode}
         python |= {f"SHOAL_PARTITION_{policy.name}": int(policy) for policy in enums.Partition}
+        python |= {f"SHOAL_STATE_{kind.name}": int(kind) for kind in enums.StateKind}
         for status in shoal.Status:
             prefix = "SHOAL_ERR_" if status < 0 else "SHOAL_"
             python[prefix + status.name] = int(status)

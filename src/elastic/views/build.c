@@ -158,6 +158,8 @@ static void adopt_members(struct shoal_world *world)
     world->rank = shl_members_find(&world->members, shl_node_id(world->node));
     world->epoch = record->view_epoch;
     world->stopped = false;
+    world->joined_due |= world->joined > 0;
+    world->lost_due |= world->lost > 0;
     if (world->joined)
         world->joined_since += world->joined;
     if (first)

@@ -72,7 +72,7 @@ static bool is_overwritten(const struct shoal_world *world, const struct shoal_c
 static enum shoal_status prepare(struct shoal_world *world)
 {
     SHL_TRY(shl_views_carry_out(world, NULL));
-    if (world->log->retry)
+    if (world->log->retry || shl_views_drop_stale(world))
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
     return SHOAL_OK;
 }

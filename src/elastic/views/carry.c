@@ -100,7 +100,12 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
             return shl_fail(SHOAL_ERR_EPOCH, "its root is no member of epoch %llu any more",
                             (unsigned long long)world->epoch);
     }
-    SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
+    if (op->task) {
+        op->task->epoch = world->epoch;
+        SHL_TRY(op->task->run(op->task->arg, comm, &world->members));
+    } else {
+        SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
+    }
     op->epoch = world->epoch;
     op->contributors = comm->size;
     finish(world, op);

@@ -26,6 +26,17 @@
 #define SHL_OPLOG_KEPT_BYTES 65536           /* results up to here are kept instead of a round */
 #define SHL_OPLOG_KEPT_HEAD 16               /* u64 epoch, u64 contributors */
 
+struct shoal_comm;
+struct shl_members;
+
+/* What an operation does that is more than one collective. It may be done again in another view
+ * until it is settled, so whatever it changes is to take effect after that. */
+struct shl_task {
+    enum shoal_status (*run)(void *arg, struct shoal_comm *comm, const struct shl_members *members);
+    void *arg;
+    uint64_t epoch; /* of the view in which it was done last */
+};
+
 enum shl_op_due {
     SHL_OP_NOTHING,
     SHL_OP_RUN,    /* with the members of the view in force */
@@ -46,6 +57,7 @@ struct shl_op {
     uint32_t source; /* FORWARD: rank in the view in force */
     enum shoal_status status;
     struct shoal_call call; /* as it is carried out: send may be `input` */
+    struct shl_task *task;  /* instead of the call; NULL: none */
     uint64_t root_id;       /* member; 0: it has no root */
     size_t result_bytes;
     uint8_t *input; /* of the library; NULL: the caller's is used */

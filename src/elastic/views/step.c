@@ -27,6 +27,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
         return shl_fail(SHOAL_ERR_INVALID, "step %llu is open already; commit it first",
                         (unsigned long long)log->step);
     log->retry = false;
+    SHL_TRY(shl_views_follow(world));
     log->in_step = true;
     shl_views_show(world);
     *step = (struct shoal_step){.struct_size = step->struct_size,
@@ -43,6 +44,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step)
 {
     pthread_mutex_lock(&world->calling);
+    shl_views_follow_begin(world);
     pthread_mutex_lock(&world->lock);
     enum shoal_status status = begin_locked(world, step);
     pthread_mutex_unlock(&world->lock);
@@ -71,8 +73,9 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
     struct shl_oplog *log = world->log;
     struct shl_op *op;
     SHL_TRY(shl_views_carry_out(world, NULL));
-    if (log->retry)
+    if (log->retry || shl_views_drop_stale(world))
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    SHL_TRY(shl_views_follow_refresh(world));
     SHL_TRY(shl_oplog_begin(log, true, &op));
     op->vote[0] = shl_node_wanted(world->node);
     op->vote[1] = samples;
@@ -100,6 +103,8 @@ enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
     pthread_mutex_lock(&world->lock);
     enum shoal_status status = commit_locked(world, samples);
     pthread_mutex_unlock(&world->lock);
+    if (status == SHOAL_OK && world->follower)
+        world->follower->committed(world->follower->arg);
     pthread_mutex_unlock(&world->calling);
     return status;
 }

@@ -253,6 +253,8 @@ void shl_views_destroy(struct shoal_world *world)
         end_together(world);
     stop_builder(world);
     shl_node_destroy(world->node);
+    if (world->follower)
+        world->follower->gone = true;
     if (world->log)
         shl_oplog_free(world->log);
     shl_mem->free(world->pool);

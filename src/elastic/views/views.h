@@ -7,6 +7,7 @@
  *   oplog.h   which operations still matter, and what a decision means for them
  *   carry.c   carrying operations out, however many views that takes
  *   call.c    the program's operations        step.c  steps, leaving, questions
+ *   follow.c  where state that follows the members is called
  *
  * Locking. `lock` guards everything; `changed` tells of any change. The program's calls hold
  * `calling` for their whole time, so there is one at a time. While an operation runs in the engine
@@ -38,6 +39,21 @@ struct shl_views_options {
     struct shl_memory *memory;
     const char *store, *job;
     struct shoal_world_options world; /* defaults filled in; strings not used */
+};
+
+/*
+ * State that follows the members (elastic/state/), as the views see it. All is called by the
+ * program's thread, without the lock.
+ */
+struct shl_follower {
+    void *arg;
+    bool on_loss; /* settled after losses too, which needs SHL_STEP_ABORT; else after joins only */
+    bool gone;    /* told by the world: it is destroyed */
+    struct shl_task settle;   /* bring the state to the members of a new view */
+    struct shl_task refresh;  /* before a step is committed: make it last; run is NULL: nothing */
+    void (*begin)(void *arg); /* a step begins; what one that was given up did is undone */
+    enum shoal_status (*settled)(void *arg); /* on all members; an error is that of the step */
+    void (*committed)(void *arg);
 };
 
 struct shoal_world {
@@ -82,7 +98,9 @@ struct shoal_world {
     struct shoal_op_info last;
     uint8_t *pool; /* memory for the next input that has to be copied */
     size_t pool_bytes;
-    uint64_t *votes; /* of a commit: two by rank */
+    uint64_t *votes;               /* of a commit: two by rank */
+    struct shl_follower *follower; /* NULL: none */
+    bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
     uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
 };
 
@@ -117,6 +135,23 @@ enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *
 enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call);
 enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, void *recv,
                                  size_t count, enum shoal_dtype dtype, double weight);
+
+/* ---- follow.c ----------------------------------------------------------------------------- */
+
+/* Between steps. SHOAL_ERR_BUSY: there is one already. */
+enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_follower *follower);
+void shl_views_detach(struct shoal_world *world);
+/* An operation of its own, outside of steps. */
+enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task);
+/* calling: before a step is begun. */
+void shl_views_follow_begin(struct shoal_world *world);
+/* lock, which is given away meanwhile: settle until nothing is due. */
+enum shoal_status shl_views_follow(struct shoal_world *world);
+/* lock: give up a step that nobody has called anything in, since members were lost after it began.
+ */
+bool shl_views_drop_stale(struct shoal_world *world);
+/* lock, which is given away meanwhile: before the operation that commits. */
+enum shoal_status shl_views_follow_refresh(struct shoal_world *world);
 
 /* ---- step.c ------------------------------------------------------------------------------- */
 

@@ -1,0 +1,108 @@
+/*
+ * State that follows the members of an elastic world: named arrays, registered once. Whoever joins
+ * has them when it first takes part in a step.
+ *
+ *     shoal_state_create(world, NULL, &state);
+ *     shoal_state_add(state, &(struct shoal_state_array){.struct_size = sizeof(struct
+ * shoal_state_array), .name = "weights", .data = weights, .count = n, .dtype = SHOAL_F32});
+ *     while (shoal_step_begin(world, &step) == SHOAL_OK) ...
+ *
+ * Replicated arrays are alike on all members. When members join, shoal_step_begin brings them over,
+ * from all the others at once, each giving an equal part; every chunk comes with its hash. When a
+ * job begins, everybody gets those of rank 0. Between shoal_step_begin, which may write into them,
+ * and the next, they are the program's.
+ *
+ * All members create the state between the same operations, and add the same arrays in the same
+ * order, before the first step that they take part in.
+ * Threads  one call at a time on a state, and none while its world is in a call
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHOAL_STATE_H
+#define SHOAL_STATE_H
+
+#include <shoal/elastic.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct shoal_state; /* of one world */
+
+enum shoal_state_kind {
+    SHOAL_STATE_REPLICATED = 1 /* every member has all of it, and alike */
+};
+
+#define SHOAL_STATE_NAME_MAX 128
+
+struct shoal_state_options {
+    size_t struct_size;
+};
+
+struct shoal_state_array {
+    size_t struct_size;
+    const char *name; /* copied; 1 to SHOAL_STATE_NAME_MAX bytes, of no other array of the state */
+    void *data;       /* borrowed until shoal_state_destroy */
+    uint64_t count;   /* elements */
+    enum shoal_dtype dtype;
+    enum shoal_state_kind kind; /* 0: SHOAL_STATE_REPLICATED */
+};
+
+/*
+ * shoal_state_create - the state of a world; one at a time.
+ *
+ * options  may be NULL
+ * Errors   SHOAL_ERR_BUSY: the world has a state; SHOAL_ERR_INVALID: a step is open
+ */
+SHOAL_API enum shoal_status shoal_state_create(struct shoal_world *world,
+                                               const struct shoal_state_options *options,
+                                               struct shoal_state **state);
+
+/* shoal_state_destroy - forget the arrays, before or after the world is destroyed; NULL is legal.
+ * Nothing is sent. */
+SHOAL_API void shoal_state_destroy(struct shoal_state *state);
+
+/*
+ * shoal_state_add - register an array, before the first step.
+ *
+ * Errors   SHOAL_ERR_INVALID: the name is taken, or this member has taken part already.
+ *          Members that register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
+ */
+SHOAL_API enum shoal_status shoal_state_add(struct shoal_state *state,
+                                            const struct shoal_state_array *array);
+
+/* A replicated array of one member that is not like that of most. */
+struct shoal_state_divergence {
+    const char *name; /* the state's */
+    uint32_t rank;
+};
+
+/*
+ * shoal_state_verify - compare the replicated arrays of all members by hash; between steps, and
+ * called by all. Nothing is changed. Where no majority is alike, the largest group counts as right,
+ * of equal ones that with the lowest rank.
+ *
+ * found    by name in the order of registration, then by rank; at most `capacity` are stored
+ * count    how many there are; 0: all are alike. The same on all members
+ * Errors   SHOAL_ERR_INVALID: a step is open; else as of an operation of the world
+ */
+SHOAL_API enum shoal_status shoal_state_verify(struct shoal_state *state,
+                                               struct shoal_state_divergence *found,
+                                               size_t capacity, size_t *count);
+
+struct shoal_state_info {
+    size_t struct_size;
+    uint64_t settled;        /* how often state was brought to the members of a new view */
+    uint64_t bytes_sent;     /* of state, by this member, the last time */
+    uint64_t bytes_received; /* likewise */
+    uint64_t settle_ns;      /* what that took, with waiting for the others */
+};
+
+/* shoal_state_info - what was done so far. */
+SHOAL_API enum shoal_status shoal_state_info(const struct shoal_state *state,
+                                             struct shoal_state_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

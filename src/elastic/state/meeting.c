@@ -1,0 +1,110 @@
+/*
+ * The members of a view compare what they registered, and tell who has it already.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/state/state.h"
+
+#include "core/sys.h"
+
+#include <string.h>
+
+#define NS_PER_MS 1000000ull
+
+enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine, void *all,
+                                      size_t bytes)
+{
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_ALLGATHER,
+                              .dtype = SHOAL_U8,
+                              .count = bytes,
+                              .send = mine,
+                              .recv = all};
+    return shl_request_run(comm, &call, comm->op_timeout_ms * NS_PER_MS);
+}
+
+/* What a member tells. */
+struct card {
+    uint64_t known;
+    uint64_t arrays, bytes;
+    uint8_t schema[SHL_HASH_BYTES];
+};
+
+/* Names, kinds and sizes of all arrays, in order. */
+static enum shoal_status hash_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES])
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < state->array_count; i++)
+        bytes += strlen(state->arrays[i].name) + 1 + 3 * sizeof(uint64_t);
+    uint8_t *text = shl_mem->alloc(bytes + 1), *at = text;
+    if (!text)
+        return shl_fail_errno("cannot allocate the list of the state's arrays");
+    for (uint32_t i = 0; i < state->array_count; i++) {
+        const struct shl_state_array *array = &state->arrays[i];
+        uint64_t numbers[3] = {array->count, (uint64_t)array->dtype, (uint64_t)array->kind};
+        memcpy(at, array->name, strlen(array->name) + 1);
+        at += strlen(array->name) + 1;
+        memcpy(at, numbers, sizeof(numbers));
+        at += sizeof(numbers);
+    }
+    enum shoal_status status = shl_hash_data(text, bytes, hash);
+    shl_mem->free(text);
+    return status;
+}
+
+static enum shoal_status compare(const struct card *cards, uint32_t size)
+{
+    for (uint32_t i = 1; i < size; i++)
+        if (memcmp(cards[i].schema, cards[0].schema, SHL_HASH_BYTES) != 0)
+            return shl_fail(SHOAL_ERR_MISMATCH,
+                            "rank %u registered %llu arrays of state with %llu bytes, rank 0 %llu "
+                            "with %llu, or with other names, types or order; register the same on "
+                            "all",
+                            i, (unsigned long long)cards[i].arrays,
+                            (unsigned long long)cards[i].bytes, (unsigned long long)cards[0].arrays,
+                            (unsigned long long)cards[0].bytes);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_comm *comm,
+                                 struct shl_meeting *meeting)
+{
+    struct card mine = {.known = state->known, .arrays = state->array_count};
+    for (uint32_t i = 0; i < state->array_count; i++)
+        mine.bytes += state->arrays[i].bytes;
+    SHL_TRY(hash_schema(state, mine.schema));
+    struct card *cards = shl_mem->alloc(comm->size * sizeof(*cards));
+    if (!cards)
+        return shl_fail_errno("cannot allocate what %u members tell", comm->size);
+    enum shoal_status status = shl_state_allgather(comm, &mine, cards, sizeof(mine));
+    if (status == SHOAL_OK)
+        status = compare(cards, comm->size);
+    *meeting = (struct shl_meeting){.comm = comm};
+    for (uint32_t i = 0; i < comm->size && status == SHOAL_OK; i++) {
+        meeting->known[i] = cards[i].known != 0;
+        meeting->known_count += meeting->known[i];
+    }
+    shl_mem->free(cards);
+    return status;
+}
+
+enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status)
+{
+    int64_t mine = status;
+    int64_t *all = shl_mem->alloc(comm->size * sizeof(*all));
+    if (!all)
+        return shl_fail_errno("cannot allocate what %u members tell", comm->size);
+    char text[SHL_WORLD_TEXT];
+    memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
+    text[sizeof(text) - 1] = '\0';
+    enum shoal_status told = shl_state_allgather(comm, &mine, all, sizeof(mine));
+    for (uint32_t i = 0; i < comm->size && told == SHOAL_OK; i++)
+        if (all[i] < 0)
+            told = i == comm->rank ? shl_fail(status, "%s", text)
+                                   : shl_fail((enum shoal_status)all[i],
+                                              "rank %u could not take part in an operation of the "
+                                              "state; its own error says more",
+                                              i);
+    shl_mem->free(all);
+    return told;
+}

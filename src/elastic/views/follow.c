@@ -1,0 +1,119 @@
+/*
+ * Where state that follows the members is called: before a step begins, while it is committed.
+ *
+ * Settling is an operation like the program's, so all members do it as the same number, and it
+ * survives losses as they do. It is due on all alike: the flags are set when a view is adopted, and
+ * cleared where the operation was done in the view in force.
+ *
+ * A member that has begun a step and called nothing in it may be alone in that when others are
+ * lost: nobody else can know. It begins again, as the others do who settle first.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "elastic/views/views.h"
+
+enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_follower *follower)
+{
+    enum shoal_status status = SHOAL_OK;
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    if (world->follower)
+        status = shl_fail(SHOAL_ERR_BUSY, "the world has its state already; destroy that first");
+    else if (world->log->in_step)
+        status = shl_fail(SHOAL_ERR_INVALID, "step %llu is open; create state between steps",
+                          (unsigned long long)world->log->step);
+    else
+        world->follower = follower;
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+void shl_views_detach(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    world->follower = NULL;
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+}
+
+/* lock, which is given away meanwhile. */
+static enum shoal_status carry_task(struct shoal_world *world, struct shl_task *task)
+{
+    struct shl_op *op;
+    SHL_TRY(shl_oplog_begin(world->log, false, &op));
+    op->task = task;
+    op->rounds = !op->in_step;
+    op->call = (struct shoal_call){.struct_size = sizeof(op->call), .collective = SHOAL_BARRIER};
+    enum shoal_status status = shl_views_carry_out(world, op);
+    shl_oplog_unpin(world->log);
+    return status;
+}
+
+static enum shoal_status task_locked(struct shoal_world *world, struct shl_task *task)
+{
+    SHL_TRY(shl_views_carry_out(world, NULL));
+    if (world->log->in_step)
+        return shl_fail(SHOAL_ERR_INVALID, "step %llu is open; do this between steps",
+                        (unsigned long long)world->log->step);
+    return carry_task(world, task);
+}
+
+enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    enum shoal_status status = task_locked(world, task);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+void shl_views_follow_begin(struct shoal_world *world)
+{
+    if (world->follower)
+        world->follower->begin(world->follower->arg);
+}
+
+static bool is_due(const struct shoal_world *world)
+{
+    const struct shl_follower *follower = world->follower;
+    return follower && (world->joined_due || (world->lost_due && follower->on_loss));
+}
+
+enum shoal_status shl_views_follow(struct shoal_world *world)
+{
+    struct shl_follower *follower = world->follower;
+    while (is_due(world)) {
+        SHL_TRY(carry_task(world, &follower->settle));
+        if (follower->settle.epoch == world->epoch)
+            world->joined_due = world->lost_due = false;
+        pthread_mutex_unlock(&world->lock);
+        enum shoal_status status = follower->settled(follower->arg);
+        pthread_mutex_lock(&world->lock);
+        SHL_TRY(status);
+        SHL_TRY(shl_views_carry_out(world, NULL)); /* the view may be changing */
+    }
+    return SHOAL_OK;
+}
+
+bool shl_views_drop_stale(struct shoal_world *world)
+{
+    struct shl_oplog *log = world->log;
+    if (!log->in_step || !is_due(world))
+        return false;
+    log->in_step = false;
+    return true;
+}
+
+enum shoal_status shl_views_follow_refresh(struct shoal_world *world)
+{
+    struct shl_follower *follower = world->follower;
+    if (!follower || !follower->refresh.run)
+        return SHOAL_OK;
+    SHL_TRY(carry_task(world, &follower->refresh));
+    if (world->log->retry)
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    return SHOAL_OK;
+}
