@@ -2,14 +2,22 @@
 """Sums up what ctest wrote with --output-junit.
 
 Usage: junit_sum.py FILE...
+       junit_sum.py --again FILE
 
-First line: passed, failed and skipped. Then one line for each failed test, and one for each skipped
-test or case with its reason: the last line that it printed. A test that could not run has failed;
-only one that said so itself (exit status 77, or cmocka's skip()) was skipped.
+First line: passed, failed and skipped. Then one line for each failed test with the end of what it
+printed, and one for each skipped test or case with its reason: the last line that it printed. A
+test that could not run has failed; only one that said so itself (exit status 77, or cmocka's
+skip()) was skipped. A file in a folder `again` holds the second attempt of tests that failed in the
+others: what passed there counts as passed, and is named as unsteady. The exit status is 1 if a
+test failed.
+
+--again prints a regular expression of the failed tests for which a second attempt says something:
+all but those that a sanitizer ended, since what it found is there however seldom it shows.
 
 SPDX-License-Identifier: Apache-2.0
 """
 
+import pathlib
 import re
 import sys
 import typing
@@ -20,9 +28,13 @@ CASE_BEGINS = re.compile(r"^\[ RUN +\] ")
 CASE_SKIPPED = re.compile(r"^\[ +SKIPPED \] ([A-Za-z_]\w*)$")
 
 
+SANITIZER = re.compile(r"\b(\w+Sanitizer|runtime error):")
+TAIL_LINES = 15
+
+
 class Summary(typing.NamedTuple):
-    passed: int
-    failed: list  # names
+    passed: list  # names
+    failed: dict  # output by name
     skipped: list  # (name, reason)
 
 
@@ -46,38 +58,64 @@ def skipped_cases(output):
 
 def summarize(text):
     """Summary of one JUnit file's text."""
-    passed, failed, skipped = 0, [], []
+    passed, failed, skipped = [], {}, []
     for case in xml.etree.ElementTree.fromstring(CONTROL.sub("", text)).iter("testcase"):
         name = case.get("name")
         output = case.findtext("system-out") or ""
         mark = case.find("skipped")
         if case.get("status") == "run":
-            passed += 1
+            passed.append(name)
             skipped += [(f"{name}/{inner}", reason) for inner, reason in skipped_cases(output)]
         elif mark is not None and mark.get("message", "").startswith("SKIP_RETURN_CODE"):
             skipped.append((name, last_line(output)))
         elif case.get("status") == "disabled":
             skipped.append((name, "disabled"))
         else:
-            failed.append(name)
+            failed[name] = output
     return Summary(passed, failed, skipped)
+
+
+def merge(parts, second):
+    """Sum of `parts`, where what failed and passed in `second` is unsteady instead."""
+    passed = sum(len(part.passed) for part in parts)
+    failed = [item for part in parts for item in part.failed.items()]
+    skipped = [item for part in parts for item in part.skipped]
+    good = {name for part in second for name in part.passed}
+    unsteady = [(name, output) for name, output in failed if name in good]
+    failed = [(name, output) for name, output in failed if name not in good]
+    return passed + len(unsteady), failed, skipped, unsteady
+
+
+def worth_another(part):
+    """Regular expression of the failed tests that no sanitizer ended; empty if there are none."""
+    names = [re.escape(name) for name, out in part.failed.items() if not SANITIZER.search(out)]
+    return f"^({'|'.join(names)})$" if names else ""
+
+
+def read(path):
+    """Summary of the file at `path`."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return summarize(file.read())
 
 
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    passed, failed, skipped = 0, [], []
-    for path in sys.argv[1:]:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            part = summarize(file.read())
-        passed += part.passed
-        failed += part.failed
-        skipped += part.skipped
+    if sys.argv[1] == "--again":
+        print(worth_another(read(sys.argv[2])))
+        return
+    first = [path for path in sys.argv[1:] if pathlib.Path(path).parent.name != "again"]
+    second = [path for path in sys.argv[1:] if path not in first]
+    passed, failed, skipped, unsteady = merge([read(p) for p in first], [read(p) for p in second])
     print(passed, len(failed), len(skipped))
-    for name in failed:
-        print(f"failed: {name}")
+    for title, group in (("failed", failed), ("unsteady, passed when run again", unsteady)):
+        for name, output in group:
+            print(f"{title}: {name}")
+            for line in output.splitlines()[-TAIL_LINES:]:
+                print(f"    {line}")
     for name, reason in skipped:
         print(f"skipped: {name}: {reason}")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ no second node here
 class JunitSumTest(unittest.TestCase):
     def test_sample(self):
         summary = junit_sum.summarize(SAMPLE)
-        self.assertEqual(summary.passed, 1)
-        self.assertEqual(summary.failed, ["bad", "gone"])
+        self.assertEqual(summary.passed, ["good"])
+        self.assertEqual(list(summary.failed), ["bad", "gone"])
         self.assertEqual(
             summary.skipped,
             [
@@ -54,6 +54,18 @@ class JunitSumTest(unittest.TestCase):
         text = '<s><testcase name="a" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>'
         summary = junit_sum.summarize(text + "<system-out/></testcase></s>")
         self.assertEqual(summary.skipped, [("a", "no reason given")])
+
+    def test_a_second_attempt_counts_and_is_named(self):
+        first = junit_sum.Summary(["a"], {"b": "late", "c": "wrong"}, [])
+        second = junit_sum.Summary(["b"], {"c": "wrong"}, [])
+        passed, failed, _, unsteady = junit_sum.merge([first], [second])
+        self.assertEqual((passed, failed, unsteady), (2, [("c", "wrong")], [("b", "late")]))
+
+    def test_what_a_sanitizer_found_gets_no_second_attempt(self):
+        found = "x.c:3\nWARNING: ThreadSanitizer: data race"
+        part = junit_sum.Summary([], {"race": found, "a.b": "late", "c": "x"}, [])
+        self.assertEqual(junit_sum.worth_another(part), r"^(a\.b|c)$")
+        self.assertEqual(junit_sum.worth_another(junit_sum.Summary([], {"race": found}, [])), "")
 
 
 if __name__ == "__main__":
