@@ -18,7 +18,7 @@ static const char usage[] =
     "object and path. The order of keys, comments and layout do not matter; JSON inside texts is\n"
     "compared as JSON. OLD and NEW are files, folders, or - for standard input.\n"
     "\n"
-    "  -o, --output KIND   text (default), json\n"
+    "  -o, --output KIND   text (default), json, yaml\n"
     "      --help          print this\n"
     "\n"
     "Exit status: 0 nothing differs, 2 unreadable input, 3 something differs.\n"
@@ -41,13 +41,14 @@ static bool read_side(struct cni_findings *findings, const char *path,
     return false;
 }
 
-static int run(struct cni_findings *findings, const char *const *paths, bool json)
+static int run(struct cni_findings *findings, const char *const *paths, enum cni_format format)
 {
     struct cni_document *old = NULL, *new = NULL;
     if (!read_side(findings, paths[0], &old) || !read_side(findings, paths[1], &new))
         return CNI_EXIT_USAGE;
     const struct cni_change *changes = cni_diff(findings->arena, old, new);
-    if (!(json ? cni_diff_json(changes, stdout) : cni_diff_text(changes, stdout)))
+    if (!(format == CNI_FORMAT_TEXT ? cni_diff_text(changes, stdout)
+                                    : cni_diff_data(changes, format == CNI_FORMAT_YAML, stdout)))
         return CNI_EXIT_INTERNAL;
     return changes ? CNI_EXIT_ERRORS : CNI_EXIT_CLEAN;
 }
@@ -63,16 +64,15 @@ int cni_command_diff(int argc, char **argv)
             fputs(usage, stdout);
             return CNI_EXIT_CLEAN;
         }
-        if (option != 'o' || !cni_format_parse(optarg, &format))
+        if (option != 'o' || !cni_format_parse(optarg, CNI_FORMATS_REPORT, &format))
             return CNI_EXIT_USAGE;
     }
-    if (argc - optind != 2 || format == CNI_FORMAT_SARIF) {
-        cni_complain("%s", format == CNI_FORMAT_SARIF ? "diff has no sarif"
-                                                      : "diff takes two files; see diff --help");
+    if (argc - optind != 2) {
+        cni_complain("diff takes two files; see diff --help");
         return CNI_EXIT_USAGE;
     }
     struct cni_findings findings = {.arena = cni_arena_create()};
-    int status = run(&findings, (const char *const *)&argv[optind], format == CNI_FORMAT_JSON);
+    int status = run(&findings, (const char *const *)&argv[optind], format);
     cni_arena_destroy(findings.arena);
     return status;
 }

@@ -25,7 +25,7 @@ static const char usage[] =
     "                         memory and 64 MiB, make a queue pair, write through it to itself\n"
     "      --peer HOST[:PORT] also the way to another pod or node; with a port, connect to it\n"
     "      --sysfs-root DIR   look at DIR, where a capture of `inspect` was unpacked\n"
-    "  -o, --output KIND      text (default), json\n"
+    "  -o, --output KIND      text (default), json, yaml\n"
     "      --json             the same as -o json\n"
     "  -q, --quiet            one line for each thing that is wrong\n"
     "      --strict           exit status 4 when there are warnings\n"
@@ -59,7 +59,8 @@ static int parse_options(struct request *request, int argc, char **argv)
             printf(usage, cni_program, cni_program);
             return CNI_EXIT_CLEAN;
         }
-        if (option == '?' || (option == 'o' && !cni_format_parse(optarg, &request->format)))
+        if (option == '?' ||
+            (option == 'o' && !cni_format_parse(optarg, CNI_FORMATS_REPORT, &request->format)))
             return CNI_EXIT_USAGE;
         if (option == 'j')
             request->format = CNI_FORMAT_JSON;
@@ -76,8 +77,6 @@ static int parse_options(struct request *request, int argc, char **argv)
         cni_complain("unexpected argument %s", argv[optind]);
     else if (request->pod == request->node)
         cni_complain("say which it is: --pod or --node");
-    else if (request->format == CNI_FORMAT_SARIF)
-        cni_complain("doctor has no sarif");
     else if (request->probe && strcmp(request->root, "/") != 0)
         cni_complain("--probe tries this machine: leave --sysfs-root out");
     else
@@ -111,9 +110,9 @@ static int examine(const struct request *request, struct cni_arena *arena)
         cni_doctor_probe(&doctor);
     if (request->peer)
         cni_doctor_peer(&doctor, request->peer);
-    bool good = request->format == CNI_FORMAT_JSON
-                    ? cni_doctor_json(&doctor, stdout)
-                    : cni_doctor_text(&doctor, stdout, request->painted, request->quiet);
+    bool good = request->format == CNI_FORMAT_TEXT
+                    ? cni_doctor_text(&doctor, stdout, request->painted, request->quiet)
+                    : cni_doctor_data(&doctor, request->format == CNI_FORMAT_YAML, stdout);
     json_decref(doctor.inventory);
     return good ? verdict(request, &doctor, found) : CNI_EXIT_INTERNAL;
 }

@@ -5,58 +5,113 @@
  */
 #include "commands.h"
 #include "doctor.h"
+#include "emit.h"
 #include "rules.h"
 
 #include <getopt.h>
 
 static const char usage[] =
-    "usage: shoal-cni explain [RULE]...\n"
+    "usage: shoal-cni explain [OPTION]... [RULE]...\n"
     "\n"
     "Says what a rule finds, why it matters, what cures it and where it is\n"
     "documented. Without RULE, lists all rules.\n"
     "\n"
-    "  --help   print this\n"
+    "  -o, --output KIND   text (default), json, yaml\n"
+    "      --help          print this\n"
     "\n"
     "Example: shoal-cni explain ipoib-master\n";
 
-static int explain(const char *id)
+static void unknown(const char *id)
 {
     const char *near = NULL;
-    const struct cni_rule *rule = cni_rule_find(id, &near);
-    const struct cni_doctor_check *check = cni_doctor_check_find(id);
-    if (check) {
-        printf("%s (a check of doctor): %s\n  why    %s\n  fix    %s\n  see    %s\n", check->id,
-               check->title, check->why, check->fix, check->ref);
-        return CNI_EXIT_CLEAN;
+    cni_rule_find(id, &near);
+    cni_complain("no rule %s%s%s%s; `shoal-cni explain` lists them", id,
+                 near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static json_t *rule_json(const struct cni_rule *rule)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "rule", rule->id, "severity",
+                     cni_severity_name(rule->severity), "title", rule->title, "cause", rule->cause,
+                     "fix", rule->fix, "ref", rule->ref);
+}
+
+static json_t *check_json(const struct cni_doctor_check *check)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "check", check->id, "title", check->title, "why",
+                     check->why, "fix", check->fix, "ref", check->ref);
+}
+
+/* One list, of what was asked for or of everything; false: a name is unknown. */
+static bool gather(json_t *list, char **ids, int count)
+{
+    bool good = true;
+    for (int i = 0; i < count; i++) {
+        const char *near = NULL;
+        const struct cni_rule *rule = cni_rule_find(ids[i], &near);
+        const struct cni_doctor_check *check = cni_doctor_check_find(ids[i]);
+        if (rule || check)
+            json_array_append_new(list, check ? check_json(check) : rule_json(rule));
+        else
+            unknown(ids[i]);
+        good &= rule || check;
     }
-    if (!rule) {
-        cni_complain("no rule %s%s%s%s; `shoal-cni explain` lists them", id,
-                     near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-        return CNI_EXIT_USAGE;
+    for (size_t i = 0; !count && i < CNI_RULE_COUNT; i++)
+        json_array_append_new(list, rule_json(&cni_rules[i]));
+    for (size_t i = 0; !count && i < CNI_CHECK_COUNT; i++)
+        json_array_append_new(list, check_json(&cni_doctor_checks[i]));
+    return good;
+}
+
+static void print_one(const json_t *entry)
+{
+    static const char *const rows[] = {"cause", "why", "fix"};
+    const char *rule = json_string_value(json_object_get(entry, "rule"));
+    const char *severity = json_string_value(json_object_get(entry, "severity"));
+    printf("%s (%s): %s\n", rule ? rule : json_string_value(json_object_get(entry, "check")),
+           severity ? severity : "a check of doctor",
+           json_string_value(json_object_get(entry, "title")));
+    for (size_t i = 0; i < 3; i++) {
+        const char *text = json_string_value(json_object_get(entry, rows[i]));
+        if (text)
+            printf("  %-6s %s\n", rows[i], text);
     }
-    printf("%s (%s): %s\n  cause  %s\n  fix    %s\n  see    %s\n", rule->id,
-           cni_severity_name(rule->severity), rule->title, rule->cause, rule->fix, rule->ref);
-    return CNI_EXIT_CLEAN;
+    printf("  see    %s\n", json_string_value(json_object_get(entry, "ref")));
+}
+
+static void print_row(const json_t *entry)
+{
+    const char *rule = json_string_value(json_object_get(entry, "rule"));
+    const char *severity = json_string_value(json_object_get(entry, "severity"));
+    printf("%-24s %-8s %s\n", rule ? rule : json_string_value(json_object_get(entry, "check")),
+           severity ? severity : "doctor", json_string_value(json_object_get(entry, "title")));
 }
 
 int cni_command_explain(int argc, char **argv)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    int status = CNI_EXIT_CLEAN;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (option != 'h')
-            return CNI_EXIT_USAGE;
-        fputs(usage, stdout);
-        return CNI_EXIT_CLEAN;
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    enum cni_format format = CNI_FORMAT_TEXT;
+    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+        if (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format))
+            continue;
+        fputs(option == 'h' ? usage : "", stdout);
+        return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
     }
-    for (int i = optind; i < argc; i++) {
-        int one = explain(argv[i]);
-        status = one ? one : status;
+    json_t *list = json_array(), *entry;
+    size_t index;
+    bool known = gather(list, argv + optind, argc - optind), printed;
+    json_array_foreach(list, index, entry)
+    {
+        if (format == CNI_FORMAT_TEXT)
+            (optind < argc ? print_one : print_row)(entry);
     }
-    for (size_t i = 0; optind == argc && i < CNI_RULE_COUNT; i++)
-        printf("%-24s %-8s %s\n", cni_rules[i].id, cni_severity_name(cni_rules[i].severity),
-               cni_rules[i].title);
-    for (size_t i = 0; optind == argc && i < CNI_CHECK_COUNT; i++)
-        printf("%-24s %-8s %s\n", cni_doctor_checks[i].id, "doctor", cni_doctor_checks[i].title);
-    return fflush(stdout) == 0 ? status : CNI_EXIT_INTERNAL;
+    if (format == CNI_FORMAT_TEXT) {
+        json_decref(list);
+        printed = fflush(stdout) == 0;
+    } else {
+        printed = cni_emit_value(list, format == CNI_FORMAT_YAML, stdout);
+    }
+    return !printed ? CNI_EXIT_INTERNAL : known ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
 }

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "commands.h"
+#include "emit.h"
 #include "inventory.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ static const char usage[] =
     "      --capture FILE     also write what was looked at to FILE, a tar archive\n"
     "      --sysfs-root DIR   look at DIR, where such an archive was unpacked, not at this node\n"
     "      --hwloc-xml FILE   places from FILE, a topology that lstopo exported\n"
+    "  -o, --output KIND      json (default), yaml\n"
     "      --help             print this\n"
     "\n"
     "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 2 DIR is "
@@ -32,6 +34,7 @@ static const char usage[] =
 
 struct request {
     const char *capture, *root, *topology;
+    enum cni_format format;
 };
 
 static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
@@ -60,9 +63,7 @@ static int inspect(const struct request *request, struct cni_arena *arena)
         return CNI_EXIT_USAGE;
     }
     bool found = json_array_size(json_object_get(inventory, "rdma")) > 0;
-    bool printed = json_dumpf(inventory, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF &&
-                   fflush(stdout) == 0;
-    json_decref(inventory);
+    bool printed = cni_emit_value(inventory, request->format == CNI_FORMAT_YAML, stdout);
     if (request->capture && !write_capture(sysfs, request->capture))
         return CNI_EXIT_USAGE;
     if (!printed)
@@ -75,16 +76,20 @@ int cni_command_inspect(int argc, char **argv)
     static const struct option options[] = {{"capture", required_argument, NULL, 'c'},
                                             {"sysfs-root", required_argument, NULL, 'r'},
                                             {"hwloc-xml", required_argument, NULL, 'x'},
+                                            {"output", required_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    struct request request = {.root = "/"};
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    struct request request = {.root = "/", .format = CNI_FORMAT_JSON};
+    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         if (option == 'c') {
             request.capture = optarg;
         } else if (option == 'r') {
             request.root = optarg;
         } else if (option == 'x') {
             request.topology = optarg;
+        } else if (option == 'o') {
+            if (!cni_format_parse(optarg, CNI_FORMATS_DATA, &request.format))
+                return CNI_EXIT_USAGE;
         } else {
             fputs(option == 'h' ? usage : "", stdout);
             return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;

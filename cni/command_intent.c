@@ -31,17 +31,12 @@ static bool read_node(struct cni_intent_request *request, const char *path)
     return good;
 }
 
-static bool take_format(struct cni_intent_request *request, const char *name,
-                        const char *const *formats)
+void cni_intent_report(const struct cni_intent_request *request, struct cni_findings *findings)
 {
-    for (size_t i = 0; formats[i]; i++)
-        if (strcmp(formats[i], name) == 0) {
-            request->output = formats[i];
-            return true;
-        }
-    cni_complain("no output format %s; there are %s%s%s", name, formats[0],
-                 formats[1] ? " and " : "", formats[1] ? formats[1] : "");
-    return false;
+    const struct cni_report_options lines = {.colour = request->colour, .quiet = true};
+    if (request->quiet)
+        cni_findings_drop_below(findings, CNI_ERROR);
+    cni_report_text(findings, stderr, &lines);
 }
 
 /* The exit status, or -1 to go on. */
@@ -51,25 +46,28 @@ static int parse_options(struct cni_intent_request *request, int argc, char **ar
     static const struct option options[] = {
         {"intent", required_argument, NULL, 'i'}, {"node", required_argument, NULL, 'n'},
         {"output", required_argument, NULL, 'o'}, {"file", required_argument, NULL, 'f'},
+        {"quiet", no_argument, NULL, 'q'},        {"color", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
-    const struct cni_report_options quiet = {.quiet = true};
-    bool good = true;
-    request->output = command->formats[0];
-    for (int option; good && (option = getopt_long(argc, argv, "i:n:o:f:", options, NULL)) != -1;) {
+    bool good = cni_colour_parse("auto", stderr, &request->colour);
+    request->format = command->format;
+    for (int option;
+         good && (option = getopt_long(argc, argv, "i:n:o:f:q", options, NULL)) != -1;) {
         if (option == 'h') {
             fputs(command->usage, stdout);
             return CNI_EXIT_CLEAN;
         }
         if (option == 'f')
             request->file = optarg;
+        request->quiet |= option == 'q';
         good = option == 'i'   ? read_intent(request, optarg)
                : option == 'n' ? read_node(request, optarg)
-               : option == 'o' ? take_format(request, optarg, command->formats)
-                               : option == 'f';
+               : option == 'o' ? cni_format_parse(optarg, command->formats, &request->format)
+               : option == 'c' ? cni_colour_parse(optarg, stderr, &request->colour)
+                               : option == 'f' || option == 'q';
     }
     request->paths = (const char *const *)&argv[optind];
     if (!good)
-        cni_report_text(&request->findings, stderr, &quiet);
+        cni_intent_report(request, &request->findings);
     if (good && !command->takes_paths && (argv[optind] || request->file)) {
         cni_complain("unexpected argument %s", request->file ? request->file : argv[optind]);
         return CNI_EXIT_USAGE;
@@ -99,9 +97,8 @@ static bool take_intent(struct cni_intent_request *request)
 static int run_request(struct cni_intent_request *request,
                        int (*run)(struct cni_intent_request *request))
 {
-    const struct cni_report_options quiet = {.quiet = true};
     if (!take_intent(request)) {
-        cni_report_text(&request->findings, stderr, &quiet);
+        cni_intent_report(request, &request->findings);
         return request->findings.by_severity[CNI_ERROR] ? CNI_EXIT_ERRORS : CNI_EXIT_USAGE;
     }
     cni_plan_make(&request->plan, request->findings.arena, &request->intent, request->nodes);
@@ -125,7 +122,6 @@ int cni_intent_command(int argc, char **argv, const struct cni_intent_command *c
 struct cni_document *cni_intent_objects(struct cni_intent_request *request, const json_t *objects)
 {
     struct cni_findings findings = {.arena = request->findings.arena};
-    const struct cni_report_options quiet = {.quiet = true};
     struct cni_document *documents = NULL;
     struct cni_problem problem;
     char *text = NULL;
@@ -144,6 +140,6 @@ struct cni_document *cni_intent_objects(struct cni_intent_request *request, cons
     if (!findings.by_severity[CNI_ERROR])
         return documents;
     cni_complain("the generated objects do not pass our own rules");
-    cni_report_text(&findings, stderr, &quiet);
+    cni_intent_report(request, &findings);
     return NULL;
 }

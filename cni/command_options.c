@@ -22,15 +22,25 @@ void cni_complain(const char *format, ...)
     va_end(arguments);
 }
 
-bool cni_format_parse(const char *name, enum cni_format *format)
+bool cni_format_parse(const char *name, unsigned formats, enum cni_format *format)
 {
-    static const char *const names[] = {"text", "json", "sarif"};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const names[] = {"text", "json", "yaml", "sarif"};
+    char known[64] = "";
+    for (size_t i = 0; i < 4; i++) {
+        if (!(formats & 1u << i))
+            continue;
         if (strcmp(name, names[i]) == 0) {
             *format = (enum cni_format)i;
             return true;
         }
-    cni_complain("no output format %s; there are text, json and sarif", name);
+        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+                 !*known            ? ""
+                 : formats >> i > 1 ? ", "
+                                    : " and ",
+                 names[i]);
+    }
+    cni_complain("no output format %s; there %s %s", name, strstr(known, " and ") ? "are" : "is",
+                 known);
     return false;
 }
 

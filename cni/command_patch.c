@@ -87,7 +87,7 @@ static bool patch_twice(struct cni_intent_request *request, const char *file, st
     }
     json_array_foreach(advice, index, one)
     {
-        if (good)
+        if (good && !request->quiet)
             cni_complain("note: %s", json_string_value(one));
     }
     json_decref(advice);
@@ -99,7 +99,6 @@ static bool patch_twice(struct cni_intent_request *request, const char *file, st
 static int judge(struct cni_intent_request *request, struct text *patched)
 {
     struct cni_findings findings = {.arena = request->findings.arena};
-    const struct cni_report_options quiet = {.quiet = true};
     json_t *objects = cni_generate(&request->plan);
     struct cni_document *documents = cni_intent_objects(request, objects), **tail = &documents;
     json_decref(objects);
@@ -110,7 +109,7 @@ static int judge(struct cni_intent_request *request, struct text *patched)
     *tail = patched->documents;
     cni_check_documents(&findings, documents, request->nodes);
     cni_findings_drop_below(&findings, CNI_WARNING);
-    cni_report_text(&findings, stderr, &quiet);
+    cni_intent_report(request, &findings);
     return findings.by_severity[CNI_ERROR] ? CNI_EXIT_ERRORS : CNI_EXIT_CLEAN;
 }
 
@@ -154,9 +153,10 @@ static int run(struct cni_intent_request *request)
 
 int cni_command_patch(int argc, char **argv)
 {
-    static const char *const formats[] = {"yaml", NULL};
-    return cni_intent_command(
-        argc, argv,
-        &(struct cni_intent_command){
-            .usage = usage, .formats = formats, .takes_paths = true, .run = run});
+    return cni_intent_command(argc, argv,
+                              &(struct cni_intent_command){.usage = usage,
+                                                           .formats = 1u << CNI_FORMAT_YAML,
+                                                           .format = CNI_FORMAT_YAML,
+                                                           .takes_paths = true,
+                                                           .run = run});
 }

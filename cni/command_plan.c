@@ -10,16 +10,13 @@
 
 #include "emit.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 static const char plan_usage[] =
     "usage: shoal-cni plan [OPTION]...\n"
     "\n"
     "Chooses how pods get at the RDMA devices of these nodes, and prints the choice with its "
     "reasons,\n"
     "what was rejected, where nodes differ, and what has to be done elsewhere.\n"
-    "\n" CNI_INTENT_OPTIONS "  -o, --output KIND    text (default), json\n"
+    "\n" CNI_INTENT_OPTIONS "  -o, --output KIND    text (default), json, yaml\n"
     "      --help           print this\n"
     "\n"
     "Exit status: 0 there is a plan, 2 unreadable input, 3 there is none.\n"
@@ -43,15 +40,10 @@ static const char generate_usage[] =
 
 static int run_plan(struct cni_intent_request *request)
 {
-    bool good;
-    if (strcmp(request->output, "json") == 0) {
-        json_t *root = cni_plan_json(&request->plan);
-        good = root && json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-        json_decref(root);
-        good = fflush(stdout) == 0 && good;
-    } else {
-        good = cni_plan_text(&request->plan, stdout);
-    }
+    bool yaml = request->format == CNI_FORMAT_YAML;
+    bool good = request->format == CNI_FORMAT_TEXT
+                    ? cni_plan_text(&request->plan, stdout)
+                    : cni_emit_value(cni_plan_json(&request->plan), yaml, stdout);
     if (!good)
         return CNI_EXIT_INTERNAL;
     return request->plan.possible ? CNI_EXIT_CLEAN : CNI_EXIT_ERRORS;
@@ -65,26 +57,26 @@ static int run_generate(struct cni_intent_request *request)
     }
     json_t *objects = cni_generate(&request->plan);
     bool sound = cni_intent_objects(request, objects) != NULL;
-    bool good =
-        sound && (strcmp(request->output, "json") == 0 ? cni_emit_list(objects, stdout)
-                                                       : cni_emit_documents(objects, stdout));
+    bool good = sound && (request->format == CNI_FORMAT_JSON ? cni_emit_list(objects, stdout)
+                                                             : cni_emit_documents(objects, stdout));
     json_decref(objects);
     return good ? CNI_EXIT_CLEAN : CNI_EXIT_INTERNAL;
 }
 
 int cni_command_plan(int argc, char **argv)
 {
-    static const char *const formats[] = {"text", "json", NULL};
-    return cni_intent_command(
-        argc, argv,
-        &(struct cni_intent_command){.usage = plan_usage, .formats = formats, .run = run_plan});
+    return cni_intent_command(argc, argv,
+                              &(struct cni_intent_command){.usage = plan_usage,
+                                                           .formats = CNI_FORMATS_REPORT,
+                                                           .format = CNI_FORMAT_TEXT,
+                                                           .run = run_plan});
 }
 
 int cni_command_generate(int argc, char **argv)
 {
-    static const char *const formats[] = {"yaml", "json", NULL};
     return cni_intent_command(argc, argv,
                               &(struct cni_intent_command){.usage = generate_usage,
-                                                           .formats = formats,
+                                                           .formats = CNI_FORMATS_DATA,
+                                                           .format = CNI_FORMAT_YAML,
                                                            .run = run_generate});
 }

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "commands.h"
+#include "emit.h"
 #include "schema.h"
 
 #include "core/suggest.h"
@@ -20,6 +21,7 @@ static const char usage[] =
     "kinds\n"
     "that `shoal-cni validate` knows. Objects are closed, as validate takes them.\n"
     "\n"
+    "  -o, --output KIND   json (default), yaml\n"
     "      --help          print this\n"
     "\n"
     "Exit status: 0 printed, 2 there is no such kind.\n"
@@ -46,16 +48,13 @@ static void gather(void *user, const char *group, const char *version, const cha
 }
 
 static int print_schema(struct cni_arena *arena, const struct cni_schemas *schemas,
-                        const char *name)
+                        const char *name, bool yaml)
 {
     const char *slash = strrchr(name, '/'), *kind = slash ? slash + 1 : name;
     const char *api = slash ? cni_arena_copy(arena, name, (size_t)(slash - name)) : NULL;
     json_t *schema = cni_schema_json(schemas, api, kind);
-    if (schema) {
-        bool good = json_dumpf(schema, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-        json_decref(schema);
-        return fflush(stdout) == 0 && good ? CNI_EXIT_CLEAN : CNI_EXIT_INTERNAL;
-    }
+    if (schema)
+        return cni_emit_value(schema, yaml, stdout) ? CNI_EXIT_CLEAN : CNI_EXIT_INTERNAL;
     struct names names = {.count = 0};
     cni_schemas_each(schemas, gather, &names);
     const char *near = shl_suggest(kind, names.list);
@@ -66,9 +65,13 @@ static int print_schema(struct cni_arena *arena, const struct cni_schemas *schem
 
 int cni_command_schema(int argc, char **argv)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    int option = getopt_long(argc, argv, "", options, NULL);
-    if (option != -1) {
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    enum cni_format format = CNI_FORMAT_JSON;
+    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+        if (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_DATA, &format))
+            continue;
         fputs(option == 'h' ? usage : "", stdout);
         return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
     }
@@ -80,7 +83,7 @@ int cni_command_schema(int argc, char **argv)
     const struct cni_schemas *schemas = cni_schemas_load(arena);
     int status = CNI_EXIT_CLEAN;
     if (optind < argc)
-        status = print_schema(arena, schemas, argv[optind]);
+        status = print_schema(arena, schemas, argv[optind], format == CNI_FORMAT_YAML);
     else
         cni_schemas_each(schemas, print_row, NULL);
     cni_arena_destroy(arena);

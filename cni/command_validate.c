@@ -20,7 +20,7 @@ static const char usage[] =
     "  -f, --file FILE     the same as FILE\n"
     "  -n, --node FILE     an inventory that `shoal-cni inspect` printed; may be given several "
     "times\n"
-    "  -o, --output KIND   text (default), json, sarif\n"
+    "  -o, --output KIND   text (default), json, yaml, sarif\n"
     "  -q, --quiet         one line a finding\n"
     "      --strict        exit status 4 when there are warnings\n"
     "      --color WHEN    auto (default), always, never\n"
@@ -63,7 +63,8 @@ static bool report(const struct request *request)
     const struct cni_report_options options = {.colour = request->colour, .quiet = request->quiet};
     switch (request->format) {
     case CNI_FORMAT_JSON:
-        return cni_report_json(request->findings, stdout);
+    case CNI_FORMAT_YAML:
+        return cni_report_data(request->findings, request->format == CNI_FORMAT_YAML, stdout);
     case CNI_FORMAT_SARIF:
         return cni_report_sarif(request->findings, stdout);
     default:
@@ -95,7 +96,7 @@ static int parse_options(struct request *request, int argc, char **argv)
             read_source(request, optarg);
         else if (option == 'n')
             read_inventory(request, optarg);
-        else if (option == 'o' && !cni_format_parse(optarg, &request->format))
+        else if (option == 'o' && !cni_format_parse(optarg, CNI_FORMATS_ALL, &request->format))
             return CNI_EXIT_USAGE;
         else if (option == 'q')
             request->quiet = true;

@@ -18,7 +18,12 @@ enum cni_exit {
     CNI_EXIT_NOTHING = 5,  /* nothing of RDMA is there */
 };
 
-enum cni_format { CNI_FORMAT_TEXT, CNI_FORMAT_JSON, CNI_FORMAT_SARIF };
+enum cni_format { CNI_FORMAT_TEXT, CNI_FORMAT_JSON, CNI_FORMAT_YAML, CNI_FORMAT_SARIF };
+
+/* What a command can write: bits of enum cni_format. */
+#define CNI_FORMATS_DATA (1u << CNI_FORMAT_JSON | 1u << CNI_FORMAT_YAML)
+#define CNI_FORMATS_REPORT (1u << CNI_FORMAT_TEXT | CNI_FORMATS_DATA)
+#define CNI_FORMATS_ALL (CNI_FORMATS_REPORT | 1u << CNI_FORMAT_SARIF)
 
 int cni_command_validate(int argc, char **argv);
 int cni_command_plan(int argc, char **argv);
@@ -36,8 +41,8 @@ extern const char *cni_program;
 /* cni_complain - one line on standard error, with the program's name. */
 void cni_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* cni_format_parse - a name given to -o; false after a complaint. */
-bool cni_format_parse(const char *name, enum cni_format *format);
+/* cni_format_parse - a name given to -o, of those that a command has; false after a complaint. */
+bool cni_format_parse(const char *name, unsigned formats, enum cni_format *format);
 
 /* cni_colour_wanted - "auto", "always" or "never" for a stream; false after a complaint. */
 bool cni_colour_parse(const char *name, FILE *stream, bool *colour);

@@ -24,6 +24,6 @@ const struct cni_change *cni_diff(struct cni_arena *arena, const struct cni_docu
 
 /* Each false when the stream failed. */
 bool cni_diff_text(const struct cni_change *changes, FILE *out);
-bool cni_diff_json(const struct cni_change *changes, FILE *out);
+bool cni_diff_data(const struct cni_change *changes, bool yaml, FILE *out); /* else JSON */
 
 #endif

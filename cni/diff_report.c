@@ -5,6 +5,8 @@
  */
 #include "diff.h"
 
+#include "emit.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +89,7 @@ bool cni_diff_text(const struct cni_change *changes, FILE *out)
     return fflush(out) == 0 && !ferror(out);
 }
 
-bool cni_diff_json(const struct cni_change *changes, FILE *out)
+bool cni_diff_data(const struct cni_change *changes, bool yaml, FILE *out)
 {
     json_t *list = json_array();
     for (const struct cni_change *at = changes; at; at = at->next) {
@@ -102,7 +104,5 @@ bool cni_diff_json(const struct cni_change *changes, FILE *out)
         json_object_set_new(change, "new", value_of(at->new));
         json_array_append_new(list, change);
     }
-    bool good = json_dumpf(list, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
-    json_decref(list);
-    return fflush(out) == 0 && good;
+    return cni_emit_value(list, yaml, out);
 }

@@ -57,7 +57,7 @@ void cni_doctor_probe(struct cni_doctor *doctor);
 
 /* Each false when the stream failed. */
 bool cni_doctor_text(const struct cni_doctor *doctor, FILE *out, bool colour, bool quiet);
-bool cni_doctor_json(const struct cni_doctor *doctor, FILE *out);
+bool cni_doctor_data(const struct cni_doctor *doctor, bool yaml, FILE *out); /* else JSON */
 
 const struct cni_doctor_check *cni_doctor_check_find(const char *id);
 

@@ -5,6 +5,8 @@
  */
 #include "doctor.h"
 
+#include "emit.h"
+
 #include <string.h>
 
 static const char *word_of(const struct cni_observation *at)
@@ -40,7 +42,7 @@ bool cni_doctor_text(const struct cni_doctor *doctor, FILE *out, bool colour, bo
     return fflush(out) == 0 && !ferror(out);
 }
 
-bool cni_doctor_json(const struct cni_doctor *doctor, FILE *out)
+bool cni_doctor_data(const struct cni_doctor *doctor, bool yaml, FILE *out)
 {
     json_t *list = json_array();
     for (const struct cni_observation *at = doctor->first; at; at = at->next) {
@@ -55,7 +57,5 @@ bool cni_doctor_json(const struct cni_doctor *doctor, FILE *out)
                              "place", doctor->pod ? "pod" : "node", "counts", "error",
                              (int)doctor->by_severity[CNI_ERROR], "warning",
                              (int)doctor->by_severity[CNI_WARNING], "observations", list);
-    bool good = root && json_dumpf(root, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
-    json_decref(root);
-    return fflush(out) == 0 && good;
+    return cni_emit_value(root, yaml, out);
 }

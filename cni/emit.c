@@ -150,9 +150,18 @@ bool cni_emit_list(const json_t *objects, FILE *out)
 {
     json_t *list = json_pack("{s:s, s:s, s:O}", "apiVersion", "v1", "kind", "List", "items",
                              (json_t *)(uintptr_t)objects);
-    bool good = list && json_dumpf(list, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
-    json_decref(list);
-    return good && fflush(out) == 0;
+    return cni_emit_value(list, false, out);
+}
+
+bool cni_emit_value(json_t *value, bool yaml, FILE *out)
+{
+    bool good = value != NULL;
+    if (good && yaml)
+        put_value(out, value, 0);
+    else if (good)
+        good = json_dumpf(value, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
+    json_decref(value);
+    return fflush(out) == 0 && !ferror(out) && good;
 }
 
 static const char *keep(struct cni_arena *arena, char *text)

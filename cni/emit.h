@@ -22,6 +22,9 @@ bool cni_emit_documents(const json_t *objects, FILE *out);
 /* cni_emit_list - the same as JSON: one List of objects. */
 bool cni_emit_list(const json_t *objects, FILE *out);
 
+/* cni_emit_value - a value as indented JSON or as YAML; takes the reference. NULL is false, too. */
+bool cni_emit_value(json_t *value, bool yaml, FILE *out);
+
 /* cni_emit_entry - one entry of a mapping (`key`) or of a list (NULL) in lines of their own, that
  * begin at a column. Each ends with a newline. */
 const char *cni_emit_entry(struct cni_arena *arena, const char *key, const json_t *value,

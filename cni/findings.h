@@ -50,7 +50,7 @@ struct cni_report_options {
 
 bool cni_report_text(const struct cni_findings *findings, FILE *out,
                      const struct cni_report_options *options);
-bool cni_report_json(const struct cni_findings *findings, FILE *out);
+bool cni_report_data(const struct cni_findings *findings, bool yaml, FILE *out); /* else JSON */
 bool cni_report_sarif(const struct cni_findings *findings, FILE *out);
 
 #endif

@@ -94,7 +94,9 @@ static void read_pod(struct cni_intent *intent, const struct cni_node *spec)
     intent->dscp = number_or(spec, "qos.dscp", -1);
     intent->memlock = strcmp(text_or(spec, "pod.memlock", "unlimited"), "unlimited") == 0;
     intent->run_as_user = number_or(spec, "pod.runAsUser", -1);
-    intent->shm = cni_text_at(spec, "pod.shm");
+    intent->shm = text_or(spec, "pod.shm", "8Gi"); /* a limit; nothing is taken in advance */
+    if (strcmp(intent->shm, "inherit") == 0)
+        intent->shm = NULL;
     intent->gpu_direct = text_or(spec, "pod.gpuDirect", "prefer");
     intent->fallback = text_or(spec, "fallback", "warn");
     intent->workload_kind = cni_text_at(spec, "workload.kind");
@@ -174,8 +176,9 @@ bool cni_intent_read(struct cni_findings *findings, const struct cni_node *objec
                      struct cni_intent *intent)
 {
     const struct cni_node *spec = cni_get(object, "spec");
-    const char *space = cni_text_at(object, "metadata.namespace");
-    *intent = (struct cni_intent){.space = space ? space : ""};
+    /* Said in any case: otherwise kubectl puts attachments wherever it happens to be set to, and
+     * jobs of another namespace do not find them. */
+    *intent = (struct cni_intent){.space = text_or(object, "metadata.namespace", "default")};
     read_network(intent, spec);
     read_rails(intent, spec);
     read_pod(intent, spec);

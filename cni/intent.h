@@ -31,7 +31,7 @@ enum cni_fabric { CNI_FABRIC_AUTO, CNI_FABRIC_ROCE, CNI_FABRIC_INFINIBAND };
 enum cni_isolation { CNI_ISOLATION_AUTO, CNI_ISOLATION_SHARED, CNI_ISOLATION_EXCLUSIVE };
 
 struct cni_intent {
-    const char *space; /* namespace of attachments and pods, "" when not given */
+    const char *space; /* namespace of attachments */
     enum cni_stack stack;
     enum cni_fabric fabric;
     enum cni_isolation isolation;

@@ -22,20 +22,33 @@ static const char *attachment_name(const struct cni_patch *patch, const char *na
 {
     const char *own = cni_text_at(patch->object, "metadata.namespace");
     const char *space = patch->plan->intent->space;
-    if (!*space || (own && strcmp(own, space) == 0))
+    if (own && strcmp(own, space) == 0)
         return name;
     return cni_arena_format(patch->arena, "%s/%s", space, name);
 }
 
-/* How often a name stands in a list between commas, whatever interface follows it. */
-static int64_t occurrences(const char *text, const char *name)
+static bool is_word(const char *text, size_t length, const char *word)
+{
+    return strlen(word) == length && strncmp(text, word, length) == 0;
+}
+
+/* Whether `[space/]name` is an attachment of the plan; without its space it is the pod's. */
+static bool refers(const struct cni_patch *patch, const char *text, size_t length, const char *name)
+{
+    const char *own = cni_text_at(patch->object, "metadata.namespace");
+    const char *space = patch->plan->intent->space;
+    bool near = strcmp(own ? own : "default", space) == 0;
+    return is_word(text, length, cni_arena_format(patch->arena, "%s/%s", space, name)) ||
+           (near && is_word(text, length, name));
+}
+
+/* How often a rail stands in a list between commas, whatever interface follows it. */
+static int64_t occurrences(const struct cni_patch *patch, const char *text, const char *name)
 {
     int64_t count = 0;
-    size_t wanted = strlen(name);
     while (text && *text) {
         text += strspn(text, " \t\n,");
-        size_t length = strcspn(text, " \t\n,@");
-        count += length == wanted && strncmp(text, name, length) == 0;
+        count += refers(patch, text, strcspn(text, " \t\n,@"), name);
         text += strcspn(text, ",");
     }
     return count;
@@ -46,7 +59,8 @@ static const char *extend_short(const struct cni_patch *patch, const char *text)
     const struct cni_plan *plan = patch->plan;
     for (uint32_t i = 0; i < plan->rail_count; i++) {
         const char *name = attachment_name(patch, plan->rails[i].name);
-        for (int64_t have = occurrences(text, name); have < plan->intent->vf_per_pod; have++)
+        for (int64_t have = occurrences(patch, text, plan->rails[i].name);
+             have < plan->intent->vf_per_pod; have++)
             text = cni_arena_format(patch->arena, "%s%s%s", text, *text ? ", " : "", name);
     }
     return text;
@@ -66,12 +80,12 @@ static const char *extend_json(const struct cni_patch *patch, const char *text)
         json_array_foreach(list, index, entry)
         {
             const char *other = json_string_value(json_object_get(entry, "name"));
-            have += other && strcmp(other, name) == 0;
+            const char *of = json_string_value(json_object_get(entry, "namespace"));
+            other = of && other ? cni_arena_format(patch->arena, "%s/%s", of, other) : other;
+            have += other && refers(patch, other, strlen(other), name);
         }
         for (; have < plan->intent->vf_per_pod; have++, grown = true)
-            json_array_append_new(list,
-                                  *space ? json_pack("{s:s, s:s}", "name", name, "namespace", space)
-                                         : json_pack("{s:s}", "name", name));
+            json_array_append_new(list, json_pack("{s:s, s:s}", "name", name, "namespace", space));
     }
     char *dumped = grown ? json_dumps(list, 0) : NULL;
     const char *result = dumped ? cni_arena_copy(patch->arena, dumped, strlen(dumped)) : text;

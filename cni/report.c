@@ -5,7 +5,11 @@
  */
 #include "findings.h"
 
+#include "emit.h"
+
+#include <ctype.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SARIF_SCHEMA "https://json.schemastore.org/sarif-2.1.0.json"
@@ -71,14 +75,7 @@ static json_t *text_of(const char *text)
     return string ? string : json_string("(not UTF-8)");
 }
 
-static bool dump(json_t *report, FILE *out)
-{
-    bool good = report && json_dumpf(report, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
-    json_decref(report);
-    return good && fflush(out) == 0;
-}
-
-bool cni_report_json(const struct cni_findings *findings, FILE *out)
+bool cni_report_data(const struct cni_findings *findings, bool yaml, FILE *out)
 {
     json_t *list = json_array();
     for (const struct cni_finding *f = findings->first; f; f = f->next)
@@ -88,12 +85,12 @@ bool cni_report_json(const struct cni_findings *findings, FILE *out)
                             text_of(f->file), "line", (int)f->line, "path", text_of(f->path),
                             "message", text_of(f->message), "cause", f->rule->cause, "fix",
                             f->rule->fix, "ref", f->rule->ref));
-    return dump(json_pack("{s:i, s:i, s:{s:i, s:i, s:i}, s:o}", "documents",
-                          (int)findings->documents, "omitted", (int)findings->omitted, "counts",
-                          "error", (int)findings->by_severity[CNI_ERROR], "warning",
-                          (int)findings->by_severity[CNI_WARNING], "note",
-                          (int)findings->by_severity[CNI_NOTE], "findings", list),
-                out);
+    return cni_emit_value(json_pack("{s:i, s:i, s:{s:i, s:i, s:i}, s:o}", "documents",
+                                    (int)findings->documents, "omitted", (int)findings->omitted,
+                                    "counts", "error", (int)findings->by_severity[CNI_ERROR],
+                                    "warning", (int)findings->by_severity[CNI_WARNING], "note",
+                                    (int)findings->by_severity[CNI_NOTE], "findings", list),
+                          yaml, out);
 }
 
 /* Only rules that were broken. */
@@ -107,13 +104,30 @@ static json_t *sarif_rules(const struct cni_findings *findings, int *index)
         if (index[rule - cni_rules] >= 0)
             continue;
         index[rule - cni_rules] = (int)json_array_size(rules);
-        json_array_append_new(rules, json_pack("{s:s, s:{s:s}, s:{s:s}, s:{s:s}, s:{s:s}}", "id",
-                                               rule->id, "shortDescription", "text", rule->title,
-                                               "fullDescription", "text", rule->cause, "help",
-                                               "text", rule->fix, "defaultConfiguration", "level",
-                                               cni_severity_name(rule->severity)));
+        json_array_append_new(
+            rules, json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s}, s:{s:s}}", "id", rule->id,
+                             "helpUri", rule->ref, "shortDescription", "text", rule->title,
+                             "fullDescription", "text", rule->cause, "help", "text", rule->fix,
+                             "defaultConfiguration", "level", cni_severity_name(rule->severity)));
     }
     return rules;
+}
+
+/* A path as a URI reference. */
+static json_t *uri_of(const char *path)
+{
+    static const char plain[] = "-._~/!$&'()*+,;=@";
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    for (; out && *path; path++)
+        fprintf(out, isalnum((unsigned char)*path) || strchr(plain, *path) ? "%c" : "%%%02X",
+                (unsigned char)*path);
+    if (out)
+        fclose(out);
+    json_t *uri = json_string(text ? text : "");
+    free(text);
+    return uri;
 }
 
 bool cni_report_sarif(const struct cni_findings *findings, FILE *out)
@@ -126,11 +140,11 @@ bool cni_report_sarif(const struct cni_findings *findings, FILE *out)
             json_pack("{s:s, s:i, s:s, s:{s:o}, s:[{s:{s:{s:o}, s:{s:i}}, s:[{s:o}]}]}", "ruleId",
                       f->rule->id, "ruleIndex", index[f->rule - cni_rules], "level",
                       cni_severity_name(f->rule->severity), "message", "text", text_of(f->message),
-                      "locations", "physicalLocation", "artifactLocation", "uri", text_of(f->file),
+                      "locations", "physicalLocation", "artifactLocation", "uri", uri_of(f->file),
                       "region", "startLine", f->line ? (int)f->line : 1, "logicalLocations",
                       "fullyQualifiedName", text_of(f->path)));
-    return dump(json_pack("{s:s, s:s, s:[{s:{s:{s:s, s:o}}, s:o}]}", "$schema", SARIF_SCHEMA,
-                          "version", "2.1.0", "runs", "tool", "driver", "name", "shoal-cni",
-                          "rules", rules, "results", results),
-                out);
+    return cni_emit_value(json_pack("{s:s, s:s, s:[{s:{s:{s:s, s:o}}, s:o}]}", "$schema",
+                                    SARIF_SCHEMA, "version", "2.1.0", "runs", "tool", "driver",
+                                    "name", "shoal-cni", "rules", rules, "results", results),
+                          false, out);
 }

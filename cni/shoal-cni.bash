@@ -5,16 +5,15 @@
 
 _shoal_cni_options() { # command
     case $1 in
-    inspect) echo "--capture --sysfs-root --hwloc-xml --help" ;;
-    plan | generate) echo "--intent --node --output --help" ;;
-    patch) echo "--intent --node --file --help" ;;
+    inspect) echo "--capture --sysfs-root --hwloc-xml --output --help" ;;
+    plan | generate) echo "--intent --node --output --quiet --color --help" ;;
+    patch) echo "--intent --node --file --quiet --color --help" ;;
     validate) echo "--file --node --output --quiet --strict --color --help" ;;
     doctor)
         echo "--pod --node --probe --peer --sysfs-root --output --json --quiet --strict" \
             "--color --help"
         ;;
-    diff) echo "--output --help" ;;
-    explain | schema) echo "--help" ;;
+    diff | explain | schema) echo "--output --help" ;;
     *)
         echo "inspect plan generate patch validate doctor explain diff schema --help --version"
         ;;
@@ -26,9 +25,9 @@ _shoal_cni_values() { # command option
     case $2 in
     -o | --output)
         case $1 in
-        generate) echo "yaml json" ;;
-        validate) echo "text json sarif" ;;
-        *) echo "text json" ;;
+        generate | inspect | schema) echo "yaml json" ;;
+        validate) echo "text json yaml sarif" ;;
+        *) echo "text json yaml" ;;
         esac
         ;;
     --color) echo "auto always never" ;;

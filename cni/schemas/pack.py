@@ -103,7 +103,7 @@ def intent():
     text = {"type": "string"}
     texts = {"type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 63}}
     name = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
-    size = {"type": "string", "pattern": "^[1-9][0-9]*([KMGT]i?)?$"}
+    size = {"type": "string", "pattern": "^(inherit|[1-9][0-9]*([KMGT]i?)?)$"}
     vendor = {"type": "string", "pattern": "^(any|mellanox|intel|broadcom|[0-9a-f]{4})$"}
     select = closed(vendor=vendor,
                     linkSpeedMin={"type": "string", "pattern": "^[1-9][0-9]{0,4}G$"}, pfNames=texts)

@@ -59,6 +59,7 @@ done
 
 tree=$work/doctor-pod
 expect 3 '"verdict": "error"' doctor --pod -o json --sysfs-root "$tree"
+expect 3 '^  verdict: error' doctor --pod -o yaml --sysfs-root "$tree"
 expect 3 '^error   [^o]* memlock-limit' doctor --node -q --sysfs-root "$tree"
 expect 3 'loopback\|over lo' doctor --node --peer 127.0.0.1 --sysfs-root "$tree"
 expect 3 'peer-connect' doctor --node --peer 127.0.0.1:1 --sysfs-root "$tree"
@@ -67,7 +68,7 @@ expect 0 'a check of doctor' explain memlock-limit
 expect 0 '^usage: shoal-cni doctor' doctor --help
 expect 2 'say which' doctor
 expect 2 'say which' doctor --pod --node
-expect 2 'no sarif' doctor --pod -o sarif
+expect 2 'no output format sarif' doctor --pod -o sarif
 expect 2 'unexpected argument' doctor --pod extra
 expect 2 'No such file' doctor --pod --sysfs-root "$work/missing"
 expect 2 'leave --sysfs-root out' doctor --pod --probe --sysfs-root "$tree"

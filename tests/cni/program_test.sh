@@ -39,13 +39,16 @@ expect 3 'netop-ib-sriov-ib-network.yaml:24: error' validate manifests
 expect 2 'No such file' validate missing.yaml
 expect 2 'nothing to validate' validate
 expect 2 'no manifests' validate "$work"
-expect 2 'no output format xml' validate -o xml "$clean"
+expect 2 'no output format xml; there are text, json, yaml and sarif' validate -o xml "$clean"
 expect 2 'takes auto' validate --color sometimes "$clean"
 expect 2 'unrecognized' validate --wrong "$clean"
 expect 0 '^usage: shoal-cni validate' validate --help
 expect 0 '^usage: shoal-cni explain' explain --help
 expect 0 '^ipoib-master (error)' explain ipoib-master
 expect 0 '^memlock ' explain
+expect 0 '"cause"' explain -o json ipoib-master
+expect 0 '^- check: memlock-limit' explain -o yaml memlock-limit
+expect 2 'no output format sarif' explain -o sarif
 expect 2 'did you mean memlock' explain memlok
 expect 2 'did you mean validate' validat
 expect 2 '^usage' # no command
@@ -75,7 +78,7 @@ expect 3 '^  + (all of it): {"apiVersion"' diff "$clean" manifests
 expect 2 'takes two files' diff "$wrong"
 expect 2 'alias' diff "$wrong" cases/syntax-alias.yaml
 expect 2 'No such file' diff missing.yaml "$wrong"
-expect 2 'no sarif' diff -o sarif "$wrong" "$clean"
+expect 2 'no output format sarif; there are text, json and yaml' diff -o sarif "$wrong" "$clean"
 
 # Schemas of all kinds.
 expect 0 '^usage: shoal-cni schema' schema --help
@@ -85,6 +88,8 @@ expect 2 'did you mean RdmaIntent' schema RdmaIntend
 expect 2 'no kind v2/Pod' schema v2/Pod
 expect 2 'unexpected argument' schema Pod Job
 expect 0 '"title": "RdmaIntent"' schema RdmaIntent
+expect 0 '^title: RdmaIntent' schema -o yaml RdmaIntent
+expect 2 'no output format text' schema -o text RdmaIntent
 if python3 -c 'import jsonschema, yaml' 2>/dev/null; then
     "$program" schema RdmaIntent >"$work/schema.json"
     python3 schema_agrees.py "$work/schema.json" plans cases/intent-schema.yaml ||
