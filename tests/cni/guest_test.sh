@@ -49,12 +49,17 @@ expect 0 '^ok  *memlock-limit' "$program" doctor --node
 expect 0 '^0 errors' "$program" doctor --node --sysfs-root "$work/replay"
 
 # The probe, on each device and with each GID that could be used.
+sysctl --quiet --write net.ipv6.conf.v0.disable_ipv6=0
+ip address add fd77::1/64 dev v0 nodad
 expect 0 '^0 errors' "$program" doctor --node --probe
 for step in open small large pair connect write release; do
-    for gid in 'rxe0:1 GID 1 10.77.0.1' 'rxe1:1 GID 1 10.77.0.2'; do
+    for gid in 'rxe0:1 GID 1 10.77.0.1' 'rxe0:1 GID 2 fd77:0:0:0:0:0:0:1' \
+        'rxe1:1 GID 1 10.77.0.2'; do
         also "^ok  *probe-$step  *$gid: "
     done
 done
+also 'probe-ports  *rxe0:1 GID 2 .* of v0, not the one that Shoal takes'
+ip address delete fd77::1/64 dev v0
 [ -z "$shoal" ] || expect 0 '"check": "probe-write"' "$shoal" doctor --node --probe --json
 
 # Little locked memory, none at all, and a device that is listed but given to somebody else.

@@ -48,15 +48,20 @@ prepare_network() {
         net.ipv4.conf.all.arp_announce=2 net.ipv6.conf.{all,default}.disable_ipv6=$((1 - ipv6))
 }
 
+# IPv6 rules of an earlier call would lead the connections of a device to itself out into the bridge.
+reset_ipv6_rules() {
+    ip -6 rule flush
+    ip -6 rule add priority 0 lookup local 2>/dev/null || true # it is there at the first call
+    ip -6 rule add priority 32766 lookup main
+}
+
 # The same for IPv6, whose routes of our own addresses would otherwise come first and lead to the
 # loopback.
 prepare_ipv6() {
     local i
-    ip -6 rule flush
     for ((i = 0; i < rxe; i++)); do ip -6 rule add priority 1 oif v$i lookup main; done
     ip -6 rule add priority 2 lookup local
-    ip -6 rule add priority 3 lookup main
-    ip -6 rule delete priority 0 2>/dev/null || true # it is gone at a second call
+    ip -6 rule delete priority 0
 }
 
 hardware_address() { # number
@@ -107,6 +112,7 @@ rdma_devices() {
 
 remove_devices
 prepare_network
+reset_ipv6_rules
 [ "$ipv6" = 0 ] || prepare_ipv6
 {
     [ "$rxe" = 0 ] || rxe_network
