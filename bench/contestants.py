@@ -228,7 +228,7 @@ def host_ranks(network):
 
 def shoal_on_hosts(build_folder, network):
     command = [os.path.join(build_folder, "bench", "allreduce_bench"), "--csv", "--rotate", "0",
-               "-c", "0", "-n", "5", "-w", "1", "-b", "{first}", "-e", "{last}", "-f", "{factor}"]
+               "-c", "0", "-w", "1", "-b", "{first}", "-e", "{last}", "-f", "{factor}"]
     env = {"SHOAL_SIZE": str(network.count), "SHOAL_INTERFACE": "eth0", "SHOAL_LOG_LEVEL": "error",
            "SHOAL_RENDEZVOUS": network.address(0) + ":2900"}
     one = Contestant("shoal", command, env, host_ranks(network))

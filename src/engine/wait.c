@@ -82,6 +82,10 @@ bool shl_idle_step(struct shl_engine *engine, struct shl_idle *idle)
         relax();
     if (++idle->rounds % (spins ? CLOCK_ROUNDS : CLOCK_ROUNDS_SHORT) != 0)
         return true;
+    /* Ranks of this job that share our cores unseen, in other containers, and the kernel's own
+     * threads wait for as long as we spin: what is waited for may have to come from them. */
+    if (!engine->oversubscribed)
+        shl_time->yield();
     uint64_t now_ns = shl_now_ns();
     if (idle->since_ns == 0)
         idle->since_ns = now_ns;

@@ -185,6 +185,22 @@ static void large_messages_between_hosts_keep_their_partners(void **state)
     }
 }
 
+/* Where each message leaves at once, rounds count and not who sends to whom. */
+static void middle_messages_between_hosts_take_few_rounds(void **state)
+{
+    (void)state;
+    for (uint32_t ranks = 3; ranks <= 16; ranks++) {
+        struct shl_costs costs = fabrics[0];
+        struct shl_choice choice;
+        struct shl_select_query query = query_of(SHOAL_ALLREDUCE, ranks, 16384);
+        costs.alpha_net_s = 10e-6;
+        costs.beta_net_s_per_byte = 8e-9; /* 1 Gbit/s */
+        ASSERT_OK(shl_select(&query, &costs, &choice));
+        if (strcmp(choice.algorithm->name, "circulant") != 0)
+            fail_msg("%s for %u hosts", choice.algorithm->name, ranks);
+    }
+}
+
 /* ---- predictions against the simulator ------------------------------------------------------ */
 
 static double simulate(const struct shl_algorithm *algorithm, uint32_t chunks,
@@ -309,6 +325,7 @@ int main(void)
         cmocka_unit_test(every_choice_can_be_built),
         cmocka_unit_test(sizes_change_the_choice),
         cmocka_unit_test(large_messages_between_hosts_keep_their_partners),
+        cmocka_unit_test(middle_messages_between_hosts_take_few_rounds),
         cmocka_unit_test(predictions_are_near_simulations),
         cmocka_unit_test(choices_are_near_the_best),
         cmocka_unit_test(predictions_grow_with_size_and_ranks_never_fail),
