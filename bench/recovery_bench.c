@@ -9,6 +9,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "coordinator.h"
+
 #include <shoal/shoal.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -106,29 +108,6 @@ static void start_member(struct bench *bench, uint32_t slot)
 /* ---- the bench --------------------------------------------------------------------------------
  */
 
-static bool start_coordinator(struct bench *bench, const char *shoal)
-{
-    int ends[2];
-    char line[256];
-    if (pipe(ends) != 0)
-        return false;
-    bench->coordinator = fork();
-    if (bench->coordinator == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(ends[1], 2);
-        execlp(shoal, shoal, "coordinator", "--memory", "--listen", "127.0.0.1:0", NULL);
-        _exit(127);
-    }
-    close(ends[1]);
-    FILE *said = fdopen(ends[0], "r");
-    while (said && fgets(line, sizeof(line), said)) {
-        const char *at = strstr(line, " at ");
-        if (at && sscanf(at + 4, "%127[^ ,]", bench->store) == 1)
-            return true;
-    }
-    return false;
-}
-
 /* All but `without` have a result of `size` contributors in a later epoch; the time of the last. */
 static double await(const struct bench *bench, uint32_t without, uint32_t size, uint64_t after)
 {
@@ -209,7 +188,9 @@ int main(int argc, char **argv)
         return fprintf(stderr, "3 to %d ranks, 1 to %d kills, 4 bytes\n", RANKS_MAX, KILLS_MAX), 2;
     bench.reports = mmap(NULL, RANKS_MAX * sizeof(*bench.reports), PROT_READ | PROT_WRITE,
                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (bench.reports == MAP_FAILED || !start_coordinator(&bench, argv[1]))
+    if (bench.reports != MAP_FAILED)
+        bench.coordinator = bench_start_coordinator(argv[1], bench.store, sizeof(bench.store));
+    if (bench.coordinator <= 0)
         return fprintf(stderr, "no coordinator\n"), 1;
     for (uint32_t i = 0; i < bench.ranks; i++)
         start_member(&bench, i);
