@@ -73,5 +73,6 @@ bool cni_doctor_run(struct cni_doctor *doctor)
         cni_doctor_bad(doctor, CNI_CHECK_devices, CNI_ERROR, "none in /sys/class/infiniband");
     cni_doctor_devices(doctor);
     cni_doctor_host(doctor);
+    cni_doctor_losses(doctor);
     return count > 0;
 }

@@ -73,5 +73,6 @@ const char *cni_doctor_variable(const struct cni_doctor *doctor, const char *nam
 
 void cni_doctor_devices(struct cni_doctor *doctor);
 void cni_doctor_host(struct cni_doctor *doctor);
+void cni_doctor_losses(struct cni_doctor *doctor);
 
 #endif

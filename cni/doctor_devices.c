@@ -41,6 +41,11 @@ static const json_t *interface_of(const struct cni_doctor *doctor, const json_t 
     return found;
 }
 
+static bool is_iwarp(const json_t *device)
+{
+    return strcmp(text_of(device, "transport"), "iWARP") == 0;
+}
+
 /* ---- character devices -------------------------------------------------------------------------
  */
 
@@ -135,7 +140,7 @@ static void check_port(struct cni_doctor *doctor, const json_t *device, const js
                        infiniband && json_is_integer(manager) && !json_integer_value(manager)
                            ? ", and no subnet manager has reached it"
                            : "");
-    if (!infiniband && strcmp(state, "ACTIVE") == 0)
+    if (!infiniband && !is_iwarp(device) && strcmp(state, "ACTIVE") == 0)
         check_gids(doctor, name, port);
 }
 
@@ -143,6 +148,11 @@ static void check_device(struct cni_doctor *doctor, const json_t *device)
 {
     const char *guid = text_of(device, "node_guid");
     const json_t *port;
+    if (is_iwarp(device))
+        cni_doctor_bad(doctor, CNI_CHECK_iwarp, CNI_NOTE, "%s is iWARP%s%s",
+                       text_of(device, "name"), interface_of(doctor, device) ? ", of " : "",
+                       interface_of(doctor, device) ? text_of(interface_of(doctor, device), "name")
+                                                    : "");
     size_t index;
     if (strspn(guid, "0:") == strlen(guid))
         cni_doctor_bad(doctor, CNI_CHECK_node_guid, CNI_ERROR, "%s has %s", text_of(device, "name"),

@@ -82,16 +82,51 @@ static json_t *ports(struct cni_sysfs *sysfs, const char *device, const json_t *
     return list;
 }
 
-/* Software devices (rxe, siw) name theirs in a file. */
+/* "InfiniBand" also stands for RoCE; NULL when unknown. */
+static const char *transport(struct cni_sysfs *sysfs, const char *device)
+{
+    const char *type = cni_sysfs_text(sysfs, CLASS "/node_type", device);
+    return !type ? NULL : *type == '4' ? "iWARP" : *type == '1' ? "InfiniBand" : "other";
+}
+
+/* The GID of an iWARP device begins with the address of its interface, which is told nowhere else.
+ */
+static const char *iwarp_netdev(struct cni_sysfs *sysfs, const char *device)
+{
+    const char *gid = cni_sysfs_text(sysfs, PORT "/gids/0", device, "1");
+    const char *const *names = cni_sysfs_list(sysfs, "/sys/class/net");
+    for (; gid && *names; names++) {
+        const char *address = cni_sysfs_text(sysfs, "/sys/class/net/%s/address", *names);
+        const char *at = gid;
+        for (; address && *address; address++) {
+            if (*address == ':')
+                continue;
+            at += *at == ':';
+            if (*at != *address)
+                break;
+            at++;
+        }
+        if (address && !*address && at >= gid + 14 && !is_zero(gid))
+            return *names;
+    }
+    return NULL;
+}
+
+/* Soft-RoCE names its interface in a file. */
 static json_t *netdevs(struct cni_sysfs *sysfs, const char *device)
 {
     json_t *list = json_array();
+    const char *type = transport(sysfs, device);
+    const char *own = type && strcmp(type, "iWARP") == 0 ? iwarp_netdev(sysfs, device) : NULL;
+    if (own)
+        json_array_append_new(list, json_string(own));
     const char *parent = cni_sysfs_text(sysfs, CLASS "/parent", device);
     if (parent && *parent)
         json_array_append_new(list, json_string(parent));
     const char *const *names = cni_sysfs_list(sysfs, CLASS "/device/net", device);
     for (; *names; names++)
-        json_array_append_new(list, json_string(*names));
+        if (!own || strcmp(own, *names) != 0)
+            json_array_append_new(list, json_string(*names));
     return list;
 }
 
@@ -121,6 +156,7 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
         cni_put_text(device, "device", cni_sysfs_text(sysfs, CLASS "/device/device", *names));
         cni_put_number(device, "numa_node",
                        cni_sysfs_integer(sysfs, CLASS "/device/numa_node", *names));
+        cni_put_text(device, "transport", transport(sysfs, *names));
         cni_put_text(device, "node_guid", cni_sysfs_text(sysfs, CLASS "/node_guid", *names));
         cni_put_text(device, "firmware", cni_sysfs_text(sysfs, CLASS "/fw_ver", *names));
         cni_put_text(device, "board", cni_sysfs_text(sysfs, CLASS "/board_id", *names));

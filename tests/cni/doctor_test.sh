@@ -27,7 +27,7 @@ expect_report() { # tree place status
     local got=0
     [ -d "$work/$1" ] || build_tree "trees/$1.txt" "$work/$1"
     env PCIDEVICE_RDMA_RAIL=0000:00:01.0,0000:99:00.0 PCIDEVICE_RDMA_RAIL_INFO='{}' \
-        SHOAL_IB_TRAFFIC_CLASS=104 \
+        SHOAL_IB_TRAFFIC_CLASS=104 OMPI_COMM_WORLD_SIZE=1 RANK=2 WORLD_SIZE=8 PET_NPROC_PER_NODE=2 \
         "$program" doctor "--$2" --sysfs-root "$work/$1" >"$work/report" || got=$?
     [ "$got" = "$3" ] || complain "$1 as $2: status $got, expected $3"
     [ -z "$update" ] || cp "$work/report" "golden/doctor/$1-$2.txt"
@@ -48,6 +48,20 @@ for place in pod node; do
     expect_report shared-two-rails "$place" 3
     expect_report exclusive-infiniband "$place" 5
 done
+expect_report doctor-node node 0
+expect_report doctor-node pod 3
+
+# Ranks: as many as slots; more than one a node; beyond the end.
+launched() { # variable... pattern
+    local pattern=${*: -1}
+    env "${@:1:$#-1}" "$program" doctor --pod --sysfs-root "$work/doctor-node" >"$work/out" || true
+    grep -q "launch-size  *$pattern" "$work/out" || complain "$*: $(grep launch "$work/out")"
+}
+launched PMI_SIZE=5 '3 hosts with 5 slots, all of them taken'
+launched OMPI_COMM_WORLD_SIZE=4 'ranks started: 4; the hostfile has 3 hosts with 5'
+launched RANK=1 WORLD_SIZE=2 'RANK 1 of WORLD_SIZE 2'
+launched RANK=3 WORLD_SIZE=2 'RANK is 3 of WORLD_SIZE 2'
+launched RANK=x '3 hosts with 5 slots$'
 
 # Every check has something to say somewhere, but those that need this machine or a peer.
 for check in $("$program" explain | sed -n 's/ *doctor .*//p'); do

@@ -84,6 +84,16 @@ expect 3 '^error  *probe-ports  *rxe0:1 is not tried: .*no interface in this net
     ip netns exec pod "$program" doctor --pod --probe
 ip netns del pod
 
+# An iWARP device has no GIDs of RoCE, and Shoal does not use it: neither is an error.
+ip link add w0 type dummy
+ip address add 10.78.0.1/24 dev w0
+ip link set w0 up
+rdma link add siw0 type siw netdev w0
+expect 0 '^note  *iwarp  *siw0 is iWARP, of w0' "$program" doctor --node --probe
+also '^note  *probe-ports  *siw0:1 is not tried: iWARP connects by rdma_cm only'
+rdma link delete siw0
+ip link delete w0
+
 ip link set v0 down
 expect 3 '^error  *port-state  *rxe0:1 is DOWN' "$program" doctor --node
 expect 3 '^note  *probe-ports  *rxe0:1 is not tried: its port is down' \
