@@ -29,6 +29,7 @@
 #define SHOAL_ELASTIC_H
 
 #include <shoal/comm.h>
+#include <shoal/samples.h>
 #include <shoal/store.h>
 
 #ifdef __cplusplus
@@ -199,6 +200,36 @@ SHOAL_API enum shoal_status shoal_step_begin(struct shoal_world *world, struct s
  * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts; begin again
  */
 SHOAL_API enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples);
+
+/*
+ * shoal_step_samples - what this member is to train on in the open step, from a stream that all
+ * members made alike (shoal/samples.h).
+ *
+ * The stream follows the world: when the step is committed its position moves past what the
+ * contributors had, and what the others had comes first in the next step. A step that is given up
+ * leaves it where it is. Restore it before its first step, on all founders alike, or not at all;
+ * save it between steps; never commit it yourself. Several streams may take part in a step.
+ *
+ * A call of all members, in the order of the others. It sends nothing, unless somebody has joined
+ * since the stream was last in a step: then those get its position, by one allreduce of 32 KiB.
+ * Until the step is committed or given up the stream belongs to the world. A call that asks again
+ * within a step is answered alike.
+ *
+ * indices  receives share->count sample numbers, at most the batch; NULL with capacity 0: only the
+ *          share is told
+ * Errors   SHOAL_ERR_INVALID: no step is open, or capacity below the count. SHOAL_ERR_STEP_RETRY.
+ *          SHOAL_ERR_MISMATCH: members hold different positions, or another batch.
+ *          SHOAL_ERR_EPOCH: all who had the position are lost
+ */
+SHOAL_API enum shoal_status shoal_step_samples(struct shoal_world *world,
+                                               struct shoal_samples *samples, uint64_t *indices,
+                                               size_t capacity, struct shoal_samples_share *share);
+
+/* shoal_step_contributors - ids of the members that the last step committed was made by, in the
+ * order of their ranks, for records of who consumed what. *count is how many there are; at most
+ * `capacity` are stored. At once, any thread. */
+SHOAL_API enum shoal_status shoal_step_contributors(struct shoal_world *world, uint64_t *ids,
+                                                    uint32_t capacity, uint32_t *count);
 
 #ifdef __cplusplus
 }

@@ -50,7 +50,7 @@ from shoal.ops import UserOp
 from shoal.placement import Placement, place
 from shoal.request import Request
 from shoal.reshard import Layout
-from shoal.samples import Samples, Share
+from shoal.samples import Samples, Share, WorldSamples
 from shoal.state import Divergence, State, StateInfo
 from shoal.world import OpInfo, Step, View, World
 
@@ -105,6 +105,7 @@ __all__ = [
     "VersionError",
     "View",
     "World",
+    "WorldSamples",
     "empty",
     "init",
     "library_version",

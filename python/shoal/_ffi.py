@@ -412,6 +412,11 @@ FUNCTIONS = {
     "shoal_world_last": (c_int, [World, POINTER(OpInfo)]),
     "shoal_step_begin": (c_int, [World, POINTER(WorldStep)]),
     "shoal_step_commit": (c_int, [World, c_uint64]),
+    "shoal_step_samples": (
+        c_int,
+        [World, Samples, c_void_p, c_size_t, POINTER(SamplesShare)],
+    ),
+    "shoal_step_contributors": (c_int, [World, c_void_p, c_uint32, POINTER(c_uint32)]),
     # placement.h
     "shoal_place": (c_int, [POINTER(PlaceOptions), c_void_p, POINTER(PlaceResult)]),
     # reshard.h

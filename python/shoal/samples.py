@@ -9,13 +9,15 @@
 Every rank has its own object and commits the same steps with the same contributors; no rank sends
 anything. A step that is given up needs no call. Not for several threads at once.
 
+In an elastic world, World.samples() makes streams that the world's steps commit.
+
 SPDX-License-Identifier: Apache-2.0
 """
 
 from __future__ import annotations
 
 import array
-from typing import Iterable, NamedTuple, Optional
+from typing import Any, Iterable, NamedTuple, Optional, Protocol
 
 from shoal import _ffi
 from shoal.context import check
@@ -35,6 +37,17 @@ class Share(NamedTuple):
     data_epoch: int
 
 
+class _World(Protocol):
+    """What a stream needs of its world."""
+
+    @property
+    def handle(self) -> int:
+        """The C handle."""
+
+    def note_samples(self, stream: object, count: int) -> None:
+        """It takes part in the open step with so many samples."""
+
+
 class Info(NamedTuple):
     """Where a stream stands."""
 
@@ -51,6 +64,10 @@ def _number(value: int, what: str, largest: int) -> int:
     if not 0 <= value <= largest:
         raise InvalidArgument(f"{what} is {value}, not between 0 and {largest}")
     return value
+
+
+def _place(indices: array.array[int]) -> Optional[int]:
+    return _ffi.writable_address(indices) if indices else None
 
 
 class Samples:
@@ -117,12 +134,10 @@ class Samples:
         view.struct_size = _ffi.sizeof(view)
         share = _ffi.SamplesShare()
         share.struct_size = _ffi.sizeof(share)
-        address = _ffi.writable_address(indices) if indices else None
-        check(
-            _ffi.lib.shoal_samples_assign(
-                self._handle, _ffi.byref(view), address, len(indices), _ffi.byref(share)
-            )
+        status = _ffi.lib.shoal_samples_assign(
+            self._handle, _ffi.byref(view), _place(indices), len(indices), _ffi.byref(share)
         )
+        check(status)
         return share.count, Share(indices, share.total, share.step, share.data_epoch)
 
     def commit(self, size: int, contributed: Optional[Iterable[object]] = None) -> bytes:
@@ -192,3 +207,45 @@ class Samples:
     def __del__(self) -> None:
         if self._handle is not None:
             _ffi.lib.shoal_samples_destroy(self._handle)
+
+
+class WorldSamples(Samples):
+    """A stream whose position moves when a step of its world is committed.
+
+    World.samples() makes it; every member makes the same ones. A member that joins gets the
+    position of the others in its first step. What members that were lost had comes first in the
+    step after.
+    """
+
+    def __init__(self, world: _World, samples: int, **options: Any) -> None:
+        super().__init__(samples, **options)
+        self._world = world
+
+    def take(self) -> Share:
+        """What this member is to train on in the open step; again in the same step: the same.
+
+        A call of all members. It sends nothing, unless somebody has joined.
+        """
+        indices = array.array("Q")
+        count = self._take(indices).count
+        indices.frombytes(bytes(8 * count))
+        share = self._take(indices)
+        self._world.note_samples(self, count)
+        return Share(indices, share.total, share.step, share.data_epoch)
+
+    def _take(self, indices: array.array[int]) -> _ffi.SamplesShare:
+        share = _ffi.SamplesShare()
+        share.struct_size = _ffi.sizeof(share)
+        status = _ffi.lib.shoal_step_samples(
+            self._world.handle, self._handle, _place(indices), len(indices), _ffi.byref(share)
+        )
+        check(status)
+        return share
+
+    def commit(self, size: int, contributed: Optional[Iterable[object]] = None) -> bytes:
+        """Not here: the world's steps commit it."""
+        raise InvalidArgument("the steps of its world commit this stream")
+
+    def apply(self, record: bytes) -> None:
+        """Not here: the world's steps commit it."""
+        raise InvalidArgument("the steps of its world commit this stream")

@@ -1,13 +1,14 @@
 """Elastic worlds: jobs whose workers may fail, leave and join while they run.
 
     world = shoal.World("10.0.0.1:7777", start=4, least=2)
-    while world.view.step < steps:
+    samples = world.samples(len(dataset), batch=256, seed=1)
+    while samples.data_epoch < 10:
         with world.step() as step:
             if step.joined:  # somebody is new: the lowest rank has the state
                 world.broadcast(weights)
-            samples = compute(weights, grad, step)
-            world.mean(grad, weight=samples)
-            step.samples = samples
+            share = samples.take()  # each sample once per data epoch, whoever comes and goes
+            compute(weights, grad, share.indices)
+            world.mean(grad, weight=len(share.indices))
         if step.committed:
             update(weights, grad)
     world.close()
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Iterable, Mapping, NamedTuple, Optional
 
 from shoal import _ffi, calls
 from shoal.buffers import DTypeLike
@@ -34,6 +35,7 @@ from shoal.context import Context, check, default_context, milliseconds
 from shoal.enums import DType, Partition, StepMode
 from shoal.errors import InvalidArgument, StepRetry
 from shoal.interrupt import run_interruptibly
+from shoal.samples import WorldSamples
 from shoal.state import State
 
 _U64_MAX = (1 << 64) - 1
@@ -77,8 +79,9 @@ class Step:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.samples = 0  # that this member consumes in it; set before its end
+        self.samples = 0  # that this member consumes in it: WorldSamples.take() adds them
         self.committed = False
+        self._streams: set[int] = set()  # that have been added
 
     def __enter__(self) -> Step:
         begun = _ffi.WorldStep()
@@ -87,6 +90,9 @@ class Step:
         self.number, self.position, self.epoch = begun.step, begun.position, begun.epoch
         self.rank, self.size, self.joined = begun.rank, begun.size, begun.joined
         self._world._pins = []
+        self._world._open = self
+        self.samples = 0
+        self._streams.clear()
         self.committed = False
         return self
 
@@ -106,6 +112,7 @@ class Step:
                 self.committed = True
             except StepRetry:
                 pass
+        self._world._open = None
         self._world._pins = None  # until here a failure could make the world use them again
         return error is not None
 
@@ -142,6 +149,8 @@ class World:
 
     _handle: int | None = None
     _pins: list[Any] | None = None  # of the step under way
+    _open: Step | None = None
+    _id: int = 0
 
     def __init__(
         self,
@@ -228,6 +237,15 @@ class World:
         check(status)
         return list(ids[: count.value])
 
+    @property
+    def id(self) -> int:
+        """Of this membership, as in `members`."""
+        while self._id == 0:
+            view, members = self.view, self.members
+            if self.view.epoch == view.epoch:
+                self._id = members[view.rank]
+        return self._id
+
     # ---- operations ----------------------------------------------------------------------------
 
     def allreduce(
@@ -312,6 +330,46 @@ class World:
     def state(self, arrays: Optional[Mapping[str, Any]] = None) -> State:
         """State that follows the members, one at a time; see shoal.State."""
         return State(self, arrays or {})
+
+    def samples(
+        self,
+        samples: int = 0,
+        *,
+        batch: int,
+        seed: int = 0,
+        per_rank: bool = False,
+        shard_lengths: Optional[Iterable[int]] = None,
+        resume: Optional[bytes] = None,
+    ) -> WorldSamples:
+        """A stream of samples that follows this world's steps: each sample once per data epoch,
+        whoever joins, fails or leaves. All members make it alike; arguments as of Samples.
+
+        resume  where a checkpoint was: what save() gave, on all founders of the job; whoever joins
+                later gets the others' position
+        """
+        stream = WorldSamples(
+            self, samples, batch=batch, seed=seed, per_rank=per_rank, shard_lengths=shard_lengths
+        )
+        if resume is not None:
+            stream.restore(resume)
+        return stream
+
+    def note_samples(self, stream: object, count: int) -> None:
+        """A stream takes part in the open step."""
+        if self._open is not None and self._pins is not None:
+            if id(stream) not in self._open._streams:
+                self._pins.append(stream)
+                self._open._streams.add(id(stream))
+                self._open.samples += count
+
+    @property
+    def contributors(self) -> list[int]:
+        """Ids of the members by which the last step was committed."""
+        ids, count = (_ffi.c_uint64 * _MEMBERS_MAX)(), _ffi.c_uint32()
+        check(
+            _ffi.lib.shoal_step_contributors(self.handle, ids, _MEMBERS_MAX, _ffi.byref(count))
+        )
+        return list(ids[: count.value])
 
     def leave(self, deadline: Optional[float] = None) -> None:
         """Ask to leave, as on SIGTERM. Go on with steps: where one ends, a call raises EpochChanged

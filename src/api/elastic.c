@@ -291,3 +291,33 @@ enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples)
     SHL_TRY(check_world(world));
     return shl_views_commit(world, samples);
 }
+
+enum shoal_status shoal_step_samples(struct shoal_world *world, struct shoal_samples *samples,
+                                     uint64_t *indices, size_t capacity,
+                                     struct shoal_samples_share *share)
+{
+    struct shoal_samples_share told;
+    SHL_TRY(check_world(world));
+    if (!samples)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "samples is NULL; create a stream with shoal_samples_create");
+    SHL_TRY(check_struct(share));
+    SHL_TRY(shl_views_samples(world, samples, indices, capacity, &told));
+    fill_struct(share, &told, sizeof(told));
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_step_contributors(struct shoal_world *world, uint64_t *ids,
+                                          uint32_t capacity, uint32_t *count)
+{
+    SHL_TRY(check_world(world));
+    if (!count || (capacity && !ids))
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the count or the ids is NULL");
+    pthread_mutex_lock(&world->lock);
+    const struct shl_voters *committed = &world->log->committed;
+    for (uint32_t i = 0; i < committed->count && i < capacity; i++)
+        ids[i] = committed->ids[i];
+    *count = committed->count;
+    pthread_mutex_unlock(&world->lock);
+    return SHOAL_OK;
+}

@@ -78,19 +78,9 @@ enum shoal_status shoal_samples_assign(struct shoal_samples *samples,
     if (given.rank >= given.size)
         return shl_fail(SHOAL_ERR_INVALID, "rank %u is not below size %u; ranks count from 0",
                         given.rank, given.size);
-    struct shl_samples_step step = shl_samples_find_step(samples, given.size, given.ahead);
-    struct shl_left_run run = shl_samples_share_of(&step, given.rank, given.size);
-    if ((indices || capacity > 0) && (!indices || capacity < run.count))
-        return shl_fail(SHOAL_ERR_INVALID, "no room for %llu sample numbers: %zu at %p",
-                        (unsigned long long)run.count, capacity, (void *)indices);
-    struct shoal_samples_share told = {.step = step.step,
-                                       .data_epoch = step.data_epoch,
-                                       .count = run.count,
-                                       .total = step.run.count};
-    SHL_TRY(shl_give_struct(share, &told, sizeof(told)));
-    if (indices)
-        shl_samples_list(samples, &step, run, indices);
-    return SHOAL_OK;
+    struct shoal_samples_share told;
+    SHL_TRY(shl_samples_assign(samples, &given, indices, capacity, &told));
+    return shl_give_struct(share, &told, sizeof(told));
 }
 
 static bool none_contributed(uint32_t size, const uint8_t *contributed)
@@ -124,15 +114,6 @@ enum shoal_status shoal_samples_commit(struct shoal_samples *samples, uint32_t s
     return status;
 }
 
-static enum shoal_status check_origin(const struct shoal_samples *samples, uint64_t stream)
-{
-    if (stream != samples->stream)
-        return shl_fail(SHOAL_ERR_INVALID,
-                        "it is of another stream; seed and samples, or shard lengths, must be the "
-                        "same");
-    return SHOAL_OK;
-}
-
 enum shoal_status shoal_samples_apply(struct shoal_samples *samples, const void *record,
                                       size_t record_bytes)
 {
@@ -146,7 +127,7 @@ enum shoal_status shoal_samples_apply(struct shoal_samples *samples, const void 
         status = shl_fail(SHOAL_ERR_INVALID, "%zu bytes at %p are no record of a step",
                           record_bytes, record);
     if (status == SHOAL_OK)
-        status = check_origin(samples, stream);
+        status = shl_samples_check_origin(samples, stream);
     if (status == SHOAL_OK)
         status = shl_position_apply(&samples->position, read, samples->total);
     shl_mem->free(read);
@@ -165,22 +146,11 @@ enum shoal_status shoal_samples_save(const struct shoal_samples *samples, void *
 enum shoal_status shoal_samples_restore(struct shoal_samples *samples, const void *data,
                                         size_t bytes)
 {
-    uint64_t stream;
     SHL_TRY(check_stream(samples));
     struct shl_samples_position *read = shl_mem->alloc(sizeof(*read));
     if (!read)
         return shl_fail_errno("cannot allocate a position in the samples");
-    enum shoal_status status = SHOAL_OK;
-    if (!data || !shl_position_decode(data, bytes, read, &stream))
-        status = shl_fail(SHOAL_ERR_INVALID, "%zu bytes at %p are no saved position", bytes, data);
-    if (status == SHOAL_OK)
-        status = check_origin(samples, stream);
-    /* At the end of a data epoch the next one begins. */
-    if (status == SHOAL_OK && read->cursor + (read->skipped.count == 0) > samples->total)
-        status = shl_fail(SHOAL_ERR_INVALID, "the saved position is beyond the %llu samples",
-                          (unsigned long long)samples->total);
-    if (status == SHOAL_OK)
-        samples->position = *read;
+    enum shoal_status status = shl_samples_restore(samples, data, bytes, read);
     shl_mem->free(read);
     return status;
 }

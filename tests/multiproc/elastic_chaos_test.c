@@ -156,6 +156,7 @@ static void run(enum shoal_step_mode mode, const char *const *settings)
         assert_int_equal(report->state, chaos.members.shared->reports[left[0]].state);
     }
     assert_true(members_check_history(&chaos.members, left, count) > 0);
+    members_check_samples(&chaos.members, left, count);
 }
 
 static void retained_steps_shm(void **state)

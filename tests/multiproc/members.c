@@ -174,12 +174,18 @@ void members_close(struct members *members)
 /* ---- history ----------------------------------------------------------------------------------
  */
 
+/* Numbers rise, mostly by one. */
 static const struct member_saw *saw(const struct member_report *report, uint64_t seq)
 {
-    for (uint32_t i = 0; i < report->count; i++)
-        if (report->saw[i].seq == seq)
-            return &report->saw[i];
-    return NULL;
+    uint32_t low = 0, high = report->count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (report->saw[middle].seq <= seq)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high > 0 && report->saw[low].seq == seq ? &report->saw[low] : NULL;
 }
 
 uint32_t members_check_history(const struct members *members, const uint32_t *slots, uint32_t count)
@@ -213,6 +219,50 @@ uint32_t members_check_history(const struct members *members, const uint32_t *sl
         }
     }
     return compared;
+}
+
+/* What became of a step: from who came through to the end, else from who went on after it. Whoever
+ * was killed in it may have seen it otherwise. */
+static const struct member_saw *agreed(const struct members *members, const uint32_t *slots,
+                                       uint32_t count, uint64_t step)
+{
+    const struct member_report *reports = members->shared->reports;
+    for (uint32_t i = 0; i < count; i++)
+        if (saw(&reports[slots[i]], step + 1))
+            return saw(&reports[slots[i]], step + 1);
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++)
+        if (saw(&reports[i], step + 2) && saw(&reports[i], step + 1))
+            return saw(&reports[i], step + 1);
+    return NULL;
+}
+
+void members_check_samples(const struct members *members, const uint32_t *slots, uint32_t count)
+{
+    const uint64_t all = (UINT64_C(1) << MEMBERS_SAMPLES) - 1;
+    const struct member_report *reports = members->shared->reports;
+    uint64_t taken = 0, data_epoch = 0, steps = 0;
+    for (; steps < MEMBERS_SEEN; steps++) {
+        const struct member_saw *step = agreed(members, slots, count, steps);
+        if (!step)
+            break;
+        for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+            const struct member_report *report = &reports[slot];
+            if (!(step->mask >> slot & 1))
+                continue;
+            if (report->data_epoch[steps] != data_epoch || report->read[steps] & taken)
+                fail_msg("step %llu: member %u read %llx of data epoch %llu, where %llx of %llu "
+                         "had been read",
+                         (unsigned long long)steps, slot, (unsigned long long)report->read[steps],
+                         (unsigned long long)report->data_epoch[steps], (unsigned long long)taken,
+                         (unsigned long long)data_epoch);
+            taken |= report->read[steps];
+        }
+        data_epoch += taken == all;
+        taken = taken == all ? 0 : taken;
+    }
+    assert_true(steps > 0);
+    for (uint32_t i = 0; i < count && steps < MEMBERS_SEEN; i++)
+        assert_null(saw(&reports[slots[i]], steps + 2)); /* these were all */
 }
 
 /* ---- what members do --------------------------------------------------------------------------
@@ -283,9 +333,52 @@ void members_loop(struct member *self)
 
 struct training {
     int64_t *send, *one, *two;
+    struct shoal_samples *samples;
     int64_t state;
     bool stop;
 };
+
+static struct shoal_samples *open_stream(const struct member *self)
+{
+    struct shoal_samples *samples;
+    bool each = self->job->mode == SHOAL_STEP_ABORT;
+    struct shoal_samples_options options = {.struct_size = sizeof(options),
+                                            .seed = 7,
+                                            .samples = MEMBERS_SAMPLES,
+                                            .batch = each ? 3 : 11,
+                                            .mode =
+                                                each ? SHOAL_BATCH_PER_RANK : SHOAL_BATCH_GLOBAL};
+    ASSERT_OK(shoal_samples_create(&options, &samples));
+    return samples;
+}
+
+static int read_samples(struct member *self, struct training *training, uint64_t step)
+{
+    uint64_t indices[MEMBERS_SAMPLES], read = 0;
+    struct shoal_samples_share share = {.struct_size = sizeof(share)};
+    int status =
+        shoal_step_samples(self->world, training->samples, indices, MEMBERS_SAMPLES, &share);
+    if (status != SHOAL_OK)
+        return status;
+    for (uint64_t i = 0; i < share.count; i++)
+        read |= UINT64_C(1) << indices[i];
+    if (step < MEMBERS_SEEN) {
+        self->report->read[step] = read;
+        self->report->data_epoch[step] = share.data_epoch;
+    }
+    return SHOAL_OK;
+}
+
+/* The world's list is that of the members whose values are in the sums. */
+static int check_contributors(const struct member *self, uint64_t mask)
+{
+    uint64_t ids[MEMBERS_MAX];
+    uint32_t count;
+    int status = shoal_step_contributors(self->world, ids, MEMBERS_MAX, &count);
+    if (status == SHOAL_OK && count != (uint32_t)__builtin_popcountll(mask))
+        return SHOAL_ERR_INTERNAL;
+    return status;
+}
 
 static void note_step(struct member *self, const struct shoal_step *step, int64_t mask)
 {
@@ -322,7 +415,9 @@ static int train(struct member *self, struct training *training)
         shoal_leave(self->world, 0);
     fill(self, training->send);
     fill(self, training->two);
-    status = sum(self, training->send, training->one);
+    status = read_samples(self, training, step.step);
+    if (status == SHOAL_OK)
+        status = sum(self, training->send, training->one);
     if (status == SHOAL_OK)
         status = sum(self, training->two, training->two); /* in place */
     if (status == SHOAL_OK)
@@ -335,13 +430,16 @@ static int train(struct member *self, struct training *training)
     training->state += training->one[7];
     training->stop = training->one[0] > 0 && training->two[0] > 0;
     note_step(self, &step, training->one[7]);
-    return SHOAL_OK;
+    return check_contributors(self, (uint64_t)training->one[7]);
 }
 
 void members_steps(struct member *self)
 {
     size_t bytes = self->job->elements * sizeof(int64_t);
-    struct training training = {.send = malloc(bytes), .one = malloc(bytes), .two = malloc(bytes)};
+    struct training training = {.send = malloc(bytes),
+                                .one = malloc(bytes),
+                                .two = malloc(bytes),
+                                .samples = open_stream(self)};
     struct shoal_view view = {.struct_size = sizeof(view)};
     int status = SHOAL_OK;
     while (status == SHOAL_OK && !training.stop) {
@@ -356,6 +454,7 @@ void members_steps(struct member *self)
     self->report->left = view.left != 0;
     self->report->status = view.left ? SHOAL_OK : status;
     self->report->state = (uint64_t)training.state;
+    shoal_samples_destroy(training.samples);
     free(training.send);
     free(training.one);
     free(training.two);

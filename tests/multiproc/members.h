@@ -14,6 +14,7 @@
 
 #define MEMBERS_MAX 40
 #define MEMBERS_SEEN 65536
+#define MEMBERS_SAMPLES 61 /* of a data epoch */
 #define MEMBERS_SECONDS 60 /* then everything is killed and the test fails */
 
 /* One operation that returned OK. */
@@ -34,6 +35,8 @@ struct member_report {
     _Atomic int left;         /* its loop ended because it left as it asked */
     _Atomic int done;         /* its body has returned */
     struct member_saw saw[MEMBERS_SEEN];
+    /* Of members_steps, by step: a bit for each sample that was read for it, committed or not. */
+    uint64_t read[MEMBERS_SEEN], data_epoch[MEMBERS_SEEN];
 };
 
 struct members_shared {
@@ -82,9 +85,13 @@ void members_close(struct members *members);
 uint32_t members_check_history(const struct members *members, const uint32_t *slots,
                                uint32_t count);
 
+/* What was read for the steps that members_steps committed is each sample exactly once in each data
+ * epoch. `slots`: who came through to the end. */
+void members_check_samples(const struct members *members, const uint32_t *slots, uint32_t count);
+
 /* A body: sums of 1 << slot in a loop, every value checked, until `stop`. */
 void members_loop(struct member *self);
-/* A body: steps of two such sums; whoever joins gets the state by a broadcast. */
+/* A body: steps of two such sums over some samples; whoever joins gets the state by a broadcast. */
 void members_steps(struct member *self);
 /* One such sum. *stop: somebody wants to end. */
 int members_sum(struct member *self, int64_t *send, int64_t *recv, bool *stop);

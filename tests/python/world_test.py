@@ -24,6 +24,7 @@ import shoal
 STEPS = 60
 FAIL_AT = 20
 SIZE = 500
+SAMPLES, BATCH = 97, 10
 
 
 class Worker:
@@ -31,10 +32,13 @@ class Worker:
 
     def __init__(self, folder, story):
         self.folder, self.story = pathlib.Path(folder), story
-        self.saw, self.retries, self.failed = [], 0, 0
+        self.saw, self.retries, self.contributors = [], 0, []
         mode = shoal.StepMode.ABORT if story == "abort" else shoal.StepMode.RETAIN
         self.world = shoal.World(step_mode=mode, timeout=20)
         self.weights = numpy.zeros(SIZE)
+        self.samples = self.world.samples(SAMPLES, batch=BATCH, seed=3)
+        # What is read is written down before it may count, for whoever does not live to tell.
+        self.reads = open(self.folder / f"reads-{self.world.id}", "w", encoding="ascii")
 
     def once(self, name):
         """True for the first of all workers that asks."""
@@ -66,6 +70,9 @@ class Worker:
             ends = numpy.array([float(self.gone_on(self.world.view))])
             self.world.allreduce(ends, op="min")
             gradient = numpy.full(SIZE, float(step.rank + 1))
+            share = self.samples.take()
+            line = [step.number, share.data_epoch, share.indices.tolist()]
+            print(json.dumps(line), file=self.reads, flush=True)
             self.fail_now(step)
             self.world.mean(gradient, weight=step.rank + 1)
             step.samples = step.rank + 1
@@ -75,6 +82,7 @@ class Worker:
         self.weights += gradient
         seen = (step.number, self.world.last.contributors, float(gradient[0]), step.samples)
         self.saw.append(seen)
+        self.contributors.append(self.world.contributors)
         return ends[0] == 1
 
     def run(self):
@@ -87,6 +95,9 @@ class Worker:
         view = self.world.view
         seen = {
             "saw": self.saw,
+            "contributors": self.contributors,
+            "consumed": self.samples.info().consumed,
+            "data_epoch": self.samples.data_epoch,
             "retries": self.retries,
             "left": left,
             "weights": float(self.weights.sum()),
@@ -146,7 +157,11 @@ def leave_a_join(folder):
     path.write_text(json.dumps([interrupted, ended]), encoding="ascii")
 
 
+READS = {}  # by member and step, of the last job: data epoch and samples
+
+
 def run_job(story, workers):
+    READS.clear()
     program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
     with tempfile.TemporaryDirectory() as folder:
         command = [str(program), "run", "-n", str(workers), "--min", "1", "--start", str(workers)]
@@ -159,6 +174,9 @@ def run_job(story, workers):
             json.loads(path.read_text(encoding="ascii"))
             for path in sorted(pathlib.Path(folder).glob("worker-*.json"))
         ]
+        for path in pathlib.Path(folder).glob("reads-*"):
+            lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+            READS[int(path.name.split("-")[1])] = {line[0]: line[1:] for line in lines}
     if done.returncode != 0:
         raise AssertionError(f"{story}: exit status {done.returncode}\n{done.stdout}")
     return seen
@@ -189,7 +207,28 @@ class Jobs(unittest.TestCase):
         for worker in last:
             self.assertAlmostEqual(worker["weights"], last[0]["weights"], places=6)
             self.assertEqual((worker["step"], worker["position"]), (last[0]["step"], samples))
+        self.check_samples(seen)
         return {contributors for outcomes in steps.values() for contributors, _ in outcomes}
+
+    def check_samples(self, seen):
+        """What the contributors of the committed steps read is each sample once a data epoch."""
+        by_step = {}
+        for worker in seen:
+            for line, contributors in zip(worker["saw"], worker["contributors"]):
+                self.assertEqual(by_step.setdefault(line[0], contributors), contributors)
+        taken, data_epoch = [], 0
+        for step, contributors in sorted(by_step.items()):
+            for member in contributors:
+                self.assertEqual(READS[member][step][0], data_epoch, f"step {step}")
+                taken += READS[member][step][1]
+            self.assertEqual(len(taken), len(set(taken)), f"step {step}: read twice")
+            if len(taken) == SAMPLES:
+                taken, data_epoch = [], data_epoch + 1
+        self.assertGreater(data_epoch, 2)
+        for worker in seen:
+            if not worker["left"]:
+                end = (worker["data_epoch"], worker["consumed"])
+                self.assertEqual(end, (data_epoch, len(taken)))
 
     def test_one_is_killed_and_comes_back(self):
         seen = run_job("kill", 3)

@@ -110,8 +110,9 @@ static enum shoal_status advance(const struct shl_samples_position *position,
     return SHOAL_OK;
 }
 
-enum shoal_status shl_position_apply(struct shl_samples_position *position,
-                                     const struct shl_samples_record *record, uint64_t total)
+enum shoal_status shl_position_after(const struct shl_samples_position *position,
+                                     const struct shl_samples_record *record, uint64_t total,
+                                     struct shl_samples_position *next)
 {
     if (record->step != position->step || record->data_epoch != position->data_epoch)
         return shl_fail(SHOAL_ERR_INVALID,
@@ -120,10 +121,17 @@ enum shoal_status shl_position_apply(struct shl_samples_position *position,
                         (unsigned long long)record->step, (unsigned long long)record->data_epoch,
                         (unsigned long long)position->step,
                         (unsigned long long)position->data_epoch);
+    next->skipped.count = 0;
+    return advance(position, record, total, next);
+}
+
+enum shoal_status shl_position_apply(struct shl_samples_position *position,
+                                     const struct shl_samples_record *record, uint64_t total)
+{
     struct shl_samples_position *next = shl_mem->alloc(sizeof(*next));
     if (!next)
         return shl_fail_errno("cannot allocate a position in the samples");
-    enum shoal_status status = advance(position, record, total, next);
+    enum shoal_status status = shl_position_after(position, record, total, next);
     if (status == SHOAL_OK)
         *position = *next;
     shl_mem->free(next);

@@ -58,6 +58,12 @@ enum shoal_status shl_position_walk(const struct shl_samples_position *position,
 /* Places that come after all in the list. SHOAL_ERR_UNSUPPORTED when there is no room for them. */
 enum shoal_status shl_places_append(struct shl_places_list *list, struct shl_places places);
 
+/* shl_position_after - *next is the position after a commit; undefined after an error.
+ * Errors   as shl_position_apply, which allocates */
+enum shoal_status shl_position_after(const struct shl_samples_position *position,
+                                     const struct shl_samples_record *record, uint64_t total,
+                                     struct shl_samples_position *next);
+
 /* shl_position_apply - carry a commit out. Nothing has changed after an error.
  * total    places of a data epoch
  * Errors   SHOAL_ERR_INVALID: another step, or places that are not left; _UNSUPPORTED, _NOMEM */

@@ -53,6 +53,7 @@ void shl_samples_free(struct shoal_samples *samples)
 {
     if (!samples)
         return;
+    shl_mem->free(samples->tie);
     shl_mem->free(samples->orders[1].start);
     shl_mem->free(samples->orders[0].start);
     shl_mem->free(samples->first);
@@ -169,6 +170,51 @@ void shl_samples_list(struct shoal_samples *samples, const struct shl_samples_st
         (void)shl_position_walk(&samples->position, share, list_places, &listing);
     else
         (void)list_places(&listing, (struct shl_places){share.first, share.count});
+}
+
+enum shoal_status shl_samples_assign(struct shoal_samples *samples,
+                                     const struct shoal_samples_view *view, uint64_t *indices,
+                                     size_t capacity, struct shoal_samples_share *share)
+{
+    struct shl_samples_step step = shl_samples_find_step(samples, view->size, view->ahead);
+    struct shl_left_run run = shl_samples_share_of(&step, view->rank, view->size);
+    if ((indices || capacity > 0) && (!indices || capacity < run.count))
+        return shl_fail(SHOAL_ERR_INVALID, "no room for %llu sample numbers: %zu at %p",
+                        (unsigned long long)run.count, capacity, (void *)indices);
+    if (indices)
+        shl_samples_list(samples, &step, run, indices);
+    *share = (struct shoal_samples_share){.struct_size = sizeof(*share),
+                                          .step = step.step,
+                                          .data_epoch = step.data_epoch,
+                                          .count = run.count,
+                                          .total = step.run.count};
+    return SHOAL_OK;
+}
+
+/* ---- positions as bytes --------------------------------------------------------------------- */
+
+enum shoal_status shl_samples_check_origin(const struct shoal_samples *samples, uint64_t stream)
+{
+    if (stream != samples->stream)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "it is of another stream; seed and samples, or shard lengths, must be the "
+                        "same");
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_samples_restore(struct shoal_samples *samples, const void *data, size_t bytes,
+                                      struct shl_samples_position *read)
+{
+    uint64_t stream;
+    if (!data || !shl_position_decode(data, bytes, read, &stream))
+        return shl_fail(SHOAL_ERR_INVALID, "%zu bytes at %p are no saved position", bytes, data);
+    SHL_TRY(shl_samples_check_origin(samples, stream));
+    /* At the end of a data epoch the next one begins. */
+    if (read->cursor + (read->skipped.count == 0) > samples->total)
+        return shl_fail(SHOAL_ERR_INVALID, "the saved position is beyond the %llu samples",
+                        (unsigned long long)samples->total);
+    samples->position = *read;
+    return SHOAL_OK;
 }
 
 /* ---- committing ----------------------------------------------------------------------------- */

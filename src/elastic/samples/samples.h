@@ -31,6 +31,7 @@ struct shoal_samples {
     /* Of two neighbouring data epochs, since loaders look ahead. */
     struct shl_shard_order orders[2];
     struct shl_samples_position position;
+    struct shl_stream_tie *tie; /* to an elastic world (views/streams.h), or NULL; one allocation */
 };
 
 /* lengths NULL: `count` samples. Else so many shards, with `total` samples together. */
@@ -63,6 +64,18 @@ struct shl_left_run shl_samples_share_of(const struct shl_samples_step *step, ui
 /* Writes share.count sample numbers. */
 void shl_samples_list(struct shoal_samples *samples, const struct shl_samples_step *step,
                       struct shl_left_run share, uint64_t *indices);
+
+/* shl_samples_assign - as shoal_samples_assign, for a rank below the size. */
+enum shoal_status shl_samples_assign(struct shoal_samples *samples,
+                                     const struct shoal_samples_view *view, uint64_t *indices,
+                                     size_t capacity, struct shoal_samples_share *share);
+
+/* A position or a record is of this stream. */
+enum shoal_status shl_samples_check_origin(const struct shoal_samples *samples, uint64_t stream);
+
+/* shl_samples_restore - as shoal_samples_restore; `read` is room for it. */
+enum shoal_status shl_samples_restore(struct shoal_samples *samples, const void *data, size_t bytes,
+                                      struct shl_samples_position *read);
 
 /* The record of the step at hand; contributed NULL: all. */
 enum shoal_status shl_samples_record(const struct shoal_samples *samples, uint32_t size,

@@ -166,6 +166,7 @@ static void adopt_members(struct shoal_world *world)
         shl_oplog_enter(world->log, record->mode, &record->decision);
     else
         shl_oplog_follow(world->log, &record->decision);
+    shl_streams_adopt(world, first);
 }
 
 /* It could not be formed: mostly because of a loss that the others will notice too. */

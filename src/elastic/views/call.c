@@ -103,7 +103,7 @@ static enum shoal_status end_call(struct shoal_world *world, struct shl_op *op,
     return status;
 }
 
-static enum shoal_status call_locked(struct shoal_world *world, const struct shoal_call *call)
+enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call)
 {
     struct shl_op *op;
     SHL_TRY(prepare(world));
@@ -126,7 +126,7 @@ enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_c
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
-    enum shoal_status status = call_locked(world, call);
+    enum shoal_status status = shl_views_call_locked(world, call);
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
     return status;

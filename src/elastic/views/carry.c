@@ -67,8 +67,11 @@ static void finish(struct shoal_world *world, struct shl_op *op)
     if (!op->is_commit)
         return;
     op->wanted = op->gained = 0;
+    struct shl_voters *voting = &world->log->voting;
+    voting->count = world->members.count;
     for (uint32_t i = 0; i < world->members.count; i++) {
         const uint64_t *vote = &world->votes[2 * i];
+        voting->ids[i] = world->members.at[i].id;
         op->wanted = vote[0] > op->wanted ? vote[0] : op->wanted;
         op->gained += vote[1];
     }

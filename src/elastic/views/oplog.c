@@ -140,6 +140,7 @@ static void commit(struct shl_oplog *log, const struct shl_op *op)
     log->in_step = false;
     log->step++;
     log->position += op->gained;
+    log->committed = log->parties = log->voting;
 }
 
 void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)

@@ -69,6 +69,11 @@ struct shl_op {
     uint32_t contributors;
 };
 
+struct shl_voters {
+    uint32_t count;
+    uint64_t ids[SHL_MEMBERS_MAX]; /* by rank */
+};
+
 struct shl_oplog {
     enum shl_step_mode mode;
     uint64_t settled, started;
@@ -77,8 +82,11 @@ struct shl_oplog {
     uint64_t pinned; /* the operation of the call under way, which looks at it later; 0: none */
     uint64_t step, position;
     uint64_t step_first, step_last;
-    bool in_step; /* the program is between begin and commit */
-    bool retry;   /* its step was given up, and it has not been told */
+    struct shl_voters voting;    /* whose votes the last commit held here has, settled or not */
+    struct shl_voters committed; /* and those of the last step that was committed */
+    struct shl_voters parties;   /* of the next step: views/streams.h */
+    bool in_step;                /* the program is between begin and commit */
+    bool retry;                  /* its step was given up, and it has not been told */
     uint32_t due;
     uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
     struct shl_op ops[SHL_OPLOG_SLOTS];

@@ -30,6 +30,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
     SHL_TRY(shl_views_follow(world));
     log->in_step = true;
     shl_views_show(world);
+    shl_streams_begin(world);
     *step = (struct shoal_step){.struct_size = step->struct_size,
                                 .step = log->step,
                                 .position = log->position,
@@ -93,8 +94,9 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
         return status;
     world->joined_since -= world->joined_told;
     world->joined_told = 0;
+    status = shl_streams_commit(world);
     stop_at_boundary(world, wanted);
-    return SHOAL_OK;
+    return status;
 }
 
 enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)

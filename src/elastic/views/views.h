@@ -8,6 +8,7 @@
  *   carry.c   carrying operations out, however many views that takes
  *   call.c    the program's operations        step.c  steps, leaving, questions
  *   follow.c  where state that follows the members is called
+ *   streams.c samples, whose position moves when a step is committed
  *
  * Locking. `lock` guards everything; `changed` tells of any change. The program's calls hold
  * `calling` for their whole time, so there is one at a time. While an operation runs in the engine
@@ -25,6 +26,7 @@
 #include "core/heap.h"
 #include "elastic/node/node.h"
 #include "elastic/views/oplog.h"
+#include "elastic/views/streams.h"
 #include "elastic/world.h"
 
 #include <pthread.h>
@@ -101,6 +103,7 @@ struct shoal_world {
     uint64_t *votes;               /* of a commit: two by rank */
     struct shl_follower *follower; /* NULL: none */
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
+    struct shl_streams streams;
     uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
 };
 
@@ -152,6 +155,8 @@ enum shoal_status shl_views_follow(struct shoal_world *world);
 bool shl_views_drop_stale(struct shoal_world *world);
 /* lock, which is given away meanwhile: before the operation that commits. */
 enum shoal_status shl_views_follow_refresh(struct shoal_world *world);
+/* calling, lock: the same, of a caller that has both. */
+enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call);
 
 /* ---- step.c ------------------------------------------------------------------------------- */
 

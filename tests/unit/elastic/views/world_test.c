@@ -131,6 +131,69 @@ static void a_step_is_open_until_its_commit(void **state)
     assert_int_equal(step.position, 5);
 }
 
+static struct shoal_samples *open_stream(uint64_t seed)
+{
+    struct shoal_samples *samples;
+    struct shoal_samples_options options = {
+        .struct_size = sizeof(options), .seed = seed, .samples = 10, .batch = 4};
+    ASSERT_OK(shoal_samples_create(&options, &samples));
+    return samples;
+}
+
+static uint64_t consumed(const struct shoal_samples *samples)
+{
+    struct shoal_samples_info info = {.struct_size = sizeof(info)};
+    ASSERT_OK(shoal_samples_info(samples, &info));
+    return info.data_epoch * 10 + info.consumed;
+}
+
+static void streams_move_with_the_steps_that_they_are_in(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_samples *one = open_stream(1), *other = open_stream(2);
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    struct shoal_samples_share share = {.struct_size = sizeof(share)};
+    uint64_t indices[4], again[4];
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < 7; i++) {
+        ASSERT_OK(shoal_step_begin(world, &step));
+        ASSERT_OK(shoal_step_samples(world, one, indices, 4, &share));
+        assert_int_equal(share.count, i % 3 == 2 ? 2 : 4);
+        ASSERT_OK(shoal_step_samples(world, one, again, 4, &share));
+        assert_memory_equal(indices, again, share.count * sizeof(indices[0]));
+        if (i % 2)
+            ASSERT_OK(shoal_step_samples(world, other, NULL, 0, &share));
+        ASSERT_OK(shoal_step_commit(world, share.count));
+    }
+    assert_int_equal(consumed(one), 24);
+    assert_int_equal(consumed(other), 10);
+    ASSERT_OK(shoal_step_contributors(world, indices, 1, &count));
+    ASSERT_OK(shoal_world_members(world, again, 1, &count));
+    assert_int_equal(count, 1);
+    assert_int_equal(indices[0], again[0]);
+    shoal_samples_destroy(one);
+    shoal_samples_destroy(other);
+}
+
+static void samples_are_for_an_open_step(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_samples *samples = open_stream(1);
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    struct shoal_samples_share share = {.struct_size = sizeof(share)}, unset = {0};
+    uint64_t indices[4];
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_samples(world, samples, indices, 4, &share));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_samples(world, NULL, indices, 4, &share));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_samples(world, samples, indices, 4, &unset));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_samples(world, samples, indices, 3, &share));
+    ASSERT_OK(shoal_step_samples(world, samples, indices, 4, &share));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_contributors(world, indices, 4, NULL));
+    ASSERT_OK(shoal_step_commit(world, share.count));
+    assert_int_equal(consumed(samples), 4);
+    shoal_samples_destroy(samples);
+}
+
 static void a_world_is_destroyed_within_a_step(void **state)
 {
     struct shoal_world *world = ((struct alone *)*state)->world;
@@ -145,6 +208,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(without_memory_an_operation_is_not_begun, join, end),
         cmocka_unit_test_setup_teardown(a_step_is_open_until_its_commit, join, end),
+        cmocka_unit_test_setup_teardown(streams_move_with_the_steps_that_they_are_in, join, end),
+        cmocka_unit_test_setup_teardown(samples_are_for_an_open_step, join, end),
         cmocka_unit_test_setup_teardown(a_world_is_destroyed_within_a_step, join, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
