@@ -39,6 +39,7 @@ struct cni_network {
     int64_t mtu;              /* 0: not set */
     struct cni_subnet subnets[CNI_SUBNETS_MAX];
     uint32_t subnet_count;
+    const char *pool; /* of nv-ipam, or NULL */
     struct cni_network *next;
 };
 
@@ -46,9 +47,11 @@ struct cni_network {
 struct cni_pod {
     const struct cni_node *metadata; /* may be NULL */
     const struct cni_node *spec;
-    const char *space; /* "" when not given */
-    const char *owner; /* kind of the object that holds it */
-    const char *role;  /* Launcher, Worker, Master...; "" for a single one */
+    const char *space;                /* "" when not given */
+    const char *owner;                /* kind of the object that holds it */
+    const char *role;                 /* Launcher, Worker, Master...; "" for a single one */
+    bool patch;                       /* part of a pod whose resources stand elsewhere: */
+    const struct cni_node *resources; /* there, or NULL when they are in none of the files */
     struct cni_pod *next;
 };
 
@@ -107,6 +110,10 @@ void cni_check_pod_networks(struct cni_check *check, const struct cni_pod *pod);
 void cni_check_modes(struct cni_check *check);
 void cni_check_nodes(struct cni_check *check);
 void cni_check_policies_together(struct cni_check *check);
+/* Subnets of pools enter the networks that take addresses from them. */
+void cni_check_pool_networks(struct cni_check *check);
+/* Resources that are asked for, or that attachments consume, against those that are offered. */
+void cni_check_resources(struct cni_check *check);
 
 /* ---- shared -----------------------------------------------------------------------------------
  */
@@ -120,7 +127,7 @@ bool cni_has_kind(const struct cni_node *object, const char *kind);
 
 /* Extended resources that containers of a pod ask for: how many of those with this name. With
  * any_prefix, `name` is what follows the slash. */
-int64_t cni_pod_resource_count(const struct cni_node *spec, const char *name, bool any_prefix);
+int64_t cni_pod_resource_count(const struct cni_pod *pod, const char *name, bool any_prefix);
 /* The entry of a resource that brings RDMA devices, as far as names tell: of one container's
  * `resources`, or of the first container of a pod that has one. */
 const struct cni_node *cni_resources_rdma(const struct cni_node *resources);

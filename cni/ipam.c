@@ -181,6 +181,9 @@ void cni_check_ipam(struct cni_check *check, struct cni_network *network,
         check_whereabouts(check, network, ipam);
     else if (strcmp(type, "static") == 0)
         check_static(check, network, ipam);
-    else if (strcmp(type, "nv-ipam") == 0 && !cni_get_nocase(ipam, "poolName"))
-        cni_find(check->findings, CNI_RULE_cni_missing, ipam, "nv-ipam has no poolName");
+    else if (strcmp(type, "nv-ipam") == 0) {
+        network->pool = cni_text(cni_get_nocase(ipam, "poolName"));
+        if (!network->pool)
+            cni_find(check->findings, CNI_RULE_cni_missing, ipam, "nv-ipam has no poolName");
+    }
 }

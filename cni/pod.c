@@ -52,17 +52,26 @@ const struct cni_node *cni_resources_rdma(const struct cni_node *resources)
     return NULL;
 }
 
-int64_t cni_pod_resource_count(const struct cni_node *spec, const char *name, bool any_prefix)
+static int64_t count_in(const struct cni_node *list, const char *name, bool any_prefix)
 {
     int64_t count = 0;
-    CNI_EACH(container, cni_get(spec, "containers"))
+    CNI_EACH(entry, list)
     {
-        CNI_EACH(entry, limit_of(container))
-        {
-            if (is_extended(entry->key) &&
-                strcmp(any_prefix ? after_slash(entry->key) : entry->key, name) == 0)
-                count += strtol(entry->text, NULL, 10);
-        }
+        if (is_extended(entry->key) &&
+            strcmp(any_prefix ? after_slash(entry->key) : entry->key, name) == 0)
+            count += strtol(entry->text, NULL, 10);
+    }
+    return count;
+}
+
+int64_t cni_pod_resource_count(const struct cni_pod *pod, const char *name, bool any_prefix)
+{
+    const struct cni_node *elsewhere = cni_get(pod->resources, "limits");
+    int64_t count =
+        count_in(elsewhere ? elsewhere : cni_get(pod->resources, "requests"), name, any_prefix);
+    CNI_EACH(container, cni_get(pod->spec, "containers"))
+    {
+        count += count_in(limit_of(container), name, any_prefix);
     }
     return count;
 }

@@ -80,10 +80,30 @@ static void parse_short(struct attachments *all, const char *text, size_t length
     add(all, &attachment);
 }
 
+/* multus takes no notice of others. */
+static void check_keys(struct attachments *all, const struct cni_node *entry)
+{
+    static const char *const known[] = {
+        "name",         "namespace", "ips",      "mac",      "infiniband-guid", "interface",
+        "portMappings", "bandwidth", "deviceID", "cni-args", "default-route",   NULL};
+    CNI_EACH(member, entry)
+    {
+        bool good = false;
+        for (size_t i = 0; known[i]; i++)
+            good |= member->key && strcmp(member->key, known[i]) == 0;
+        const char *near = good || !member->key ? NULL : shl_suggest(member->key, known);
+        if (!good && member->key)
+            cni_find(all->check->findings, CNI_RULE_cni_key, member,
+                     "multus reads no %.60s in an attachment%s%s%s", member->key,
+                     near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    }
+}
+
 static void parse_json(struct attachments *all, const struct cni_node *list)
 {
     CNI_EACH(entry, list)
     {
+        check_keys(all, entry);
         struct attachment attachment = {.network = NULL};
         const char *name = cni_text_at(entry, "name"), *space = cni_text_at(entry, "namespace");
         const char *interface = cni_text_at(entry, "interface");
@@ -159,12 +179,11 @@ static void check_devices(struct attachments *all)
             needed += same;
             seen |= same && j < i;
         }
-        int64_t asked =
-            cni_pod_resource_count(all->pod->spec, network->resource, network->any_prefix);
+        int64_t asked = cni_pod_resource_count(all->pod, network->resource, network->any_prefix);
         if (!seen && asked < needed)
             cni_find(all->check->findings, CNI_RULE_device_count, all->annotation,
-                     "%lld attachments consume %.80s, and the pod asks for %lld", (long long)needed,
-                     network->resource, (long long)asked);
+                     "attachments that consume %.80s: %lld; the pod asks for %lld",
+                     network->resource, (long long)needed, (long long)asked);
     }
 }
 
@@ -173,7 +192,7 @@ static void check_shared(struct attachments *all)
     for (size_t i = 0; i < all->count; i++) {
         const struct cni_network *network = all->list[i].network;
         if (network && network->carrier == CNI_CARRIES_SHARED &&
-            !cni_pod_rdma_resource(all->pod->spec))
+            !cni_pod_rdma_resource(all->pod->spec) && !cni_resources_rdma(all->pod->resources))
             cni_find(all->check->findings, CNI_RULE_shared_device, all->annotation,
                      "%s brings a link without an RDMA device, and the pod asks for none",
                      network->name);
@@ -198,6 +217,9 @@ static void check_subnets(struct attachments *all, const struct cni_network *one
                 cni_find(all->check->findings, CNI_RULE_rail_subnets, all->annotation,
                          "%s and %s share the subnet %s", one->name, two->name,
                          one->subnets[a].text);
+    if (one->pool && two->pool && !one->subnet_count && strcmp(one->pool, two->pool) == 0)
+        cni_find(all->check->findings, CNI_RULE_rail_subnets, all->annotation,
+                 "%s and %s share the pool %s", one->name, two->name, one->pool);
 }
 
 void cni_check_pod_networks(struct cni_check *check, const struct cni_pod *pod)
@@ -208,8 +230,10 @@ void cni_check_pod_networks(struct cni_check *check, const struct cni_pod *pod)
         return;
     parse(&all);
     find_networks(&all);
-    check_devices(&all);
-    check_shared(&all);
+    if (!pod->patch || pod->resources) {
+        check_devices(&all);
+        check_shared(&all);
+    }
     for (size_t i = 0; i < all.count; i++)
         for (size_t j = i + 1; j < all.count; j++)
             if (is_first(&all, i) && is_first(&all, j))

@@ -156,8 +156,20 @@ static void check_rails(struct cni_check *check, const struct cni_node *spec)
     }
 }
 
+static void check_space(struct cni_check *check, const struct cni_node *object)
+{
+    static const char *const kinds[] = {"SriovNetworkNodePolicy", "SriovNetworkPoolConfig",
+                                        "SriovNetwork", "SriovIBNetwork", "OVSNetwork"};
+    const char *space = cni_metadata_text(object, "namespace");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (cni_has_kind(object, kinds[i]) && (!*space || strcmp(space, "default") == 0))
+            cni_find(check->findings, CNI_RULE_policy_space, cni_get(object, "metadata"),
+                     "this %s has %s", kinds[i], *space ? "the namespace default" : "no namespace");
+}
+
 void cni_check_policy(struct cni_check *check, const struct cni_node *object)
 {
+    check_space(check, object);
     const struct cni_node *spec = cni_get(object, "spec");
     if (cni_has_kind(object, "SriovNetworkNodePolicy"))
         check_node_policy(check, spec);

@@ -5,6 +5,8 @@
  */
 #include "check.h"
 
+#include <string.h>
+
 static void check_gateway(struct cni_check *check, const struct cni_cidr *cidr,
                           const struct cni_node *gateway)
 {
@@ -50,4 +52,20 @@ void cni_check_pools(struct cni_check *check, const struct cni_node *object)
     if (!blocks && (size->integer < cidr.prefix || size->integer > (cidr.address.v6 ? 128 : 32)))
         cni_find(check->findings, CNI_RULE_pool_size, size, "networks of /%lld in %s",
                  (long long)size->integer, subnet->text);
+}
+
+void cni_check_pool_networks(struct cni_check *check)
+{
+    for (struct cni_network *network = check->networks; network; network = network->next)
+        for (const struct cni_document *at = check->documents; network->pool && at; at = at->next) {
+            bool blocks = cni_has_kind(at->root, "IPPool");
+            const char *subnet = cni_text_at(at->root, blocks ? "spec.subnet" : "spec.cidr");
+            struct cni_subnet *entry = &network->subnets[network->subnet_count];
+            if ((blocks || cni_has_kind(at->root, "CIDRPool")) && subnet &&
+                strcmp(cni_metadata_text(at->root, "name"), network->pool) == 0 &&
+                network->subnet_count < CNI_SUBNETS_MAX && cni_cidr_parse(subnet, &entry->cidr)) {
+                entry->text = subnet;
+                network->subnet_count++;
+            }
+        }
 }

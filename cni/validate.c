@@ -118,6 +118,8 @@ void cni_check_documents(struct cni_findings *findings, struct cni_document *doc
     cni_documents_expand(check.arena, &check.documents);
     for (struct cni_document *at = check.documents; at; at = at->next, findings->documents++)
         check_document(&check, at->root);
+    cni_check_pool_networks(&check);
+    cni_check_resources(&check);
     for (const struct cni_pod *pod = check.pods; pod; pod = pod->next) {
         cni_check_pod(&check, pod);
         cni_check_pod_networks(&check, pod);

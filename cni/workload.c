@@ -149,6 +149,11 @@ static void check_mpi(struct cni_check *check, const struct cni_node *object)
 
 static void check_pytorch(struct cni_check *check, const struct cni_node *object)
 {
+    const struct cni_node *elastic = cni_at(object, "spec.elasticPolicy");
+    const struct cni_node *master = cni_at(object, "spec.pytorchReplicaSpecs.Master");
+    if (elastic && !master)
+        cni_find(check->findings, CNI_RULE_elastic_env, elastic,
+                 "without a Master there are no RANK, WORLD_SIZE and MASTER_ADDR, only PET_...");
     const struct cni_node *count = cni_at(object, "spec.nprocPerNode");
     if (count && strcmp(count->text, "1") != 0)
         cni_find(check->findings, CNI_RULE_node_rank, count,
@@ -168,9 +173,28 @@ static const struct cni_node *runtime_of(const struct cni_check *check,
     return NULL;
 }
 
+/* Patches of the runtime's pods, whose devices are asked for in resourcesPerNode. */
+static void add_patches(struct cni_check *check, const struct cni_node *object,
+                        const struct cni_node *resources)
+{
+    CNI_EACH(patch, cni_at(object, "spec.runtimePatches"))
+    {
+        CNI_EACH(job, cni_at(patch, "trainingRuntimeSpec.template.spec.replicatedJobs"))
+        {
+            struct cni_pod **added = check->pods_tail;
+            add_pod(check, object, cni_at(job, "template.spec.template"), "");
+            if (*added) {
+                (*added)->patch = true;
+                (*added)->resources = resources;
+            }
+        }
+    }
+}
+
 static void check_train(struct cni_check *check, const struct cni_node *object)
 {
     const struct cni_node *own = cni_at(object, "spec.trainer.resourcesPerNode");
+    add_patches(check, object, own);
     if (!own || cni_resources_rdma(own))
         return;
     CNI_EACH(job, cni_at(runtime_of(check, object), "spec.template.spec.replicatedJobs"))
