@@ -5,7 +5,7 @@
  */
 #include "transport/verbs/verbs_link.h"
 
-#include "core/sys.h"
+#include <stdio.h>
 
 /* NULL, or what is illegal about a frame of `bytes` bytes. */
 static const char *check(const struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
@@ -39,8 +39,8 @@ static void on_direct_frame(struct shl_verbs_link *link, const struct shl_verbs_
         shl_verbs_on_resume(link, frame);
 }
 
-static void on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
-                     uint32_t bytes)
+void shl_verbs_on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                        uint32_t bytes)
 {
     const char *wrong = check(link, frame, bytes);
     if (SHL_UNLIKELY(wrong != NULL)) {
@@ -72,22 +72,36 @@ static void on_received(struct shl_verbs_link *link, const struct ibv_wc *comple
     if (completion->opcode == IBV_WC_RECV_RDMA_WITH_IMM)
         shl_verbs_on_write(link, completion->imm_data, completion->byte_len);
     else
-        on_frame(link, (const struct shl_verbs_frame *)(const void *)bytes, completion->byte_len);
+        shl_verbs_on_frame(link, (const struct shl_verbs_frame *)(const void *)bytes,
+                           completion->byte_len);
     if (!link->qp)
         return; /* it failed meanwhile */
-    if (shl_verbs_pair_recv(link, slot) < 0)
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+    /* A peer that has settled on a new pair may already send by it. */
+    if (link->move.step != SHL_VERBS_LEAVING && shl_verbs_pair_recv(link, slot) < 0)
+        shl_verbs_rail_fail(link, link->qp_rail, "%s", shl_error_text());
     link->taken++;
+}
+
+/* Errors of a request itself: no other rail would carry it out. */
+static bool is_violation(enum ibv_wc_status status)
+{
+    return status == IBV_WC_LOC_LEN_ERR || status == IBV_WC_LOC_PROT_ERR ||
+           status == IBV_WC_LOC_ACCESS_ERR || status == IBV_WC_REM_ACCESS_ERR;
 }
 
 static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completion)
 {
+    const struct shl_verbs_port *port = &link->t->rails[link->qp_rail].port;
+    char text[SHL_VERBS_CAUSE_BYTES];
     if (link->state == SHL_VERBS_GONE || shl_verbs_said_bye(link))
         return; /* it closed; what we had still to say does not matter */
-    shl_verbs_link_fail(
-        link, SHOAL_ERR_PEER, "%s port %u GID %u (%s) to rank %u: %s (vendor error 0x%x)",
-        link->t->port.device, link->t->port.port, link->t->port.gid_index, link->t->port.gid_text,
-        link->peer, shl_verbs->wc_status_str(completion->status), completion->vendor_err);
+    snprintf(text, sizeof(text), "%s port %u GID %u (%s) to rank %u: %s (vendor error 0x%x)",
+             port->device, port->port, port->gid_index, port->gid_text, link->peer,
+             shl_verbs->wc_status_str(completion->status), completion->vendor_err);
+    if (is_violation(completion->status))
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", text);
+    else if (link->rail != SHL_VERBS_NOWHERE) /* else the pair is being ended */
+        shl_verbs_rail_fail(link, link->qp_rail, "%s", text);
 }
 
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
@@ -99,8 +113,9 @@ void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
         shl_verbs_direct_arrive(link, rail, completion);
         return;
     }
-    if (!link || rail || !link->qp || link->qp->qp_num != completion->qp_num)
+    if (!link || !link->qp || rail != link->qp_rail || link->qp->qp_num != completion->qp_num)
         return; /* of a queue pair that is no more */
+    link->posted_recvs -= !(completion->wr_id & SHL_VERBS_SEND_REQUEST);
     if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
         on_error(link, completion);
         return;
@@ -109,7 +124,7 @@ void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
         on_received(link, completion);
         return;
     }
-    link->signalled--;
+    link->signalled -= link->rail != SHL_VERBS_NOWHERE;
     link->quiet_ns = 0;
     if (link->state == SHL_VERBS_PROVING)
         link->proof_sent = true;

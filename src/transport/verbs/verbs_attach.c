@@ -70,7 +70,7 @@ static enum shoal_status greet(struct shl_verbs_link *link)
 {
     const struct shl_verbs_port *port = &link->t->port;
     const struct shl_transport_env *env = link->t->env;
-    SHL_TRY(shl_verbs_pair_create(link));
+    SHL_TRY(shl_verbs_pair_create_all(link));
     struct shl_verbs_greeting greeting = {.magic = SHL_VERBS_MAGIC,
                                           .version = SHL_VERBS_VERSION,
                                           .epoch = env->epoch,
@@ -79,6 +79,7 @@ static enum shoal_status greet(struct shl_verbs_link *link)
                                           .first_psn = link->first_psn,
                                           .rail_count = link->t->rail_count,
                                           .direct_psn = link->direct.first_psn,
+                                          .window_key = link->t->rails[0].pool_mr->rkey,
                                           .mtu_bytes = port->mtu_bytes,
                                           .lid = port->lid,
                                           .kind = port->kind};
@@ -105,7 +106,7 @@ static void on_greeting(struct shl_verbs_link *link)
         shl_verbs_link_fail(link, SHOAL_ERR_VERSION, "it greets in another version");
     else if (greeting.epoch != env->epoch || greeting.incarnation != env->incarnation)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it greets from another epoch");
-    else if (shl_verbs_pair_connect(link, &greeting) < 0)
+    else if (shl_verbs_pair_connect_all(link, &greeting) < 0)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
     else {
         link->state = SHL_VERBS_CONNECTING;

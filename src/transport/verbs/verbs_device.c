@@ -1,6 +1,6 @@
 /*
  * What a transport holds of its devices: context, protection domain and completion queue of each
- * rail, and the registered pool of windows and stages on the first.
+ * rail, and the pool of windows and stages, registered with those rails that frames go by.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -33,7 +33,24 @@ static struct ibv_context *open_named(const char *name)
  * still be there. */
 static int entries_of(uint32_t links)
 {
-    return (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + SHL_VERBS_PLACES)));
+    return (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + 1 + SHL_VERBS_PLACES)));
+}
+
+enum shoal_status shl_verbs_rail_windows(struct shl_transport *t, uint32_t index)
+{
+    struct shl_verbs_rail *rail = &t->rails[index];
+    if (!rail->window_pd)
+        rail->window_pd = shl_verbs->alloc_pd(rail->context);
+    if (!rail->window_pd)
+        return shl_fail_errno("%s: no second protection domain", rail->port.device);
+    if (!rail->pool_mr)
+        rail->pool_mr = shl_verbs->reg_mr(rail->window_pd, t->pool, POOL_BYTES,
+                                          IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+    if (!rail->pool_mr)
+        return shl_fail_errno("%s: cannot register %zu bytes; raise the limit of locked memory "
+                              "(ulimit -l unlimited; in a pod: of the container runtime)",
+                              rail->port.device, POOL_BYTES);
+    return SHOAL_OK;
 }
 
 static enum shoal_status open_pool(struct shl_transport *t)
@@ -41,12 +58,6 @@ static enum shoal_status open_pool(struct shl_transport *t)
     t->pool = shl_mem->alloc_aligned(POOL_ALIGN, POOL_BYTES);
     if (!t->pool)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu bytes of RDMA windows", POOL_BYTES);
-    t->pool_mr = shl_verbs->reg_mr(t->pd, t->pool, POOL_BYTES,
-                                   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-    if (!t->pool_mr)
-        return shl_fail_errno("%s: cannot register %zu bytes; raise the limit of locked memory "
-                              "(ulimit -l unlimited; in a pod: of the container runtime)",
-                              t->port.device, POOL_BYTES);
     for (uint32_t i = 0; i < SHL_VERBS_WINDOWS; i++) {
         t->windows[i].memory = t->pool + (size_t)i * SHL_VERBS_WINDOW_BYTES;
         t->windows[i].index = (uint16_t)i;
@@ -57,7 +68,7 @@ static enum shoal_status open_pool(struct shl_transport *t)
         t->stages[i].memory = t->pool + (size_t)(SHL_VERBS_WINDOWS + i) * SHL_VERBS_WINDOW_BYTES;
         shl_list_append(&t->stages_free, &t->stages[i].link);
     }
-    return SHOAL_OK;
+    return shl_verbs_rail_windows(t, 0);
 }
 
 /* Events are fetched when there are some, never waited for. */
@@ -101,6 +112,10 @@ static void close_rail(struct shl_verbs_rail *rail)
         shl_verbs->destroy_cq(rail->cq);
     if (rail->channel)
         shl_verbs->destroy_comp_channel(rail->channel);
+    if (rail->pool_mr)
+        shl_verbs->dereg_mr(rail->pool_mr);
+    if (rail->window_pd)
+        shl_verbs->dealloc_pd(rail->window_pd);
     if (rail->pd)
         shl_verbs->dealloc_pd(rail->pd);
     if (rail->context)
@@ -108,6 +123,8 @@ static void close_rail(struct shl_verbs_rail *rail)
     rail->cq = NULL;
     rail->channel = NULL;
     rail->pd = NULL;
+    rail->window_pd = NULL;
+    rail->pool_mr = NULL;
     rail->context = NULL;
 }
 
@@ -133,9 +150,6 @@ enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
 {
     SHL_TRY(open_rails(t, links));
     t->cq = t->rails[0].cq;
-    t->pd = shl_verbs->alloc_pd(t->rails[0].context);
-    if (!t->pd)
-        return shl_fail_errno("%s: no second protection domain", t->port.device);
     t->deferred_capacity = t->rail_count * (uint32_t)entries_of(links);
     t->deferred = shl_mem->alloc(t->deferred_capacity * sizeof(*t->deferred));
     if (!t->deferred)
@@ -147,16 +161,10 @@ enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
 void shl_verbs_device_close(struct shl_transport *t)
 {
     shl_verbs_memory_close(t);
-    if (t->pool_mr)
-        shl_verbs->dereg_mr(t->pool_mr);
-    if (t->pd)
-        shl_verbs->dealloc_pd(t->pd);
     for (uint32_t i = 0; i < SHL_VERBS_RAILS; i++)
         close_rail(&t->rails[i]);
     shl_mem->free(t->deferred);
     shl_mem->free(t->pool);
-    t->pool_mr = NULL;
-    t->pd = NULL;
     t->cq = NULL;
     t->deferred = NULL;
     t->pool = NULL;

@@ -12,7 +12,6 @@
  */
 #include "transport/verbs/verbs_link.h"
 
-#include "core/log.h"
 #include "core/sys.h"
 
 #define CHAIN 8      /* requests posted at once */
@@ -157,7 +156,7 @@ static bool pull(struct shl_verbs_link *link, uint32_t rail, struct batch *batch
     return true;
 }
 
-static uint32_t lane_count(const struct shl_verbs_direct *direct)
+uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct)
 {
     uint32_t count = 0;
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
@@ -169,7 +168,7 @@ static uint32_t lane_count(const struct shl_verbs_direct *direct)
 static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_RAILS])
 {
     struct shl_verbs_direct *direct = &link->direct;
-    const uint32_t share = lane_count(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
+    const uint32_t share = shl_verbs_direct_lanes(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
         batches[rail].count = 0;
     for (bool pulled = true; pulled;) {
@@ -197,7 +196,8 @@ unsigned shl_verbs_direct_flush(struct shl_verbs_link *link)
         work += batch->count;
         if (batch->count &&
             shl_verbs->post_send(direct->lanes[rail].qp, batch->requests, &bad) != 0)
-            shl_verbs_direct_distrust(link, rail); /* some may have been posted */
+            shl_verbs_rail_fail(link, rail, "%s: a write to rank %u cannot be posted",
+                                link->t->rails[rail].port.device, link->peer);
     }
     return work;
 }
@@ -233,9 +233,9 @@ static void completed(struct shl_verbs_link *link, struct shl_verbs_lane *lane, 
 void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    direct->reset_wanted = true;
-    if (lane_count(direct) > 1 && direct->lanes[rail].qp)
-        direct->bad |= 1u << rail;
+    direct->bad |= 1u << rail;
+    if (direct->lanes[rail].qp)
+        direct->reset_wanted = true;
 }
 
 static void on_error(struct shl_verbs_link *link, uint32_t rail, const struct ibv_wc *completion)
@@ -245,13 +245,9 @@ static void on_error(struct shl_verbs_link *link, uint32_t rail, const struct ib
     shl_verbs_direct_absorb(link, rail, completion);
     if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link))
         return;
-    /* The peer may have ended its pair; if it is gone, the pair for frames will tell. */
-    const char *text = shl_verbs->wc_status_str(completion->status);
-    shl_log(SHL_LOG_INFO, "%s to rank %u, writing in place: %s", port->device, link->peer, text);
-    shl_verbs_direct_distrust(link, rail);
-    if (direct->errors++ >= SHL_VERBS_DIRECT_ERRORS)
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s port %u to rank %u, writing in place: %s",
-                            port->device, port->port, link->peer, text);
+    /* If the peer is gone, the channel will tell. */
+    shl_verbs_rail_fail(link, rail, "%s port %u to rank %u, writing in place: %s", port->device,
+                        port->port, link->peer, shl_verbs->wc_status_str(completion->status));
 }
 
 void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
@@ -265,7 +261,6 @@ void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
     lane->quiet_ns = 0;
     if (completion->wr_id & SHL_VERBS_SEND_REQUEST) {
         lane->signalled--;
-        link->direct.errors = 0;
         completed(link, lane, (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
         return;
     }
@@ -278,14 +273,10 @@ void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
-void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
+/* PLACEs that wait to be used for this send. */
+static void forget_notes(struct shl_verbs_link *link, const struct shl_xfer *xfer)
 {
-    struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
     struct shl_list *node, *after;
-    if (!state->direct)
-        return;
-    if (state->placed > 0 && !state->unsettled) /* some may still be read */
-        shl_verbs_direct_reset(link);
     SHL_LIST_FOR_EACH(node, after, &link->direct.serving)
     {
         struct shl_verbs_note *note = SHL_CONTAINER_OF(node, struct shl_verbs_note, link);
@@ -294,6 +285,33 @@ void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
         shl_verbs_say_unplace(link, &note->frame, false);
         shl_verbs_note_free(link->t, note);
     }
+}
+
+bool shl_verbs_direct_undo(struct shl_verbs_link *link, struct shl_xfer *xfer)
+{
+    struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+    if (!state->direct)
+        return true;
+    /* Before that the peer has ended its pairs, so there is nothing to wait for. */
+    if (state->outstanding && !state->unsettled) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u wants windows for what is written",
+                            link->peer);
+        return false;
+    }
+    forget_notes(link, xfer);
+    shl_verbs_unhold(link->t, &state->hold);
+    *state = (struct shl_verbs_send_state){.ready_sent = state->ready_sent};
+    return true;
+}
+
+void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
+{
+    struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+    if (!state->direct)
+        return;
+    if (state->placed > 0 && !state->unsettled) /* some may still be read */
+        shl_verbs_direct_reset(link);
+    forget_notes(link, xfer);
     shl_verbs_unhold(link->t, &state->hold);
     state->direct = false;
 }

@@ -1,7 +1,7 @@
 /*
  * What devices tell of themselves: completions to fetch, ports that go and come back.
  *
- * A port that goes down takes its rail out of use at once; links that have another go on by that.
+ * A port that goes down takes its rail out of use at once; links go on by another way.
  * When it is active again, or its addresses have changed, its GID is looked up anew, since the
  * table may be in another order, and links use the rail again.
  *
@@ -23,27 +23,16 @@ void shl_verbs_read_notifications(struct shl_transport *t, uint32_t rail)
         shl_verbs->ack_cq_events(t->rails[rail].cq, count);
 }
 
-/* A device does not work any more. */
-static void lose_rail(struct shl_transport *t, uint32_t rail, const char *what)
-{
-    for (uint32_t peer = 0; peer < t->env->size; peer++) {
-        struct shl_verbs_link *link = t->links[peer];
-        if (!link || link->state != SHL_VERBS_UP)
-            continue;
-        if (rail == 0)
-            shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s: %s", t->port.device, what);
-        else
-            shl_verbs_direct_distrust(link, rail);
-    }
-}
-
-static void leave_rail(struct shl_transport *t, uint32_t rail)
+/* A device, or its port, does not work any more. */
+static void leave_rail(struct shl_transport *t, uint32_t rail, const char *what)
 {
     t->rails[rail].down = true;
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         struct shl_verbs_link *link = t->links[peer];
-        if (link && link->state == SHL_VERBS_UP && link->direct.lanes[rail].qp)
-            shl_verbs_direct_distrust(link, rail);
+        if (!link || link->state != SHL_VERBS_UP)
+            continue;
+        if (rail < link->direct.rail_count)
+            shl_verbs_rail_fail(link, rail, "%s: %s", t->rails[rail].port.device, what);
     }
 }
 
@@ -76,27 +65,28 @@ static void return_to_rail(struct shl_transport *t, uint32_t rail)
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         struct shl_verbs_link *link = t->links[peer];
         if (!link || link->state != SHL_VERBS_UP || rail >= link->direct.rail_count ||
-            link->direct.lanes[rail].qp)
+            (link->direct.lanes[rail].qp && link->rail != SHL_VERBS_CHANNEL))
             continue;
-        link->direct.bad &= ~(1u << rail);
-        link->direct.returned = true;
-        link->direct.reset_wanted = true;
+        shl_verbs_direct_return(link);
+        shl_verbs_move_back(link);
     }
 }
 
-void shl_verbs_read_events(struct shl_transport *t, uint32_t rail)
+unsigned shl_verbs_read_events(struct shl_transport *t, uint32_t rail)
 {
     struct ibv_async_event event;
+    unsigned count = 0;
     while (shl_verbs->get_async_event(t->rails[rail].context, &event) == 0) {
         enum ibv_event_type type = event.event_type;
         const char *text = shl_verbs->event_type_str(type);
         shl_verbs->ack_async_event(&event);
         shl_log(SHL_LOG_WARN, "%s: %s", t->rails[rail].port.device, text);
-        if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_CQ_ERR)
-            lose_rail(t, rail, text);
-        else if (type == IBV_EVENT_PORT_ERR)
-            leave_rail(t, rail);
+        if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_CQ_ERR ||
+            type == IBV_EVENT_PORT_ERR)
+            leave_rail(t, rail, text);
         else if (type == IBV_EVENT_PORT_ACTIVE || type == IBV_EVENT_GID_CHANGE)
             return_to_rail(t, rail);
+        count++;
     }
+    return count;
 }

@@ -100,6 +100,20 @@ static void destroy_pairs(struct shl_verbs_link *link)
     }
 }
 
+/* Writes that went well and did not ask for a completion get none in ERROR either. This one, which
+ * is not carried out, does, after all others. */
+static void post_last(struct shl_verbs_link *link, uint32_t rail)
+{
+    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct ibv_send_wr *bad, request = {.wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32 |
+                                                 SHL_VERBS_SEND_REQUEST |
+                                                 (lane->requested & (SHL_VERBS_SEND_REQUEST - 1)),
+                                        .opcode = IBV_WR_RDMA_WRITE,
+                                        .send_flags = IBV_SEND_SIGNALED};
+    if (lane->requested != lane->completed)
+        (void)shl_verbs->post_send(lane->qp, &request, &bad); /* else DRAIN_NS ends it */
+}
+
 static void fence(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
@@ -107,8 +121,10 @@ static void fence(struct shl_verbs_link *link)
     uint64_t deadline_ns = shl_now_ns() + DRAIN_NS;
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
         struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
-        if (direct->lanes[rail].qp)
-            shl_verbs->modify_qp(direct->lanes[rail].qp, &attr, IBV_QP_STATE);
+        if (!direct->lanes[rail].qp)
+            continue;
+        shl_verbs->modify_qp(direct->lanes[rail].qp, &attr, IBV_QP_STATE);
+        post_last(link, rail);
     }
     absorb_taken(link);
     while (!drained(direct) && shl_now_ns() < deadline_ns) {
@@ -184,15 +200,20 @@ static void say(struct shl_verbs_link *link, enum shl_verbs_frame_type type)
 static void begin_life(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    if (shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0) {
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
-        return;
-    }
+    /* A rail that cannot be connected is left by another life. */
+    direct->reset_wanted =
+        shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0;
     direct->peer_reset = false;
     direct->up = true;
-    for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++)
-        if (direct->places[i].xfer && !direct->places[i].landed)
-            shl_verbs_say_place(link, &direct->places[i]);
+    for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++) {
+        struct shl_verbs_place *place = &direct->places[i];
+        if (!place->xfer || place->landed)
+            continue;
+        if (shl_verbs_direct_lanes(direct))
+            shl_verbs_say_place(link, place);
+        else
+            shl_verbs_place_to_windows(link, place);
+    }
     say(link, SHL_VERBS_RESUME);
 }
 
@@ -214,20 +235,27 @@ void shl_verbs_direct_reset(struct shl_verbs_link *link)
         begin_life(link);
 }
 
-/* The peer says that a rail works again; which, it does not matter. */
-static void trust_again(struct shl_verbs_link *link)
+void shl_verbs_direct_trust(struct shl_verbs_link *link)
 {
-    uint32_t down = 0, all = (1u << link->direct.rail_count) - 1;
+    link->direct.bad = 0;
     for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        down |= link->t->rails[rail].down ? 1u << rail : 0;
-    link->direct.bad = down == all ? 0 : down;
+        link->direct.bad |= link->t->rails[rail].down ? 1u << rail : 0;
+}
+
+void shl_verbs_direct_return(struct shl_verbs_link *link)
+{
+    shl_verbs_direct_trust(link);
+    link->direct.returned = true;
+    link->direct.reset_wanted = true;
 }
 
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     struct shl_verbs_direct *direct = &link->direct;
     uint64_t next = direct->life + direct->up;
-    if (frame->offset != next || direct->peer_reset || !direct->made) {
+    if (!direct->made)
+        return; /* this end is closing */
+    if (frame->offset != next || direct->peer_reset) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
                             link->peer);
         return;
@@ -235,7 +263,7 @@ void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_fram
     memcpy(direct->peer_pairs, frame->keys, sizeof(direct->peer_pairs));
     direct->peer_psn = frame->key;
     if (frame->length)
-        trust_again(link);
+        shl_verbs_direct_trust(link);
     direct->peer_reset = true;
     if (direct->up)
         direct->reset_wanted = true; /* in a poll: completions are being handled now */

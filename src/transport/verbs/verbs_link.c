@@ -67,6 +67,7 @@ void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state
     if (link->qp)
         shl_verbs->destroy_qp(link->qp);
     link->qp = NULL;
+    link->rail = SHL_VERBS_NOWHERE;
     take_windows_back(link);
     if (link->fd >= 0)
         shl_fd->close(link->fd);

@@ -6,10 +6,9 @@
  * receiver grants, and copied or reduced from there to its place. A window belongs to the
  * transport, so a write that comes late hurts nobody: cancel needs no round trip.
  *
- * On the second, the direct pair, payload is written from the sender's memory to where the receiver
- * wants it. A late write would hurt there, so cancel ends that pair, waits until it is drained, and
- * makes another (verbs_fence.c). It has a protection domain of its own: nothing that arrives on the
- * first pair can touch memory of callers, and nothing on the direct pair can touch windows.
+ * On the second, the direct pair, of which there is one a rail, payload is written from the
+ * sender's memory to where the receiver wants it (verbs_direct.h). When the rail of the first
+ * fails, another takes its place, or the control channel (verbs_move.h).
  *
  * Windows are a common pool. One is granted before the sender is known to have posted only while
  * more than half are free; the others go to messages whose sender is READY, and therefore always
@@ -21,22 +20,20 @@
  * Reading path: verbs_transport.c (the contract) -> verbs_attach.c (connections) -> verbs_send.c,
  * verbs_recv.c (posting) -> verbs_post.c (frames and writes leave) -> verbs_poll.c, verbs_arrive.c
  * (completions) -> verbs_cancel.c; in place: verbs_place.c (receiving), verbs_direct.c
- * (sending), verbs_fence.c, verbs_memory.c (registrations).
+ * (sending), verbs_fence.c, verbs_memory.c (registrations); failures: verbs_move.c,
+ * verbs_channel.c, verbs_event.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef SHL_TRANSPORT_VERBS_LINK_H
 #define SHL_TRANSPORT_VERBS_LINK_H
 
-#include "core/list.h"
-#include "core/memory.h"
-#include "transport/verbs/verbs_port.h"
-#include "transport/verbs/verbs_sys.h"
-#include "transport/verbs/verbs_wire.h"
+#include "transport/verbs/verbs_direct.h"
+#include "transport/verbs/verbs_move.h"
+#include "transport/verbs/verbs_rail.h"
 
 #include <string.h>
 
-#define SHL_VERBS_SLOTS 32 /* receive requests, and send requests, of a link; a power of two */
 #define SHL_VERBS_SIGNAL 8 /* every so many sends ask for a completion */
 #define SHL_VERBS_KEPT 32  /* EAGER messages of a link that nobody has posted for */
 #define SHL_VERBS_BUCKETS 32
@@ -47,8 +44,6 @@
 #define SHL_VERBS_NOTES_MAX 65536
 #define SHL_VERBS_INLINE_BYTES 128
 #define SHL_VERBS_CAUSE_BYTES 256
-#define SHL_VERBS_PLACES 32       /* announced to a peer at one time */
-#define SHL_VERBS_DIRECT_ERRORS 3 /* in a row, after which a link is lost */
 #define SHL_VERBS_PEERS_MAX (1u << 24)
 /* What a descriptor that is watched is of: a rail, else the control channel of a peer. */
 #define SHL_VERBS_WATCH_CHANNEL (UINT64_C(1) << 32)
@@ -93,77 +88,11 @@ struct shl_verbs_stage {
 
 /* A posted send request, until it is known to be complete. */
 struct shl_verbs_request {
-    struct shl_verbs_stage *stage; /* NULL: a frame */
+    struct shl_verbs_stage *stage; /* NULL: a frame, which is in the send slot */
     struct shl_xfer *xfer;         /* NULL: a frame, or cancelled */
     uint32_t bytes;
-};
-
-/* Memory of a transfer, registered on all rails. */
-struct shl_verbs_hold {
-    struct shl_list link; /* in holds_free, else alone */
-    struct ibv_mr *mr[SHL_VERBS_RAILS];
-    bool once; /* for this transfer only */
-};
-
-/* A port of a device. The first rail also carries the frames of all links. */
-struct shl_verbs_rail {
-    struct shl_verbs_port port;
-    struct ibv_context *context;
-    struct ibv_pd *pd; /* of callers' memory */
-    struct ibv_comp_channel *channel;
-    struct ibv_cq *cq;
-    bool down; /* the device says so */
-};
-
-/* Where a peer writes a message. */
-struct shl_verbs_place {
-    struct shl_xfer *xfer; /* NULL: free */
-    struct shl_verbs_hold *hold;
-    uint32_t pieces_left;
-    uint16_t generation;
-    bool landed; /* found while the pair was drained; completes at the next poll */
-};
-
-/* A posted write, until it is known to be complete. */
-struct shl_verbs_write {
-    struct shl_xfer *xfer;
-    uint32_t bytes;
-};
-
-/* The direct pair of a link on one rail. */
-struct shl_verbs_lane {
-    struct ibv_qp *qp; /* NULL: this rail is not used now */
-    uint32_t recvs;    /* receive requests that are posted */
-    uint32_t requested, completed;
-    uint32_t signalled;
-    uint32_t pieces; /* of the message that is being cut, carried here and not told yet */
-    uint64_t quiet_ns;
-    struct shl_verbs_write requests[SHL_VERBS_SLOTS];
-};
-
-/*
- * The direct pairs of a link. They have lives, counted alike at both ends: an end that must be sure
- * that nothing is written any more, or that has lost a rail, ends its pairs and makes those of the
- * next life, the other follows, and what was announced and has not landed is announced again.
- */
-struct shl_verbs_direct {
-    bool made;
-    uint32_t first_psn;
-    uint64_t life;
-    bool up;           /* connected; false: the peer's end of this life is awaited */
-    bool reset_wanted; /* at the next poll */
-    bool settle;       /* something was found complete while the pairs were drained */
-    bool peer_reset;   /* the peer's end of the next life is known: */
-    uint32_t peer_pairs[SHL_VERBS_RAILS], peer_psn;
-    bool returned;   /* to be told with the next reset: a rail has come back */
-    uint32_t bad;    /* rails that failed, as bits; not all of them */
-    uint32_t errors; /* since something went well */
-    uint32_t places_used;
-    uint32_t rail_count; /* that both have */
-    struct shl_verbs_lane lanes[SHL_VERBS_RAILS];
-    struct shl_verbs_place places[SHL_VERBS_PLACES];
-    struct shl_list serving; /* PLACEs for posted sends */
-    uint64_t bytes_sent, bytes_received;
+    uint32_t window; /* that a stage is written to, */
+    uint64_t address;
 };
 
 enum shl_verbs_state {
@@ -187,8 +116,14 @@ struct shl_verbs_link {
     uint32_t greeting_bytes; /* of the peer's, so far */
     bool proof_sent, proof_received;
 
+    uint32_t rail; /* that carries frames and windows; SHL_VERBS_CHANNEL, SHL_VERBS_NOWHERE */
+    struct shl_verbs_move move;
+    struct shl_verbs_channel channel;
     struct ibv_qp *qp;
+    uint32_t qp_rail; /* where it is */
+    uint32_t posted_recvs;
     struct ibv_mr *slots_mr;
+    uint32_t peer_window_key;
     struct shl_verbs_direct direct;
     uint8_t *recv_slots, *send_slots; /* SHL_VERBS_SLOTS of SHL_VERBS_SLOT_BYTES */
     uint32_t first_psn;
@@ -226,7 +161,6 @@ struct shl_transport {
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
     struct shl_verbs_calls *calls;
 
-    struct ibv_pd *pd; /* of windows, stages and slots; on the first rail */
     struct ibv_cq *cq; /* the first rail's */
     int epoll_fd;
     uint32_t polls;
@@ -243,7 +177,6 @@ struct shl_transport {
     uint64_t register_bytes; /* from here on registering for one transfer is faster than copying */
 
     uint8_t *pool;
-    struct ibv_mr *pool_mr;
     struct shl_verbs_window windows[SHL_VERBS_WINDOWS];
     struct shl_verbs_stage stages[SHL_VERBS_STAGES];
     struct shl_list windows_free, stages_free;
@@ -293,6 +226,12 @@ static inline uint32_t shl_verbs_pieces_told(uint32_t immediate)
     return immediate >> 5 & 0x3ff;
 }
 
+/* Is there something to say on the channel, or to move? */
+static inline bool shl_verbs_move_due(const struct shl_verbs_link *link)
+{
+    return link->rail >= SHL_VERBS_CHANNEL || link->channel.met_due || link->channel.busy;
+}
+
 /* Is a send in place complete? */
 static inline bool shl_verbs_send_landed(const struct shl_verbs_send_state *state)
 {
@@ -323,9 +262,14 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 
 /* ---- verbs_pair.c: queue pairs -------------------------------------------------------------- */
 
-enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link);
-enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
-                                         const struct shl_verbs_greeting *peer);
+/* A pair for frames on a rail; and connecting it with the peer's on the same. */
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail);
+enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer_pair,
+                                      uint32_t peer_psn);
+/* All pairs of a new link. */
+enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link);
+enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
+                                             const struct shl_verbs_greeting *peer);
 /* New direct pairs, which await their peers; and connecting those that both ends have. */
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
@@ -335,17 +279,6 @@ enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
 enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
-
-/* ---- verbs_device.c: what a transport holds of its device ------------------------------------ */
-
-enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links);
-void shl_verbs_device_close(struct shl_transport *t);
-
-/* ---- verbs_event.c: what devices tell ---------------------------------------------------------
- */
-
-void shl_verbs_read_events(struct shl_transport *t, uint32_t rail);
-void shl_verbs_read_notifications(struct shl_transport *t, uint32_t rail);
 
 /* ---- verbs_calls.c: control channels --------------------------------------------------------- */
 
@@ -394,6 +327,10 @@ void shl_verbs_forget(struct shl_verbs_link *link, const struct shl_xfer *xfer);
 bool shl_verbs_say_last(struct shl_verbs_link *link);
 /* Requests up to number `upto` (exclusive) are complete. */
 void shl_verbs_completed(struct shl_verbs_link *link, uint32_t upto);
+/* Give requests from that number on to the carrier, which is a new one. */
+void shl_verbs_carry_again(struct shl_verbs_link *link, uint32_t from);
+/* The frame of a request, with the credits of now. */
+const uint8_t *shl_verbs_frame_refresh(struct shl_verbs_link *link, uint32_t number);
 
 /* ---- verbs_send.c, verbs_recv.c ----------------------------------------------------------------
  */
@@ -424,6 +361,10 @@ void shl_verbs_sender_ready(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* Grant windows to receives that need some. */
 unsigned shl_verbs_grant(struct shl_verbs_link *link);
 void shl_verbs_window_free(struct shl_transport *t, struct shl_verbs_window *window);
+/* The window of that name, to which the peer may write; NULL: none, and the link has failed. */
+struct shl_verbs_window *shl_verbs_window_named(struct shl_verbs_link *link, uint32_t name);
+/* Tell the sender of a message without a place, with a window if there are many. */
+void shl_verbs_announce(struct shl_verbs_link *link, struct shl_xfer *xfer);
 
 /* ---- verbs_poll.c, verbs_arrive.c --------------------------------------------------------------
  */
@@ -437,63 +378,8 @@ unsigned shl_verbs_take(struct shl_transport *t, uint32_t most);
 /* A request failed: because the peer has closed in good order? Then the link is GONE. */
 bool shl_verbs_said_bye(struct shl_verbs_link *link);
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion);
-
-/* ---- verbs_memory.c: registrations of callers' memory ------------------------------------------
- */
-
-enum shoal_status shl_verbs_memory_open(struct shl_transport *t);
-void shl_verbs_memory_close(struct shl_transport *t);
-/* Register memory of one transfer, or find that it is; NULL: use windows. `always`: although
- * copying would be faster. */
-struct shl_verbs_hold *shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes,
-                                      bool always);
-void shl_verbs_unhold(struct shl_transport *t, struct shl_verbs_hold **hold);
-
-/* ---- verbs_place.c: receiving in place ----------------------------------------------------------
- */
-
-/* Announce a place for a receive, or find that it has one; false: it needs windows. */
-bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer);
-/* The receive has its place no more; the pair is reset if the peer may write there. */
-void shl_verbs_unplace(struct shl_verbs_link *link, struct shl_xfer *xfer);
-void shl_verbs_place_free(struct shl_verbs_link *link, struct shl_verbs_place *place);
-void shl_verbs_say_place(struct shl_verbs_link *link, struct shl_verbs_place *place);
-/* The place that an immediate value or frame names; NULL: none. */
-struct shl_verbs_place *shl_verbs_place_named(struct shl_verbs_link *link, uint32_t name);
-void shl_verbs_on_placed(struct shl_verbs_link *link, uint32_t immediate);
-void shl_verbs_on_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
-
-/* ---- verbs_direct.c: sending in place -----------------------------------------------------------
- */
-
-void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
-/* Use a PLACE, whose note is taken, for a posted send. */
-void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *note,
-                          struct shl_xfer *xfer);
-unsigned shl_verbs_direct_flush(struct shl_verbs_link *link);
-void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
-                             const struct ibv_wc *completion);
-/* A rail does not work for this link: go on without, unless it is the last. */
-void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail);
-/* The send is given up, and its memory with it. */
-void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
-/* Complete what was found complete while the pair was drained. */
-unsigned shl_verbs_direct_settle(struct shl_verbs_link *link);
-void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
-                           bool windows);
-
-/* ---- verbs_fence.c: the lives of direct pairs ---------------------------------------------------
- */
-
-/* Nothing is written through the direct pair any more, in either direction; then begin another. */
-void shl_verbs_direct_reset(struct shl_verbs_link *link);
-/* Note what a completion of an ending pair says. */
-void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t rail,
-                             const struct ibv_wc *completion);
-/* End it for good. */
-void shl_verbs_direct_shut(struct shl_verbs_link *link);
-void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
-void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+void shl_verbs_on_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
+                        uint32_t bytes);
 
 /* ---- verbs_cancel.c ----------------------------------------------------------------------------
  */

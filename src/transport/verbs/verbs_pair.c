@@ -6,6 +6,7 @@
 #include "transport/verbs/verbs_link.h"
 
 #include "core/config.h"
+#include "core/log.h"
 #include "core/sys.h"
 
 #include <errno.h>
@@ -62,12 +63,17 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
                             .length = SHL_VERBS_SLOT_BYTES,
                             .lkey = link->slots_mr->lkey};
     struct ibv_recv_wr *bad,
-        request = {.wr_id = (uint64_t)link->peer << 32 | slot, .sg_list = &piece, .num_sge = 1};
+        request = {.wr_id = (uint64_t)link->qp_rail << 56 | (uint64_t)link->peer << 32 | slot,
+                   .sg_list = &piece,
+                   .num_sge = 1};
     int error = shl_verbs->post_recv(link->qp, &request, &bad);
-    if (!error)
+    if (!error) {
+        link->posted_recvs++;
         return SHOAL_OK;
+    }
     errno = error < 0 ? -error : error;
-    return shl_fail_errno("%s: a receive request cannot be posted", link->t->port.device);
+    return shl_fail_errno("%s: a receive request cannot be posted",
+                          link->t->rails[link->qp_rail].port.device);
 }
 
 enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail)
@@ -86,7 +92,7 @@ enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32
 
 static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t rail)
 {
-    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_PLACES, 0, 0};
+    const struct sizes sizes = {SHL_VERBS_SLOTS + 1, SHL_VERBS_PLACES, 0, 0};
     const struct shl_verbs_rail *on = &link->t->rails[rail];
     struct shl_verbs_lane *lane = &link->direct.lanes[rail];
     lane->qp = create(on->cq, on->pd, &sizes);
@@ -98,42 +104,68 @@ static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t rail)
     return SHOAL_OK;
 }
 
+static void drop_lane(struct shl_verbs_lane *lane)
+{
+    if (lane->qp)
+        shl_verbs->destroy_qp(lane->qp);
+    memset(lane, 0, sizeof(*lane));
+}
+
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link)
 {
-    SHL_TRY(choose_psn(&link->direct.first_psn));
-    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        if (!(link->direct.bad >> rail & 1))
-            SHL_TRY(create_lane(link, rail));
-    link->direct.made = true;
+    struct shl_verbs_direct *direct = &link->direct;
+    SHL_TRY(choose_psn(&direct->first_psn));
+    for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
+        if (direct->bad >> rail & 1 || create_lane(link, rail) == SHOAL_OK)
+            continue;
+        if (link->state != SHL_VERBS_UP)
+            return SHOAL_ERR_PEER; /* not even a first time */
+        shl_log(SHL_LOG_WARN, "rank %u: %s", link->peer, shl_error_text());
+        direct->bad |= 1u << rail;
+        drop_lane(&direct->lanes[rail]);
+    }
+    direct->made = true;
     return SHOAL_OK;
 }
 
-static enum shoal_status create_slots(struct shl_verbs_link *link)
+static enum shoal_status register_slots(struct shl_verbs_link *link)
 {
-    struct shl_transport *t = link->t;
+    const struct shl_verbs_rail *rail = &link->t->rails[link->qp_rail];
     size_t bytes = 2 * SHL_VERBS_SLOTS * SHL_VERBS_SLOT_BYTES;
-    link->recv_slots = shl_mem->alloc_aligned(4096, bytes);
+    if (!link->recv_slots)
+        link->recv_slots = shl_mem->alloc_aligned(4096, bytes);
     if (!link->recv_slots)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for the link to rank %u", link->peer);
     link->send_slots = link->recv_slots + bytes / 2;
-    link->slots_mr = shl_verbs->reg_mr(t->pd, link->recv_slots, bytes, IBV_ACCESS_LOCAL_WRITE);
+    link->slots_mr =
+        shl_verbs->reg_mr(rail->window_pd, link->recv_slots, bytes, IBV_ACCESS_LOCAL_WRITE);
     if (!link->slots_mr)
         return shl_fail_errno("%s: cannot register %zu bytes; raise the limit of locked memory",
-                              t->port.device, bytes);
+                              rail->port.device, bytes);
     return SHOAL_OK;
 }
 
-enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link)
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail)
 {
     const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_SLOTS, 1, SHL_VERBS_INLINE_BYTES};
-    SHL_TRY(create_slots(link));
-    link->qp = create(link->t->cq, link->t->pd, &sizes);
+    const struct shl_verbs_rail *on = &link->t->rails[rail];
+    link->qp_rail = rail;
+    link->posted_recvs = 0;
+    SHL_TRY(shl_verbs_rail_windows(link->t, rail));
+    SHL_TRY(register_slots(link));
+    link->qp = create(on->cq, on->window_pd, &sizes);
     if (!link->qp)
-        return shl_fail_errno("%s: no queue pair", link->t->port.device);
+        return shl_fail_errno("%s: no queue pair", on->port.device);
     SHL_TRY(choose_psn(&link->first_psn));
-    SHL_TRY(initialise(&link->t->port, link->qp));
+    SHL_TRY(initialise(&on->port, link->qp));
     for (uint32_t slot = 0; slot < SHL_VERBS_SLOTS; slot++)
         SHL_TRY(shl_verbs_pair_recv(link, slot));
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link)
+{
+    SHL_TRY(shl_verbs_pair_create(link, 0));
     link->direct.rail_count = link->t->rail_count;
     return shl_verbs_pair_direct_create(link);
 }
@@ -212,39 +244,46 @@ enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
 {
     struct shl_verbs_direct *direct = &link->direct;
     struct shl_verbs_greeting peer;
-    bool any = false;
+    enum shoal_status status = SHOAL_OK;
     memcpy(&peer, link->greeting, sizeof(peer));
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
         struct shl_verbs_lane *lane = &direct->lanes[rail];
         if (!lane->qp)
             continue;
         if (!peer_pairs[rail]) { /* the peer does without this rail */
-            shl_verbs->destroy_qp(lane->qp);
-            memset(lane, 0, sizeof(*lane));
+            drop_lane(lane);
             continue;
         }
         struct ends ends = {&link->t->rails[rail].port, lane->qp, direct->first_psn, peer_psn,
                             peer.rails[rail]};
         ends.peer.pair = peer_pairs[rail];
-        SHL_TRY(connect_ends(link, &ends));
-        any = true;
+        if (connect_ends(link, &ends) == SHOAL_OK)
+            continue;
+        status = SHOAL_ERR_PEER;
+        direct->bad |= 1u << rail;
+        drop_lane(lane);
     }
-    return any ? SHOAL_OK
-               : shl_fail(SHOAL_ERR_PEER, "no rail to rank %u works at both ends", link->peer);
+    return status;
 }
 
-enum shoal_status shl_verbs_pair_connect(struct shl_verbs_link *link,
-                                         const struct shl_verbs_greeting *peer)
+enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer_pair,
+                                      uint32_t peer_psn)
+{
+    struct shl_verbs_greeting peer;
+    memcpy(&peer, link->greeting, sizeof(peer));
+    struct ends ends = {&link->t->rails[link->qp_rail].port, link->qp, link->first_psn, peer_psn,
+                        peer.rails[link->qp_rail]};
+    ends.peer.pair = peer_pair;
+    return connect_ends(link, &ends);
+}
+
+enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
+                                             const struct shl_verbs_greeting *peer)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    struct ends ends = {.port = &link->t->port,
-                        .qp = link->qp,
-                        .psn = link->first_psn,
-                        .peer_psn = peer->first_psn,
-                        .peer = {peer->queue_pair, peer->mtu_bytes, peer->lid, 0, {0}}};
     uint32_t pairs[SHL_VERBS_RAILS] = {0};
-    memcpy(ends.peer.gid, peer->gid, sizeof(ends.peer.gid));
-    SHL_TRY(connect_ends(link, &ends));
+    SHL_TRY(shl_verbs_pair_join(link, peer->queue_pair, peer->first_psn));
+    link->peer_window_key = peer->window_key;
     if (peer->rail_count < direct->rail_count)
         direct->rail_count = peer->rail_count;
     for (uint32_t rail = 0; rail < direct->rail_count; rail++)

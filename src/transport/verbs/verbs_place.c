@@ -55,7 +55,8 @@ bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer)
     if (state->place)
         return true;
     if (xfer->sink || xfer->bytes <= SHL_VERBS_EAGER_BYTES || state->granted || state->windowed ||
-        !direct->made || direct->places_used == SHL_VERBS_PLACES)
+        !direct->made || (direct->up && shl_verbs_direct_lanes(direct) == 0) ||
+        direct->places_used == SHL_VERBS_PLACES)
         return false;
     struct shl_verbs_hold *hold = shl_verbs_hold(link->t, xfer->data, xfer->bytes, false);
     if (!hold)
@@ -79,6 +80,18 @@ void shl_verbs_place_free(struct shl_verbs_link *link, struct shl_verbs_place *p
     place->landed = false;
     place->generation++;
     link->direct.places_used--;
+}
+
+/* The sender is told at once, since what it is not told again has landed. */
+void shl_verbs_place_to_windows(struct shl_verbs_link *link, struct shl_verbs_place *place)
+{
+    struct shl_xfer *xfer = place->xfer;
+    struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
+    shl_verbs_place_free(link, place);
+    state->windowed = true;
+    shl_verbs_say(link, SHL_VERBS_ANNOUNCE, xfer);
+    if (state->ready)
+        shl_verbs_sender_ready(link, xfer);
 }
 
 void shl_verbs_unplace(struct shl_verbs_link *link, struct shl_xfer *xfer)
@@ -116,7 +129,6 @@ void shl_verbs_on_placed(struct shl_verbs_link *link, uint32_t immediate)
     }
     struct shl_xfer *xfer = place->xfer;
     place->pieces_left -= shl_verbs_pieces_told(immediate);
-    link->direct.errors = 0;
     if (place->pieces_left)
         return; /* other rails carry them */
     link->direct.bytes_received += xfer->bytes;

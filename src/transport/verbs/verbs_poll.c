@@ -62,34 +62,13 @@ unsigned shl_verbs_drain(struct shl_transport *t)
 bool shl_verbs_said_bye(struct shl_verbs_link *link)
 {
     uint8_t word = 0;
-    if (link->state != SHL_VERBS_UP ||
+    if (link->state != SHL_VERBS_UP || link->channel.in_bytes ||
         shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK) != 1 || word != SHL_VERBS_BYE)
         return false;
     shl_fd->close(link->fd);
     link->fd = -1;
     link->state = SHL_VERBS_GONE;
     return true;
-}
-
-static void read_channel(struct shl_transport *t, struct shl_verbs_link *link)
-{
-    uint8_t word = 0;
-    ssize_t got = shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    int error = got < 0 ? errno : 0;
-    /* What it sent before is here, and counts. */
-    while (shl_verbs_drain(t) > 0)
-        ;
-    if (link->state != SHL_VERBS_UP || shl_verbs_said_bye(link))
-        return;
-    if (error) {
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "the channel to rank %u broke: %s", link->peer,
-                            strerror(error));
-    } else {
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u ended without saying goodbye",
-                            link->peer);
-    }
 }
 
 /* Has a pair had requests outstanding for so long, and nothing completes? */
@@ -105,48 +84,54 @@ static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->state != SHL_VERBS_UP)
         return;
-    bool quiet = too_quiet(link->signalled, &link->quiet_ns, now_ns);
+    static const char text[] = "a request is not complete after 5 s, and no error is reported";
+    if (too_quiet(link->signalled, &link->quiet_ns, now_ns))
+        shl_verbs_rail_fail(link, link->rail, "%s to rank %u: %s",
+                            link->t->rails[link->rail].port.device, link->peer, text);
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
         struct shl_verbs_lane *lane = &link->direct.lanes[rail];
-        if (!too_quiet(lane->signalled, &lane->quiet_ns, now_ns))
-            continue;
-        shl_verbs_direct_distrust(link, rail);
-        quiet = quiet || !(link->direct.bad >> rail & 1); /* it was the last */
+        if (too_quiet(lane->signalled, &lane->quiet_ns, now_ns))
+            shl_verbs_rail_fail(link, rail, "%s to rank %u, writing in place: %s",
+                                link->t->rails[rail].port.device, link->peer, text);
     }
-    if (quiet)
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
-                            "%s: a request to rank %u is not complete after %llu s, and no error "
-                            "is reported",
-                            link->t->port.device, link->peer,
-                            (unsigned long long)(WATCHDOG_NS / 1000000000));
 }
 
 static unsigned sweep(struct shl_transport *t)
 {
     struct epoll_event events[EVENTS_MAX];
+    unsigned work = 0;
     int count = shl_fd->epoll_wait(t->epoll_fd, events, EVENTS_MAX, 0);
     uint64_t now_ns = shl_now_ns();
     for (int i = 0; i < count; i++) {
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
         if (name >= SHL_VERBS_WATCH_EVENTS)
-            shl_verbs_read_events(t, (uint32_t)name);
+            work += shl_verbs_read_events(t, (uint32_t)name);
         else if (name >= SHL_VERBS_WATCH_CHANNEL)
             shl_verbs_read_notifications(t, (uint32_t)name);
         else if (link && link->fd >= 0)
-            read_channel(t, link);
+            work += shl_verbs_channel_read(link);
     }
     for (uint32_t peer = 0; peer < t->env->size; peer++)
         if (t->links[peer])
             watch(t->links[peer], now_ns);
-    return 0;
+    return work;
 }
 
 /* ---- the contract -------------------------------------------------------------------------- */
 
+/* Frames go by the channel, or are between two carriers. */
+static unsigned advance_move(struct shl_verbs_link *link)
+{
+    unsigned work = shl_verbs_channel_read(link);
+    return work + shl_verbs_move_advance(link, shl_now_ns());
+}
+
 static unsigned advance(struct shl_verbs_link *link)
 {
     unsigned work = shl_verbs_direct_settle(link);
+    if (SHL_UNLIKELY(shl_verbs_move_due(link)))
+        work += advance_move(link);
     if (link->state != SHL_VERBS_UP)
         return work;
     if (SHL_UNLIKELY(link->direct.reset_wanted && link->direct.up)) {
@@ -156,6 +141,8 @@ static unsigned advance(struct shl_verbs_link *link)
     if (!shl_list_empty(&link->granting))
         work += shl_verbs_grant(link);
     work += shl_verbs_flush(link);
+    if (SHL_UNLIKELY(shl_verbs_move_due(link)))
+        work += shl_verbs_channel_write(link);
     return work;
 }
 

@@ -8,8 +8,6 @@
  */
 #include "transport/verbs/verbs_link.h"
 
-#include "core/sys.h"
-
 #include <string.h>
 
 #define CREDIT_RESERVE 2 /* receive requests of the peer that only CREDIT frames may use */
@@ -18,53 +16,99 @@
 static bool room(const struct shl_verbs_link *link, uint32_t reserve)
 {
     return link->state >= SHL_VERBS_PROVING && link->state <= SHL_VERBS_UP &&
+           link->rail != SHL_VERBS_NOWHERE &&
            link->sent - link->peer_taken + reserve < SHL_VERBS_SLOTS &&
            link->requested - link->completed < SHL_VERBS_SLOTS;
 }
 
-static bool post(struct shl_verbs_link *link, struct ibv_send_wr *request, bool signalled)
+/* ---- carrying ------------------------------------------------------------------------------ */
+
+static uint8_t *slot_of(const struct shl_verbs_link *link, uint32_t number)
 {
+    return link->send_slots + (size_t)(number % SHL_VERBS_SLOTS) * SHL_VERBS_SLOT_BYTES;
+}
+
+const uint8_t *shl_verbs_frame_refresh(struct shl_verbs_link *link, uint32_t number)
+{
+    uint8_t *slot = slot_of(link, number);
+    struct shl_verbs_frame *frame = (struct shl_verbs_frame *)(void *)slot;
+    frame->taken = link->taken;
+    frame->unkept = link->unkept;
+    return slot;
+}
+
+/* Give a request to the rail that carries; the channel takes it when it can. */
+static void carry(struct shl_verbs_link *link, uint32_t number, bool signalled)
+{
+    const struct shl_verbs_request *from = &link->requests[number % SHL_VERBS_SLOTS];
     struct ibv_send_wr *bad;
-    request->wr_id = (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
-                     ((link->requested + 1) & (SHL_VERBS_SEND_REQUEST - 1));
-    request->send_flags |= signalled ? IBV_SEND_SIGNALED : 0;
-    int error = shl_verbs->post_send(link->qp, request, &bad);
-    if (SHL_UNLIKELY(error != 0)) {
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s: a request to rank %u cannot be posted: %s",
-                            link->t->port.device, link->peer, strerror(error < 0 ? -error : error));
-        return false;
+    if (link->rail == SHL_VERBS_CHANNEL)
+        return;
+    const struct shl_verbs_rail *rail = &link->t->rails[link->rail];
+    struct ibv_sge piece = {.length = from->bytes};
+    struct ibv_send_wr request = {.wr_id = (uint64_t)link->rail << 56 | (uint64_t)link->peer << 32 |
+                                           SHL_VERBS_SEND_REQUEST |
+                                           ((number + 1) & (SHL_VERBS_SEND_REQUEST - 1)),
+                                  .sg_list = &piece,
+                                  .num_sge = from->bytes ? 1 : 0,
+                                  .opcode = IBV_WR_SEND,
+                                  .send_flags = signalled ? IBV_SEND_SIGNALED : 0};
+    if (from->stage) {
+        piece.addr = (uintptr_t)from->stage->memory;
+        piece.lkey = rail->pool_mr->lkey;
+        request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+        request.imm_data = from->window; /* both ends have the same byte order */
+        request.wr.rdma.remote_addr = from->address;
+        request.wr.rdma.rkey = link->peer_window_key;
+    } else {
+        piece.addr = (uintptr_t)slot_of(link, number);
+        piece.lkey = link->slots_mr->lkey;
+        if (from->bytes <= SHL_VERBS_INLINE_BYTES)
+            request.send_flags |= IBV_SEND_INLINE;
     }
-    link->requested++;
-    link->sent++;
     link->signalled += signalled;
-    return true;
+    int error = shl_verbs->post_send(link->qp, &request, &bad);
+    if (SHL_UNLIKELY(error != 0))
+        shl_verbs_rail_fail(link, link->rail, "%s: a request to rank %u cannot be posted: %s",
+                            rail->port.device, link->peer, strerror(error < 0 ? -error : error));
+}
+
+void shl_verbs_carry_again(struct shl_verbs_link *link, uint32_t from)
+{
+    link->channel.next = from;
+    for (; from != link->requested && link->rail < SHL_VERBS_RAILS; from++) {
+        if (!link->requests[from % SHL_VERBS_SLOTS].stage)
+            (void)shl_verbs_frame_refresh(link, from);
+        carry(link, from, true);
+    }
+}
+
+/* Add a request, whose slot or stage is filled; false: the link has failed. */
+static bool post(struct shl_verbs_link *link, const struct shl_verbs_request *request,
+                 bool signalled)
+{
+    uint32_t number = link->requested++;
+    link->requests[number % SHL_VERBS_SLOTS] = *request;
+    link->sent++;
+    link->bytes_sent += request->bytes;
+    carry(link, number, signalled);
+    return link->state != SHL_VERBS_LOST;
 }
 
 static bool post_frame(struct shl_verbs_link *link, const struct shl_verbs_frame *frame,
                        const void *payload, bool signalled)
 {
-    uint32_t index = link->requested % SHL_VERBS_SLOTS;
-    uint8_t *slot = link->send_slots + (size_t)index * SHL_VERBS_SLOT_BYTES;
-    struct shl_verbs_frame *out = (struct shl_verbs_frame *)(void *)slot;
+    const uint32_t number = link->requested;
+    uint8_t *slot = slot_of(link, number);
     uint32_t payload_bytes = payload ? frame->length : 0;
-    struct ibv_sge piece = {.addr = (uintptr_t)slot,
-                            .length = (uint32_t)sizeof(*frame) + payload_bytes,
-                            .lkey = link->slots_mr->lkey};
-    struct ibv_send_wr request = {.sg_list = &piece, .num_sge = 1, .opcode = IBV_WR_SEND};
-    *out = *frame;
-    out->taken = link->taken;
-    out->unkept = link->unkept;
+    const struct shl_verbs_request request = {.bytes = (uint32_t)sizeof(*frame) + payload_bytes};
+    memcpy(slot, frame, sizeof(*frame));
+    (void)shl_verbs_frame_refresh(link, number);
     if (payload_bytes)
         memcpy(slot + sizeof(*frame), payload, payload_bytes);
-    if (piece.length <= SHL_VERBS_INLINE_BYTES)
-        request.send_flags = IBV_SEND_INLINE;
-    link->requests[index] = (struct shl_verbs_request){0};
-    if (!post(link, &request, signalled || index % SHL_VERBS_SIGNAL == SHL_VERBS_SIGNAL - 1))
-        return false;
     link->taken_told = link->taken;
     link->unkept_told = link->unkept;
-    link->bytes_sent += piece.length;
-    return true;
+    return post(link, &request, signalled || number % SHL_VERBS_SIGNAL == SHL_VERBS_SIGNAL - 1);
 }
 
 /* ---- frames -------------------------------------------------------------------------------- */
@@ -99,7 +143,6 @@ void shl_verbs_say_grant(struct shl_verbs_link *link, const struct shl_xfer *xfe
     frame.offset = window->offset;
     frame.length = window->length;
     frame.address = (uintptr_t)window->memory;
-    frame.key = link->t->pool_mr->rkey;
     frame.window = (uint32_t)window->generation << 16 | window->index;
     queue(link, &frame);
 }
@@ -143,21 +186,14 @@ static bool serve(struct shl_verbs_link *link, struct shl_verbs_note *note)
     struct shl_verbs_stage *stage = SHL_CONTAINER_OF(node, struct shl_verbs_stage, link);
     if (grant->length)
         memcpy(stage->memory, (uint8_t *)xfer->data + grant->offset, grant->length);
-    struct ibv_sge piece = {
-        .addr = (uintptr_t)stage->memory, .length = grant->length, .lkey = link->t->pool_mr->lkey};
-    struct ibv_send_wr request = {.sg_list = &piece,
-                                  .num_sge = grant->length ? 1 : 0,
-                                  .opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
-                                  .imm_data =
-                                      grant->window, /* both ends have the same byte order */
-                                  .wr.rdma = {.remote_addr = grant->address, .rkey = grant->key}};
-    uint32_t index = link->requested % SHL_VERBS_SLOTS;
-    link->requests[index] = (struct shl_verbs_request){stage, xfer, grant->length};
-    uint32_t length = grant->length;
+    const struct shl_verbs_request request = {.stage = stage,
+                                              .xfer = xfer,
+                                              .bytes = grant->length,
+                                              .address = grant->address,
+                                              .window = grant->window};
+    shl_verbs_send_state(xfer)->placed += grant->length;
     if (!post(link, &request, true))
-        return false; /* the link has failed, and its stages are free */
-    shl_verbs_send_state(xfer)->placed += length;
-    link->bytes_sent += length;
+        return false; /* its stages are free */
     shl_verbs_note_free(link->t, note);
     return true;
 }

@@ -74,7 +74,7 @@ void shl_verbs_sender_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
     shl_verbs_grant(link);
 }
 
-static struct shl_verbs_window *window_named(struct shl_verbs_link *link, uint32_t name)
+struct shl_verbs_window *shl_verbs_window_named(struct shl_verbs_link *link, uint32_t name)
 {
     uint32_t index = name & 0xffff;
     struct shl_verbs_window *window = index < SHL_VERBS_WINDOWS ? &link->t->windows[index] : NULL;
@@ -148,7 +148,7 @@ static bool meet_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
     return true;
 }
 
-static void announce(struct shl_verbs_link *link, struct shl_xfer *xfer)
+void shl_verbs_announce(struct shl_verbs_link *link, struct shl_xfer *xfer)
 {
     const struct shl_verbs_recv_state *state = shl_verbs_recv_state(xfer);
     if (state->ready || xfer->bytes <= SHL_VERBS_EAGER_BYTES || shl_verbs_place(link, xfer))
@@ -188,7 +188,7 @@ enum shoal_status shl_verbs_recv(struct shl_transport *t, struct shl_xfer *xfer)
         env->seen(env->arg, link->peer, &xfer->tag, &signature);
     }
     if (meet_ready(link, xfer))
-        announce(link, xfer);
+        shl_verbs_announce(link, xfer);
     shl_verbs_flush(link);
     return SHOAL_OK;
 }
@@ -263,7 +263,7 @@ void shl_verbs_on_ready(struct shl_verbs_link *link, const struct shl_verbs_fram
 
 void shl_verbs_on_release(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
-    struct shl_verbs_window *window = window_named(link, frame->window);
+    struct shl_verbs_window *window = shl_verbs_window_named(link, frame->window);
     if (!window)
         return;
     if (window->xfer)
@@ -273,7 +273,7 @@ void shl_verbs_on_release(struct shl_verbs_link *link, const struct shl_verbs_fr
 
 void shl_verbs_on_write(struct shl_verbs_link *link, uint32_t immediate, uint32_t bytes)
 {
-    struct shl_verbs_window *window = window_named(link, immediate);
+    struct shl_verbs_window *window = shl_verbs_window_named(link, immediate);
     if (!window)
         return;
     if (bytes != window->length) {

@@ -90,7 +90,7 @@ void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_f
             shl_verbs_say_release(link, frame);
         return;
     }
-    if (xfer && !shl_verbs_agrees(link, xfer, frame))
+    if (xfer && (!shl_verbs_agrees(link, xfer, frame) || !shl_verbs_direct_undo(link, xfer)))
         return;
     if (xfer && !grant) {
         be_ready(link, xfer);

@@ -8,7 +8,6 @@
  */
 #include "transport/verbs/verbs_link.h"
 
-#include "control/sock.h"
 #include "core/sys.h"
 
 #include <stdio.h>
@@ -126,12 +125,13 @@ static void linger(struct shl_transport *t, struct shl_verbs_link *link, uint64_
         said = said || (shl_list_empty(&link->outbox) && shl_verbs_say_last(link));
         if (said && link->requested == link->completed)
             break;
-        if (!shl_verbs_drain(t))
+        if (!shl_verbs_drain(t) && !shl_verbs_channel_read(link) &&
+            !shl_verbs_move_advance(link, shl_now_ns()) && !shl_verbs_channel_write(link))
             shl_time->sleep_ns(50000);
     }
-    uint8_t bye = SHL_VERBS_BYE;
-    if (link->fd >= 0 && link->state == SHL_VERBS_UP)
-        (void)!shl_sock->send(link->fd, &bye, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    link->channel.bye_due = true;
+    if (link->state == SHL_VERBS_UP)
+        (void)shl_verbs_channel_write(link);
 }
 
 static void cancel_all(struct shl_verbs_link *link)
@@ -197,9 +197,12 @@ static void verbs_drop_peer(struct shl_transport *t, uint32_t peer)
 /* "rxe0, rxe1": the first carries the frames, and all of them writes in place. */
 static void name_rails(const struct shl_verbs_link *link, char text[SHL_VERBS_CAUSE_BYTES])
 {
-    int at = snprintf(text, SHL_VERBS_CAUSE_BYTES, "%s", link->t->port.device);
-    for (uint32_t rail = 1; rail < link->direct.rail_count; rail++)
-        if (link->direct.lanes[rail].qp)
+    int at = snprintf(text, SHL_VERBS_CAUSE_BYTES, "%s",
+                      link->rail == SHL_VERBS_CHANNEL   ? "the control channel (tcp)"
+                      : link->rail == SHL_VERBS_NOWHERE ? "no rail at this moment"
+                                                        : link->t->rails[link->rail].port.device);
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        if (link->direct.lanes[rail].qp && rail != link->rail)
             at += snprintf(text + at, SHL_VERBS_CAUSE_BYTES - (size_t)at, ", %.60s",
                            link->t->rails[rail].port.device);
 }

@@ -1,6 +1,6 @@
 /*
- * Every byte that two verbs transports exchange: frames on the queue pair, and the greeting on the
- * control channel that brings the pair up.
+ * Every byte that two verbs transports exchange: frames on the queue pair, and on the control
+ * channel the greeting that brings the pair up, and records that move frames to another carrier.
  *
  * A frame is one SEND. Large payload never travels in frames: it is WRITTEN into a window that the
  * receiver granted, or into the place in memory where it belongs, and the immediate value of the
@@ -17,7 +17,7 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 3
+#define SHL_VERBS_VERSION 4
 #define SHL_VERBS_RAILS 4
 
 enum shl_verbs_frame_type {
@@ -44,7 +44,7 @@ struct shl_verbs_frame {
     uint64_t bytes;   /* of the whole message */
     uint64_t offset;  /* GRANT */
     uint64_t address; /* GRANT: where to write */
-    uint32_t key;     /* GRANT: the memory's remote key */
+    uint32_t key;     /* RESET; a GRANT's key is that of all windows, which is told once */
     uint32_t window;  /* GRANT, RELEASE: its name, and the immediate value of the write */
     uint32_t keys[SHL_VERBS_RAILS];
 };
@@ -90,17 +90,44 @@ struct shl_verbs_greeting {
     uint32_t mtu_bytes, lid, kind;
     uint32_t rail_count;
     uint8_t gid[16];
-    uint32_t direct_psn, reserved;
+    uint32_t direct_psn, window_key;             /* the remote key of the windows */
     struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
 };
 _Static_assert(sizeof(struct shl_verbs_greeting) == 200, "greetings have no padding");
 
-/* Then single bytes, in this order; REFUSED and BYE at any time. */
+/* Then single bytes, in this order; REFUSED at any time. */
 enum shl_verbs_word {
     SHL_VERBS_CONNECTED = 'C', /* my queue pair receives and sends */
     SHL_VERBS_PROVED = 'P',    /* a frame went each way */
-    SHL_VERBS_REFUSED = 'R',   /* this pair of ranks uses another transport */
-    SHL_VERBS_BYE = 'B'        /* I close in good order */
+    SHL_VERBS_REFUSED = 'R'    /* this pair of ranks uses another transport */
 };
+
+/*
+ * Then records. LEFT, PAIR and MET move the frames to another carrier, a rail or the channel
+ * itself (verbs_move.h); FRAME, WRITE and TAKEN are what would go over a queue pair.
+ */
+enum shl_verbs_record_type {
+    SHL_VERBS_BYE = 'B',   /* I close in good order */
+    SHL_VERBS_LEFT = 'L',  /* my end has ended and is drained; I took so many, and have `rails` */
+    SHL_VERBS_PAIR = 'Q',  /* my end of the next pair; `pair` 0: I have none */
+    SHL_VERBS_MET = 'M',   /* it is connected; `pair` 0: it cannot be */
+    SHL_VERBS_FRAME = 'F', /* a frame follows, of `length` bytes */
+    SHL_VERBS_WRITE = 'W', /* what belongs in window `name` follows, `length` bytes */
+    SHL_VERBS_TAKEN = 'T'  /* nothing but `taken` */
+};
+
+struct shl_verbs_record {
+    uint8_t type;
+    uint8_t rails;    /* LEFT: that work, as bits */
+    uint8_t returned; /* LEFT: a rail works again */
+    uint8_t reserved;
+    uint32_t length;
+    uint32_t taken; /* frames and writes, in total */
+    uint32_t pair, psn, key;
+    uint32_t name;
+    uint32_t reserved2;
+    uint64_t life; /* LEFT, PAIR, MET: of the carrier that is to come */
+};
+_Static_assert(sizeof(struct shl_verbs_record) == 40, "records have no padding");
 
 #endif

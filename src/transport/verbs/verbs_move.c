@@ -1,0 +1,261 @@
+/*
+ * Moving the frames of a link from one carrier to another; see verbs_move.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "transport/verbs/verbs_link.h"
+
+#include "core/log.h"
+#include "core/sys.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define DRAIN_NS UINT64_C(1000000000)
+#define MOVE_NS UINT64_C(5000000000) /* a peer that does not answer for so long is lost */
+#define PAUSE_NS_MIN UINT64_C(1000000000)
+#define PAUSE_NS_MAX UINT64_C(64000000000)
+#define LASTED_NS UINT64_C(60000000000) /* a carrier that held for so long was a good one */
+
+/* ---- leaving ------------------------------------------------------------------------------- */
+
+static void leave(struct shl_verbs_link *link)
+{
+    struct shl_verbs_move *move = &link->move;
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+    if (move->step != SHL_VERBS_SETTLED)
+        return;
+    move->from_channel = link->rail == SHL_VERBS_CHANNEL;
+    move->step = SHL_VERBS_LEAVING;
+    if (shl_now_ns() - move->since_ns > LASTED_NS)
+        move->pause_ns = 0;
+    move->since_ns = shl_now_ns();
+    link->rail = SHL_VERBS_NOWHERE;
+    link->signalled = 0;
+    link->quiet_ns = 0;
+    if (link->qp)
+        shl_verbs->modify_qp(link->qp, &attr, IBV_QP_STATE);
+}
+
+void shl_verbs_rail_fail(struct shl_verbs_link *link, uint32_t rail, const char *format, ...)
+{
+    char text[SHL_VERBS_CAUSE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (link->state != SHL_VERBS_UP) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", text);
+        return;
+    }
+    if (!(link->direct.bad >> rail & 1))
+        shl_log(SHL_LOG_WARN, "%s; what goes to rank %u goes another way", text, link->peer);
+    shl_verbs_direct_distrust(link, rail);
+    if (link->rail == rail)
+        leave(link);
+}
+
+static uint32_t rails_down(const struct shl_verbs_link *link)
+{
+    uint32_t down = 0;
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        down |= link->t->rails[rail].down ? 1u << rail : 0;
+    return down;
+}
+
+static uint32_t rails_working(const struct shl_verbs_link *link)
+{
+    return ((1u << link->direct.rail_count) - 1) & ~(rails_down(link) | link->direct.bad);
+}
+
+void shl_verbs_move_back(struct shl_verbs_link *link)
+{
+    if (link->state != SHL_VERBS_UP || link->rail != SHL_VERBS_CHANNEL)
+        return;
+    link->move.returned = true;
+    leave(link);
+}
+
+/* ---- settling ------------------------------------------------------------------------------ */
+
+static void end_pair(struct shl_verbs_link *link)
+{
+    if (link->qp)
+        shl_verbs->destroy_qp(link->qp);
+    if (link->slots_mr)
+        shl_verbs->dereg_mr(link->slots_mr);
+    link->qp = NULL;
+    link->slots_mr = NULL;
+}
+
+static void settle(struct shl_verbs_link *link, uint32_t rail)
+{
+    struct shl_verbs_move *move = &link->move;
+    bool by_channel = rail == SHL_VERBS_CHANNEL;
+    if (by_channel)
+        end_pair(link);
+    move->life++;
+    move->step = SHL_VERBS_SETTLED;
+    move->since_ns = shl_now_ns();
+    move->peer_left = move->peer_paired = move->peer_met = false;
+    link->rail = rail;
+    if (by_channel) {
+        move->pause_ns *= 2;
+        move->pause_ns = move->pause_ns < PAUSE_NS_MIN   ? PAUSE_NS_MIN
+                         : move->pause_ns > PAUSE_NS_MAX ? PAUSE_NS_MAX
+                                                         : move->pause_ns;
+        move->retry_ns = move->since_ns + move->pause_ns;
+    }
+    shl_log(SHL_LOG_WARN, "verbs to rank %u goes on over %s", link->peer,
+            by_channel ? "the control channel (tcp)" : link->t->rails[rail].port.device);
+    shl_verbs_carry_again(link, link->peer_taken);
+}
+
+/* Both have left; what the peer took is complete, and the rest is sent again. */
+static void choose(struct shl_verbs_link *link)
+{
+    struct shl_verbs_move *move = &link->move;
+    uint32_t both = move->left.rails & move->peer_rails;
+    if (link->requested - move->peer_taken > link->requested - link->completed) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u has lost what its device acknowledged",
+                            link->peer);
+        return;
+    }
+    link->peer_taken = move->peer_taken;
+    shl_verbs_completed(link, link->peer_taken);
+    if (link->state != SHL_VERBS_UP)
+        return;
+    if (!both) {
+        settle(link, SHL_VERBS_CHANNEL);
+        return;
+    }
+    for (move->rail = 0; !(both >> move->rail & 1);)
+        move->rail++;
+    move->pair = (struct shl_verbs_record){.life = move->life + 1};
+    if (shl_verbs_pair_create(link, move->rail) == SHOAL_OK) {
+        move->pair.pair = link->qp->qp_num;
+        move->pair.psn = link->first_psn;
+        move->pair.key = link->t->rails[move->rail].pool_mr->rkey;
+    } else {
+        shl_log(SHL_LOG_WARN, "rank %u: %s", link->peer, shl_error_text());
+    }
+    link->channel.pair_due = true;
+    move->step = SHL_VERBS_PAIRED;
+}
+
+static void join(struct shl_verbs_link *link, const struct shl_verbs_record *peer)
+{
+    struct shl_verbs_move *move = &link->move;
+    if (!move->pair.pair || !peer->pair) {
+        settle(link, SHL_VERBS_CHANNEL);
+        return;
+    }
+    move->met = (struct shl_verbs_record){.life = move->life + 1, .pair = 1};
+    link->peer_window_key = peer->key;
+    if (shl_verbs_pair_join(link, peer->pair, peer->psn) < 0) {
+        shl_log(SHL_LOG_WARN, "rank %u: %s", link->peer, shl_error_text());
+        move->met.pair = 0;
+    }
+    link->channel.met_due = true;
+    move->step = SHL_VERBS_JOINED;
+}
+
+/* ---- step by step -------------------------------------------------------------------------- */
+
+static bool is_drained(const struct shl_verbs_link *link, uint64_t now_ns)
+{
+    if (link->move.from_channel)
+        return !link->channel.busy;
+    return link->posted_recvs == 0 || now_ns > link->move.since_ns + DRAIN_NS;
+}
+
+static bool step(struct shl_verbs_link *link, uint64_t now_ns)
+{
+    struct shl_verbs_move *move = &link->move;
+    const enum shl_verbs_step before = move->step;
+    switch (move->step) {
+    case SHL_VERBS_SETTLED:
+        break;
+    case SHL_VERBS_LEAVING:
+        if (!is_drained(link, now_ns))
+            break;
+        end_pair(link);
+        move->left = (struct shl_verbs_record){.life = move->life + 1,
+                                               .taken = link->taken,
+                                               .rails = (uint8_t)rails_working(link),
+                                               .returned = move->returned};
+        move->returned = false;
+        link->taken_told = link->channel.taken = link->taken;
+        link->channel.left_due = true;
+        move->step = SHL_VERBS_GONE_FROM;
+        break;
+    case SHL_VERBS_GONE_FROM:
+        if (move->peer_left)
+            choose(link);
+        break;
+    case SHL_VERBS_PAIRED:
+        if (move->peer_paired)
+            join(link, &move->peer_pair);
+        break;
+    case SHL_VERBS_JOINED:
+        if (move->peer_met)
+            settle(link, move->met.pair && move->peer_joined ? move->rail : SHL_VERBS_CHANNEL);
+        break;
+    }
+    return link->state == SHL_VERBS_UP && move->step != before;
+}
+
+static bool retry_is_due(const struct shl_verbs_link *link, uint64_t now_ns)
+{
+    return link->rail == SHL_VERBS_CHANNEL && now_ns > link->move.retry_ns &&
+           rails_down(link) != (1u << link->direct.rail_count) - 1;
+}
+
+unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
+{
+    struct shl_verbs_move *move = &link->move;
+    unsigned work = 0;
+    if (link->state != SHL_VERBS_UP)
+        return 0;
+    if (SHL_UNLIKELY(retry_is_due(link, now_ns))) {
+        shl_verbs_direct_return(link);
+        shl_verbs_move_back(link);
+    }
+    while (step(link, now_ns))
+        work++;
+    if (link->state == SHL_VERBS_UP && move->step != SHL_VERBS_SETTLED &&
+        now_ns > move->since_ns + MOVE_NS)
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
+                            "a rail failed, and rank %u does not say by which it goes on",
+                            link->peer);
+    return work;
+}
+
+void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_record *record)
+{
+    struct shl_verbs_move *move = &link->move;
+    bool left = record->type == SHL_VERBS_LEFT, pair = record->type == SHL_VERBS_PAIR;
+    bool in_order = left   ? !move->peer_left
+                    : pair ? move->peer_left && !move->peer_paired
+                           : move->peer_paired && !move->peer_met;
+    if (!in_order || record->life != move->life + 1) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u moves its frames out of order",
+                            link->peer);
+        return;
+    }
+    if (left) {
+        move->peer_left = true;
+        move->peer_taken = record->taken;
+        move->peer_rails = record->rails;
+        if (record->returned)
+            shl_verbs_direct_trust(link);
+        leave(link);
+    } else if (pair) {
+        move->peer_paired = true;
+        move->peer_pair = *record;
+    } else {
+        move->peer_met = true;
+        move->peer_joined = record->pair != 0;
+    }
+    (void)shl_verbs_move_advance(link, shl_now_ns());
+}

@@ -1,0 +1,70 @@
+/*
+ * Two ranks over verbs for tests that look into the transport: on Soft-RoCE in the guest, and
+ * elsewhere over the stand-in of support/verbs_soft.h. Three rails; device n's port is v<n>.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef RDMA_IN_PLACE_WORLD_H
+#define RDMA_IN_PLACE_WORLD_H
+
+#include "conformance/control_world.h"
+#include "conformance/message.h"
+#include "core/memory.h"
+#include "transport/verbs/verbs_link.h"
+
+#include <stdatomic.h>
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+#define PIECES_MAX 64
+#define RAILS 3
+
+extern bool real;                         /* devices; else the stand-in */
+extern const struct shl_verbs_sys *verbs; /* without our hooks */
+extern struct shl_memory *memories[WORLD_RANKS_MAX];
+extern const struct conformance_adapter adapter;
+
+/* What the transport asks of verbs. */
+struct seen {
+    atomic_uint registered, deregistered; /* ranks open in threads of their own */
+    const struct ibv_pd *refused;         /* no memory is registered in this domain */
+    const struct ibv_qp *held;            /* what is posted here waits in the following */
+    struct ibv_send_wr late[PIECES_MAX];
+    struct ibv_sge late_pieces[PIECES_MAX];
+    unsigned late_count;
+};
+extern struct seen seen;
+
+/* begin - before the tests; set_up - before each of them. */
+void begin(void);
+int set_up(void **state);
+
+struct shl_verbs_link *link_of(struct world *world, uint32_t rank, uint32_t peer);
+
+/* A message from rank 0 to rank 1. */
+struct parcel {
+    struct message message;
+    uint8_t *from, *to; /* instead of the message's own buffers */
+    uint64_t bytes;
+};
+
+uint8_t byte_of(const struct parcel *parcel, uint64_t at);
+void parcel_post(struct world *world, uint32_t msg, struct parcel *parcel);
+void parcel_check(struct world *world, struct parcel *parcel);
+/* Post, run and check. */
+void parcel_move(struct world *world, uint32_t msg, struct parcel *parcel);
+
+/* has_begun(struct life) - both ends have direct pairs of that life. */
+struct life {
+    struct world *world;
+    uint64_t count;
+};
+bool has_begun(void *arg);
+bool link_is_lost(void *link);
+bool nobody_is_lost(const struct world *world);
+
+void break_pair(struct ibv_qp *qp);
+/* The first rail by which the link writes in place. */
+uint32_t first_rail(const struct shl_verbs_link *link);
+
+#endif
