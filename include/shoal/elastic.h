@@ -18,10 +18,13 @@
  *     }
  *     shoal_world_destroy(world);
  *
- * Calls. Every member calls the same operations and steps in the same order. A world serves one
- * call at a time; others wait, except those that say "at once".
- * Errors. SHOAL_ERR_EPOCH and SHOAL_ERR_STORE from an operation or a step mean, unless the world is
- * said to go on, that this membership is over: destroy the world, and join again as a new member.
+ * Threads. Operations and steps: one call at a time; which thread makes them does not matter, but
+ * only the looks (shoal_world_view) of the one that made the last call tell what ranks and sizes of
+ * the next one mean. "At once" calls: any thread. Calls. Every member calls the same operations and
+ * steps in the same order. A world serves one call at a time; others wait, except those that say
+ * "at once". Errors. SHOAL_ERR_EPOCH and SHOAL_ERR_STORE from an operation or a step mean, unless
+ * the world is said to go on, that this membership is over: destroy the world, and join again as a
+ * new member.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -107,7 +110,8 @@ struct shoal_view {
     uint64_t position; /* samples consumed by these */
 };
 
-/* shoal_world_view - the view in force, which may change again any time. At once, any thread. */
+/* shoal_world_view - the view in force, which may change again any time. At once, any thread; that
+ * of the program's calls gets to know the view by it, outside of steps. */
 SHOAL_API enum shoal_status shoal_world_view(struct shoal_world *world, struct shoal_view *view);
 
 /* shoal_world_epoch - of the view in force, without a lock; for polling. 0 when the membership is
@@ -197,7 +201,8 @@ SHOAL_API enum shoal_status shoal_step_begin(struct shoal_world *world, struct s
  * here.
  *
  * samples  that this member consumed; the sum of all is added to the position
- * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts; begin again
+ * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts; begin again.
+ *          SHOAL_ERR_INVALID no step is open
  */
 SHOAL_API enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples);
 
@@ -230,6 +235,18 @@ SHOAL_API enum shoal_status shoal_step_samples(struct shoal_world *world,
  * `capacity` are stored. At once, any thread. */
 SHOAL_API enum shoal_status shoal_step_contributors(struct shoal_world *world, uint64_t *ids,
                                                     uint32_t capacity, uint32_t *count);
+
+/*
+ * shoal_step_abort - give the open step up, on all members: their next or waiting call in it
+ * returns SHOAL_ERR_STEP_RETRY, and all begin it again. For a member that cannot finish it: its
+ * input is broken, it has no memory, or a call in the step returned an error. Needs the store, like
+ * a failure does, and takes as long; whoever cannot take part at all destroys its world instead.
+ *
+ * When the call returns, buffers are the program's again and shoal_step_begin is next.
+ * Errors   SHOAL_ERR_INVALID no step is open. SHOAL_ERR_EPOCH also when the others have committed
+ * the step, which the failed shoal_step_commit of this member did not live to see
+ */
+SHOAL_API enum shoal_status shoal_step_abort(struct shoal_world *world);
 
 #ifdef __cplusplus
 }

@@ -412,6 +412,7 @@ FUNCTIONS = {
     "shoal_world_last": (c_int, [World, POINTER(OpInfo)]),
     "shoal_step_begin": (c_int, [World, POINTER(WorldStep)]),
     "shoal_step_commit": (c_int, [World, c_uint64]),
+    "shoal_step_abort": (c_int, [World]),
     "shoal_step_samples": (
         c_int,
         [World, Samples, c_void_p, c_size_t, POINTER(SamplesShare)],

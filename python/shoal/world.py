@@ -14,7 +14,8 @@
     world.close()
 
 A failure of another worker is no error: the call that it interrupts returns what the survivors
-agreed on. Steps that are given up leave `committed` false and begin again. Started by `shoal run
+agreed on. Steps that are given up leave `committed` false and begin again: after a failure, or when
+an exception leaves the block of one member. Started by `shoal run
 --min` or `--join`, shoal.World() takes all from the environment.
 
 Calls block in C until they end or their deadline passes; Ctrl-C is noticed after that.
@@ -32,8 +33,8 @@ from shoal import _ffi, calls
 from shoal.buffers import DTypeLike
 from shoal.calls import OpLike
 from shoal.context import Context, check, default_context, milliseconds
-from shoal.enums import DType, Partition, StepMode
-from shoal.errors import InvalidArgument, StepRetry
+from shoal.enums import DType, Partition, Status, StepMode
+from shoal.errors import InvalidArgument, ShoalError, StepRetry
 from shoal.interrupt import run_interruptibly
 from shoal.samples import WorldSamples
 from shoal.state import State
@@ -67,7 +68,8 @@ class OpInfo(NamedTuple):
 class Step:
     """A step under way; `with` begins and commits it.
 
-    After any other error than StepRetry it stays open, without a way to commit it: close the world.
+    An exception in the block gives it up, on all members alike; all but StepRetry, which may be
+    raised to do that, go on.
     """
 
     number: int  # steps committed before it
@@ -102,19 +104,32 @@ class Step:
         error: Optional[BaseException],
         _: Optional[TracebackType],
     ) -> bool:
-        if error is not None and not isinstance(error, StepRetry):
-            return False  # the step stays open, and with it what its operations use
-        if error is None:
-            if not 0 <= self.samples <= _U64_MAX:
-                raise InvalidArgument(f"samples is {self.samples}, no number of samples")
-            try:
-                check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
-                self.committed = True
-            except StepRetry:
-                pass
+        if error is not None:
+            return self._give_up(isinstance(error, StepRetry))
+        if not 0 <= self.samples <= _U64_MAX:
+            self._give_up(False)
+            raise InvalidArgument(f"samples is {self.samples}, no number of samples")
+        try:
+            check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
+            self.committed = True
+        except StepRetry:
+            pass
+        except ShoalError:
+            self._give_up(False)
+            raise
         self._world._open = None
         self._world._pins = None  # until here a failure could make the world use them again
-        return error is not None
+        return False
+
+    def _give_up(self, is_retry: bool) -> bool:
+        """True: it is, and nobody needs to know why. When it cannot be, the membership is over, and
+        the world's next call says so."""
+        if self._world._handle is None:
+            return False  # closed in the block
+        if _ffi.lib.shoal_step_abort(self._world.handle) != Status.OK:
+            return False  # the step stays open, and with it what its operations use
+        self._world._open = self._world._pins = None
+        return is_retry
 
 
 class _Joined:

@@ -286,6 +286,12 @@ enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step 
     return SHOAL_OK;
 }
 
+enum shoal_status shoal_step_abort(struct shoal_world *world)
+{
+    SHL_TRY(check_world(world));
+    return shl_views_abort(world);
+}
+
 enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples)
 {
     SHL_TRY(check_world(world));

@@ -112,7 +112,7 @@ class Worker:
 
 
 def leave_by_an_error(folder):
-    """An error of the program's own ends a step's block; a failure could redo its operations."""
+    """An error of the program's own ends a step's block, and what the step used is not kept."""
     world = shoal.World()
     array = numpy.ones(SIZE)
     alive = weakref.ref(array)
@@ -130,6 +130,32 @@ def leave_by_an_error(folder):
     gc.collect()
     path = pathlib.Path(folder) / "worker-0.json"
     path.write_text(json.dumps([caught, kept, alive() is None]), encoding="ascii")
+
+
+def fail_sometimes(folder):
+    """A worker whose step fails ends it for all, and all go on."""
+    world = shoal.World(timeout=30)
+    saw, retries, failed = [], 0, set()
+    while world.view.step < STEPS:
+        try:
+            with world.step() as step:
+                total = world.allreduce(numpy.ones(SIZE))
+                if step.number % 10 == 3 * step.rank and step.number not in failed:
+                    failed.add(step.number)
+                    if step.rank:
+                        raise KeyError(step.number)
+                    raise shoal.StepRetry("the input of this step is broken")
+                world.allreduce(total)
+                step.samples = 1
+        except KeyError:
+            assert not step.committed
+        if step.committed:
+            saw.append([step.number, float(total[0])])
+        else:
+            retries += 1
+    world.close()
+    path = pathlib.Path(folder) / f"worker-{os.getpid()}.json"
+    path.write_text(json.dumps([saw, retries]), encoding="ascii")
 
 
 class Interrupted(Exception):
@@ -248,8 +274,13 @@ class Jobs(unittest.TestCase):
         self.assertEqual(sorted(worker["left"] for worker in seen), [False, False, True])
 
 
-    def test_what_an_open_step_uses_is_kept(self):
-        self.assertEqual(run_job("error", 1), [[True, True, True]])
+    def test_a_step_that_was_given_up_uses_nothing(self):
+        self.assertEqual(run_job("error", 1), [[True, False, True]])
+
+    def test_an_exception_gives_a_step_up_on_all(self):
+        for saw, retries in run_job("fail", 3):
+            self.assertEqual(saw, [[number, 9.0] for number in range(STEPS)])
+            self.assertGreaterEqual(retries, 3 * STEPS // 10)
 
 
     def test_a_join_that_was_left_is_no_member(self):
@@ -274,6 +305,8 @@ class Arguments(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"] and sys.argv[3] == "error":
         leave_by_an_error(sys.argv[2])
+    elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "fail":
+        fail_sometimes(sys.argv[2])
     elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "interrupt":
         leave_a_join(sys.argv[2])
     elif sys.argv[1:2] == ["worker"]:

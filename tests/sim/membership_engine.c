@@ -66,7 +66,7 @@ static void commit_returned(struct world_life *life, struct world_op *op)
         world->steps_done = life->step;
     life->step_last = op->seq;
     life->step_first = life->in_step = 0;
-    life->commit_open = false;
+    life->commit_open = life->gives_up = false;
     life->boundary_due = true;
     world_event(world, WORLD_BOUNDARY, life->number, (1 + world_random(world, 3)) * WORLD_MS)
         ->wanted = op->wanted;
@@ -160,7 +160,7 @@ static uint64_t ops_of_step(const struct world_life *life)
 void world_engine_app(struct world_life *life)
 {
     bool fenced = life->fenced_for && life->world->options.broken != WORLD_NO_FENCE;
-    while (life->epoch && !fenced && !life->boundary_due && !life->commit_open &&
+    while (life->epoch && !fenced && !life->boundary_due && !life->commit_open && !life->gives_up &&
            !shl_membership_at_boundary(life->core) && life->unreturned < AHEAD &&
            life->started < life->settled + 64) {
         bool commit = life->in_step == ops_of_step(life);
@@ -192,7 +192,8 @@ void world_engine_report(struct world_life *life, struct shl_report *report)
                                   .step = life->step,
                                   .step_last = life->step_last,
                                   .step_first = life->step_first,
-                                  .position = life->step};
+                                  .position = life->step,
+                                  .gives_up = life->gives_up};
     if (report->started < life->decided)
         report->started = life->decided;
     for (uint64_t seq = life->settled + 1; seq <= report->started; seq++) {
@@ -302,6 +303,7 @@ static void retry_step(struct world_life *life, const struct shl_decision *decis
 {
     uint64_t first = life->step_first;
     life->world->retries++;
+    life->gives_up = false;
     /* Settled operations of the step are void with it. */
     life->started = decision->started;
     if (!life->commit_open) {

@@ -100,6 +100,19 @@ static void one_fault(struct world *world)
     }
 }
 
+/* Somebody cannot finish its step. */
+static void one_wish(struct world *world)
+{
+    struct world_life *life =
+        world_in_slot(world, (uint32_t)world_random(world, world->options.slots));
+    if (!life || !life->epoch || life->fenced_for || world->options.loose || !life->in_step ||
+        life->commit_open || life->stopped_until_ns > world->now_ns)
+        return;
+    world->wishes++;
+    life->gives_up = true;
+    shl_membership_decide(life->core, world->now_ns);
+}
+
 static void heal(struct world *world)
 {
     world->calm = true;
@@ -155,6 +168,7 @@ static void check_alive(struct world *world, uint64_t steps_before)
 
 struct tally {
     uint32_t schedules, live, commits, evictions, leaves, failures, retries, redone, forwarded;
+    uint32_t wishes;
 };
 
 static void count(struct tally *tally, const struct world *world)
@@ -167,6 +181,7 @@ static void count(struct tally *tally, const struct world *world)
     tally->retries += world->retries;
     tally->redone += world->redone;
     tally->forwarded += world->forwarded;
+    tally->wishes += world->wishes;
 }
 
 static struct world_options any_options(uint64_t seed)
@@ -197,6 +212,7 @@ static void one_schedule(const struct world_options *options, struct tally *tall
     for (uint32_t i = 0; i < faults; i++) {
         one_fault(world);
         world_run(world, world->now_ns + world_random(world, 300) * WORLD_MS);
+        one_wish(world);
     }
     heal(world);
     bool live = can_go_on(world);
@@ -227,15 +243,15 @@ static void schedules_of_faults(void **state)
         one_schedule(&options, &tally);
     }
     print_message("%u schedules, %u could go on and did: %u views, %u evicted, %u left; operations "
-                  "%u redone, %u forwarded, %u failed, %u steps retried\n",
+                  "%u redone, %u forwarded, %u failed, %u steps retried, %u wishes for that\n",
                   tally.schedules, tally.live, tally.commits, tally.evictions, tally.leaves,
-                  tally.redone, tally.forwarded, tally.failures, tally.retries);
+                  tally.redone, tally.forwarded, tally.failures, tally.retries, tally.wishes);
     if (seed_given)
         return;
     assert_true(tally.live > schedules / 2);
     if (schedules >= 500) /* the schedules reach what they are meant to */
         assert_true(tally.evictions && tally.leaves && tally.failures && tally.retries &&
-                    tally.redone && tally.forwarded);
+                    tally.redone && tally.forwarded && tally.wishes);
 }
 
 /* ---- single stories ------------------------------------------------------------------------- */
@@ -436,6 +452,29 @@ static void the_stopped_one_goes_whoever_notices_first(void **state)
     }
 }
 
+/* All members live, and the next view has the same. */
+static void a_step_is_given_up_for_one_that_cannot_finish_it(void **state)
+{
+    (void)state;
+    for (unsigned mode = SHL_STEP_RETAIN; mode <= SHL_STEP_ABORT; mode++) {
+        struct world_options options = plain(4);
+        options.mode = mode;
+        struct world *world = formed(&options);
+        uint32_t views = world->commits;
+        for (uint32_t i = 0; i < 200; i++) {
+            one_wish(world);
+            run_for(world, 10);
+        }
+        uint64_t steps = world->steps_done;
+        run_for(world, 1000);
+        check_alive(world, steps);
+        WORLD_CHECK(world, world->wishes > 20 && world->commits > views + 20, "%u wishes\n",
+                    world->wishes);
+        WORLD_CHECK(world, world->store.record.view.count == 4 && !world->evictions, "lost one\n");
+        world_close(world);
+    }
+}
+
 static void too_small_a_world_waits_and_fails(void **state)
 {
     (void)state;
@@ -557,6 +596,7 @@ int main(void)
         cmocka_unit_test(the_majority_goes_on),
         cmocka_unit_test(one_way_cuts_end_in_one_view),
         cmocka_unit_test(the_stopped_one_goes_whoever_notices_first),
+        cmocka_unit_test(a_step_is_given_up_for_one_that_cannot_finish_it),
         cmocka_unit_test(too_small_a_world_waits_and_fails),
         cmocka_unit_test(a_spare_takes_the_place),
         cmocka_unit_test(joins_and_leaves_abort_nothing),

@@ -76,6 +76,7 @@ struct world_life {
     uint64_t started, settled, step, step_last, step_first, in_step;
     uint32_t unreturned;
     bool commit_open, boundary_due;
+    bool gives_up; /* it cannot finish its step */
     struct world_op ops[WORLD_OPS];
 
     uint64_t heard_ns[WORLD_LIVES_MAX];
@@ -142,6 +143,7 @@ struct world {
     uint64_t steps_done; /* highest step that anybody committed */
     uint32_t troubles;   /* failed checks, when a rule is broken on purpose */
     uint32_t commits, evictions, joins, leaves, failures, retries, redone, forwarded;
+    uint32_t wishes; /* to give a step up */
 };
 
 #define WORLD_CHECK(world, condition, ...)                                                         \

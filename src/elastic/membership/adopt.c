@@ -19,7 +19,7 @@ static void publish(struct shl_membership *m)
 {
     m->state = SHL_MEMBERSHIP_MEMBER;
     m->published = m->record.view_epoch;
-    m->quiesced = false;
+    m->quiesced = m->decision_wanted = false;
     m->trouble_ns = 0;
     memset(&m->leaving, 0, sizeof(m->leaving));
     for (uint32_t i = 0; i < m->record.view.count; i++)

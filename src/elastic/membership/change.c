@@ -44,6 +44,7 @@ static void commit(struct shl_membership *m)
         .mode = m->record.mode,
         .count = stay,
         .reports = m->reports,
+        .decider = shl_members_find(&m->record.next, m->options.self.id),
         .shrinks = stay < m->record.view.count,
         .admits = stay < m->record.next.count && !m->quiesced,
     };
@@ -184,6 +185,9 @@ void shl_change_drive(struct shl_membership *m)
     uint64_t wait = (broken ? m->options.times.settle_ns : 0) + eviction.wait_ns;
     if (m->leave_wanted) /* those who stay can let this member go */
         wait += shl_change_turn_ns(m, m->record.view.count);
-    if ((broken || m->quiesced) && m->now_ns - m->cause_ns >= wait)
+    /* Whoever wants a decision writes at once: no other member may know of a reason. */
+    if (m->decision_wanted && !broken)
+        wait = 0;
+    if ((broken || m->quiesced || m->decision_wanted) && m->now_ns - m->cause_ns >= wait)
         propose(m, &eviction.out);
 }

@@ -61,6 +61,7 @@ struct shl_membership {
     struct shl_set evicted;            /* chosen from reach */
     uint64_t cause_ns;                 /* since when there is this reason for a change */
     uint64_t trouble_ns;               /* since when anything is open; 0: nothing */
+    bool decision_wanted;              /* a change although nobody is missed */
 
     /* As a member of record.next. */
     uint64_t fenced; /* proposal that `report` answers; 0: none */

@@ -130,7 +130,7 @@ void shl_membership_broadcast(struct shl_membership *m, enum shl_message_kind ki
 static bool anything_open(const struct shl_membership *m)
 {
     return shl_membership_proposed(m) || shl_reach_broken(&m->reach) || m->quiesced ||
-           m->reg.must_read;
+           m->decision_wanted || m->reg.must_read;
 }
 
 static bool anybody_waits(const struct shl_membership *m)
@@ -367,6 +367,14 @@ void shl_membership_boundary(struct shl_membership *m, uint64_t now_ns, uint64_t
         m->quiesced = true;
         m->cause_ns = now_ns;
     }
+    end_event(m);
+}
+
+void shl_membership_decide(struct shl_membership *m, uint64_t now_ns)
+{
+    if (!begin_event(m, now_ns))
+        return;
+    m->decision_wanted |= m->state == SHL_MEMBERSHIP_MEMBER;
     end_event(m);
 }
 

@@ -134,6 +134,9 @@ void shl_membership_fenced(struct shl_membership *m, uint64_t now_ns, uint64_t e
  * not kept: after a publication the host says whom of the new ones it does not reach. */
 void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t id);
 void shl_membership_reached(struct shl_membership *m, uint64_t now_ns, uint64_t id);
+/* This member wants the open operations and steps decided about, although it misses nobody: the
+ * next view has the same members. Until the next publication. */
+void shl_membership_decide(struct shl_membership *m, uint64_t now_ns);
 /* A learner holds the state and can take part from the next step on. */
 void shl_membership_caught_up(struct shl_membership *m, uint64_t now_ns);
 /* Ends with SHOAL_OK at a boundary at which somebody else stays. The last member of a job does not

@@ -17,6 +17,7 @@ static void put_report(struct shl_bytes *out, const struct shl_report *report)
     shl_bytes_put_u64(out, report->step_last);
     shl_bytes_put_u64(out, report->step_first);
     shl_bytes_put_u64(out, report->position);
+    shl_bytes_put_u8(out, report->gives_up);
     shl_bytes_put(out, report->ops, shl_report_ops(report));
 }
 
@@ -28,7 +29,9 @@ static bool get_report(struct shl_bytes *in, struct shl_report *report)
     report->step_last = shl_bytes_get_u64(in);
     report->step_first = shl_bytes_get_u64(in);
     report->position = shl_bytes_get_u64(in);
-    if (in->failed || report->started < report->settled ||
+    uint8_t gives_up = shl_bytes_get_u8(in);
+    report->gives_up = gives_up == 1;
+    if (in->failed || gives_up > 1 || report->started < report->settled ||
         report->started - report->settled > SHL_OPS_MAX)
         return false;
     shl_bytes_get(in, report->ops, shl_report_ops(report));

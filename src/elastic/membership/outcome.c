@@ -40,9 +40,18 @@ bool shl_decision_valid(const struct shl_decision *decision, uint32_t members)
     return true;
 }
 
-/* What one survivor has of an operation. Nothing, when it did not begin it. */
-static uint8_t flags_of(const struct shl_report *report, uint64_t op)
+/* What is settled everybody began, so also who decides, which knows what it began itself. */
+static uint64_t settled_at_most(const struct shl_outcome_input *input)
 {
+    return input->reports[input->decider].started;
+}
+
+/* What one survivor has of an operation. Nothing, when it did not begin it, or says what cannot be.
+ */
+static uint8_t flags_of(const struct shl_report *report, uint64_t op, uint64_t most)
+{
+    if (report->settled > most)
+        return SHL_OP_RETAINED;
     if (op <= report->settled)
         return SHL_OP_HELD;
     return op <= report->started ? report->ops[op - report->settled - 1] : 0;
@@ -52,9 +61,10 @@ static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool k
                       struct shl_decision *decision)
 {
     uint32_t held = 0, source = SHL_MEMBER_NONE;
+    uint64_t most = settled_at_most(input);
     bool retained = keeps_inputs;
     for (uint32_t i = 0; i < input->count; i++) {
-        uint8_t flags = flags_of(&input->reports[i], op);
+        uint8_t flags = flags_of(&input->reports[i], op, most);
         held += flags & SHL_OP_HELD ? 1 : 0;
         if (flags & SHL_OP_COPY && flags & SHL_OP_HELD && source == SHL_MEMBER_NONE)
             source = i;
@@ -78,9 +88,9 @@ static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool k
 /* First operation of the step that no survivor has seen committed; 0: no survivor has begun one. */
 static uint64_t open_step(const struct shl_outcome_input *input)
 {
-    uint64_t committed = 0, first = 0;
+    uint64_t committed = 0, first = 0, most = settled_at_most(input);
     for (uint32_t i = 0; i < input->count; i++)
-        if (input->reports[i].step_last > committed)
+        if (input->reports[i].step_last > committed && input->reports[i].step_last <= most)
             committed = input->reports[i].step_last;
     for (uint32_t i = 0; i < input->count; i++)
         if (input->reports[i].step_first > first)
@@ -90,8 +100,11 @@ static uint64_t open_step(const struct shl_outcome_input *input)
 
 static void merge(const struct shl_outcome_input *input, struct shl_decision *decision)
 {
+    uint64_t most = settled_at_most(input);
     for (uint32_t i = 0; i < input->count; i++) {
         const struct shl_report *report = &input->reports[i];
+        if (report->settled > most || report->step_last > most)
+            continue;
         if (report->settled > decision->settled)
             decision->settled = report->settled;
         if (report->started > decision->started)
@@ -104,6 +117,15 @@ static void merge(const struct shl_outcome_input *input, struct shl_decision *de
     /* Nobody can be further ahead: to settle an operation takes every member. */
     if (decision->started - decision->settled > SHL_OPS_MAX)
         decision->started = decision->settled + SHL_OPS_MAX;
+}
+
+/* A wish about a step that somebody has seen committed comes too late. */
+static bool gives_up(const struct shl_outcome_input *input, const struct shl_decision *decision)
+{
+    for (uint32_t i = 0; i < input->count; i++)
+        if (input->reports[i].gives_up && input->reports[i].step == decision->step)
+            return true;
+    return false;
 }
 
 bool shl_decision_pending(const struct shl_decision *decision)
@@ -125,6 +147,7 @@ void shl_outcome_decide(const struct shl_outcome_input *input, struct shl_decisi
     merge(input, decision);
     uint64_t first = open_step(input);
     bool retry = first && (input->mode == SHL_STEP_ABORT || input->admits);
+    retry |= gives_up(input, decision);
     bool redo = first && !retry && input->shrinks;
     if (retry)
         decision->retry = decision->step + 1;

@@ -12,7 +12,7 @@
  *             from the inputs that they kept, or fails on all alike where one kept none
  *   step      a step is committed by a last operation of its own. While that is held nowhere the
  *             step is open: it is redone from its first operation when a contributor is gone
- *             (SHL_STEP_RETAIN), or given up by all (SHL_STEP_ABORT)
+ *             (SHL_STEP_RETAIN), or given up by all (SHL_STEP_ABORT, or a member asks for it)
  *
  * Invariant: an operation whose result some survivor may have returned is never redone, except
  * inside an open retained step, where results are provisional.
@@ -50,6 +50,7 @@ struct shl_report {
     uint64_t step_last;  /* the operation that committed the last of them; 0: none */
     uint64_t step_first; /* the first operation of the open step; 0: none is open or none begun */
     uint64_t position;   /* in the samples, after the committed steps */
+    bool gives_up;       /* cannot finish the step after `step`: nobody is to commit it */
     uint8_t ops[SHL_OPS_MAX]; /* SHL_OP_* of settled + 1 .. started */
 };
 
@@ -93,6 +94,7 @@ struct shl_outcome_input {
     enum shl_step_mode mode;
     uint32_t count;                   /* reports; report i is of position i in the new view */
     const struct shl_report *reports; /* survivors come first in the new view */
+    uint32_t decider;                 /* whose report is its own; others may lie */
     bool shrinks;                     /* a member of the former view is not in the new one */
     bool admits;                      /* a joiner is, although a step may be open */
 };

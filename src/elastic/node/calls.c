@@ -44,6 +44,18 @@ void shl_node_suspect(struct shl_node *node, uint64_t id)
     shl_node_call(node, do_suspect, &id);
 }
 
+static void do_decide(struct shl_node *node, void *arg)
+{
+    (void)arg;
+    if (!node->ended)
+        shl_membership_decide(node->core, shl_now_ns());
+}
+
+void shl_node_decide(struct shl_node *node)
+{
+    shl_node_call(node, do_decide, NULL);
+}
+
 static void do_caught_up(struct shl_node *node, void *arg)
 {
     (void)arg;

@@ -56,6 +56,8 @@ uint64_t shl_node_id(const struct shl_node *node);
 
 void shl_node_fenced(struct shl_node *node, uint64_t epoch, const struct shl_report *report);
 void shl_node_suspect(struct shl_node *node, uint64_t id);
+/* Have what is open decided about, though nobody is lost (shl_membership_decide). */
+void shl_node_decide(struct shl_node *node);
 void shl_node_caught_up(struct shl_node *node);
 void shl_node_leave(struct shl_node *node);
 /* Be a member no more, without anybody's consent: the others take it for lost, and at once. Its

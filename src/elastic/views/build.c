@@ -69,7 +69,7 @@ static void fence(struct shoal_world *world)
     world->fence_asked = false;
     take_down(world, true);
     kill_evicted(world);
-    shl_oplog_report(world->log, &report);
+    shl_oplog_report(world->log, &world->prepared->next, &report);
     pthread_mutex_unlock(&world->lock);
     shl_node_fenced(world->node, epoch, &report);
     pthread_mutex_lock(&world->lock);
@@ -145,9 +145,10 @@ static enum shoal_status form(struct shoal_world *world, bool measured, struct s
 }
 
 /* lock: who is new and who is gone. */
-static void adopt_members(struct shoal_world *world)
+static enum shoal_status adopt_members(struct shoal_world *world)
 {
     const struct shl_record *record = world->published;
+    enum shoal_status status = SHOAL_OK;
     bool first = !world->epoch;
     uint32_t stay = 0;
     for (uint32_t i = 0; i < record->view.count; i++)
@@ -165,8 +166,9 @@ static void adopt_members(struct shoal_world *world)
     if (first)
         shl_oplog_enter(world->log, record->mode, &record->decision);
     else
-        shl_oplog_follow(world->log, &record->decision);
+        status = shl_oplog_follow(world->log, &record->decision);
     shl_streams_adopt(world, first);
+    return status;
 }
 
 /* It could not be formed: mostly because of a loss that the others will notice too. */
@@ -190,7 +192,10 @@ static void build(struct shoal_world *world)
     struct shoal_comm *comm = NULL;
     world->publish_asked = false;
     take_down(world, true); /* a learner's first view, or nothing */
-    adopt_members(world);
+    if (adopt_members(world) != SHOAL_OK) {
+        shl_views_end(world, SHOAL_ERR_EPOCH, shl_error_text());
+        return;
+    }
     bool measured = world->published->decision.started > 0; /* all see that alike */
     pthread_mutex_unlock(&world->lock);
     enum shoal_status status = form(world, measured, &comm);

@@ -46,18 +46,23 @@ static bool follows_view(const struct shoal_call *call)
     return call->collective == SHOAL_REDUCE_SCATTER || call->collective == SHOAL_ALLGATHER;
 }
 
+static uint64_t root_of(const struct shoal_world *world, const struct shoal_call *call)
+{
+    bool rooted = call->collective == SHOAL_BROADCAST || call->collective == SHOAL_REDUCE;
+    return rooted && call->root < world->seen.count ? world->seen.at[call->root].id : 0;
+}
+
 /* lock */
 static void describe(struct shoal_world *world, struct shl_op *op, const struct shoal_call *call)
 {
     size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
-    bool rooted = call->collective == SHOAL_BROADCAST || call->collective == SHOAL_REDUCE;
     bool small = call->collective == SHOAL_BARRIER ||
                  (call->collective == SHOAL_ALLREDUCE && bytes <= SHL_OPLOG_KEPT_BYTES);
     op->call = *call;
     op->is_fixed = follows_view(call);
     op->result_bytes = call->collective == SHOAL_BARRIER ? 0 : bytes;
     op->rounds = !op->in_step && !small;
-    op->root_id = rooted && call->root < world->seen.count ? world->seen.at[call->root].id : 0;
+    op->root_id = root_of(world, call);
 }
 
 /* In place the input would be gone when it is needed again. */
@@ -75,6 +80,25 @@ static enum shoal_status prepare(struct shoal_world *world)
     if (world->log->retry || shl_views_drop_stale(world))
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
     return SHOAL_OK;
+}
+
+/* lock: nothing is begun with a root that is lost already, since those who have looked at the view
+ * meanwhile mean another member by its rank. */
+static enum shoal_status check_root(struct shoal_world *world, const struct shoal_call *call)
+{
+    uint64_t root = root_of(world, call);
+    if (!root || shl_members_find(&world->members, root) != SHL_MEMBER_NONE)
+        return SHOAL_OK;
+    if (world->log->in_step) {
+        SHL_TRY(shl_views_give_up(world));
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "root %u was lost within the step; begin it again",
+                        call->root);
+    }
+    return shl_fail(SHOAL_ERR_EPOCH,
+                    "root %u of the view of epoch %llu was lost; look at the view of epoch %llu "
+                    "and call again",
+                    call->root, (unsigned long long)world->seen_epoch,
+                    (unsigned long long)world->epoch);
 }
 
 static enum shoal_status check_shape(const struct shoal_world *world, const struct shoal_call *call)
@@ -108,6 +132,7 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
     struct shl_op *op;
     SHL_TRY(prepare(world));
     SHL_TRY(check_shape(world, call));
+    SHL_TRY(check_root(world, call));
     bool overwritten = is_overwritten(world, call);
     size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
     if (overwritten)
@@ -126,6 +151,7 @@ enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_c
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
+    shl_views_call_from(world);
     enum shoal_status status = shl_views_call_locked(world, call);
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
@@ -182,6 +208,7 @@ enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, vo
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
+    shl_views_call_from(world);
     enum shoal_status status = mean_locked(world, send, recv, count, dtype, weight);
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);

@@ -218,6 +218,15 @@ static bool await_fence(struct shoal_world *world, uint64_t epoch, uint64_t wait
     return is_given_up(world, epoch);
 }
 
+void shl_views_decide(struct shoal_world *world)
+{
+    uint64_t epoch = world->epoch;
+    pthread_mutex_unlock(&world->lock);
+    shl_node_decide(world->node);
+    pthread_mutex_lock(&world->lock);
+    await_fence(world, epoch, world->options.world.recovery_timeout_ms);
+}
+
 static bool is_agreed(enum shoal_status status)
 {
     return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED;
@@ -251,11 +260,12 @@ static enum shoal_status outcome(const struct shl_op *op)
         return SHOAL_OK;
     if (op->status == SHOAL_ERR_STEP_RETRY)
         return shl_fail(op->status, "members changed within the step; begin it again");
-    if (op->status == SHOAL_ERR_EPOCH && !op->root_id)
+    if (op->status == SHOAL_ERR_EPOCH)
         return shl_fail(op->status,
-                        "operation %llu was interrupted by a change of the view, which "
-                        "its shape or input does not survive; call it again",
-                        (unsigned long long)op->seq);
+                        "operation %llu was interrupted by a change of the view, which its %s not "
+                        "survive; call it again",
+                        (unsigned long long)op->seq,
+                        op->root_id ? "root did" : "shape or input does");
     return op->status;
 }
 

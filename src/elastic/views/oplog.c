@@ -87,8 +87,20 @@ void shl_oplog_free(struct shl_oplog *log)
     shl_mem->free(log);
 }
 
+/* Operations of a step that was given up have numbers that nobody uses. */
+static void skip_void(struct shl_oplog *log)
+{
+    for (;;) {
+        const struct shl_op *op = find(log, log->started + 1);
+        if (!op || op->begun || !op->failed || op->status != SHOAL_ERR_STEP_RETRY)
+            return;
+        log->started++;
+    }
+}
+
 enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **out)
 {
+    skip_void(log);
     uint64_t seq = log->started + 1;
     if (log->step_first && seq - log->step_first >= SHL_OPLOG_STEP_MAX && !is_commit)
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
@@ -137,7 +149,7 @@ static void commit(struct shl_oplog *log, const struct shl_op *op)
 {
     log->step_last = op->seq;
     log->step_first = 0;
-    log->in_step = false;
+    log->in_step = log->gives_up = false;
     log->step++;
     log->position += op->gained;
     log->committed = log->parties = log->voting;
@@ -171,7 +183,13 @@ void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_statu
 
 /* ---- the report ----------------------------------------------------------------------------- */
 
-static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op)
+static bool is_root_lost(const struct shl_op *op, const struct shl_members *next)
+{
+    return op->root_id && shl_members_find(next, op->root_id) == SHL_MEMBER_NONE;
+}
+
+static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op,
+                        const struct shl_members *next)
 {
     if (!op || (!op->begun && !op->failed))
         return SHL_OP_RETAINED; /* its input comes with the call */
@@ -181,12 +199,27 @@ static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op)
         return log->mode == SHL_STEP_RETAIN ? SHL_OP_RETAINED : 0;
     if (op->kept)
         return SHL_OP_HELD | SHL_OP_COPY;
-    if (op->is_fixed)
+    if (op->is_fixed || is_root_lost(op, next))
         return op->held ? SHL_OP_HELD : 0;
     return SHL_OP_RETAINED;
 }
 
-void shl_oplog_report(const struct shl_oplog *log, struct shl_report *report)
+/* Who has the result of a root that is lost keeps it, who has not never gets it: so neither counts,
+ * and the step begins again. */
+static bool gives_up(const struct shl_oplog *log, const struct shl_members *next)
+{
+    if (!log->in_step || log->gives_up)
+        return log->in_step;
+    for (uint64_t seq = log->step_first; seq && seq <= log->started; seq++) {
+        const struct shl_op *op = find(log, seq);
+        if (op && op->begun && is_root_lost(op, next))
+            return true;
+    }
+    return false;
+}
+
+void shl_oplog_report(const struct shl_oplog *log, const struct shl_members *next,
+                      struct shl_report *report)
 {
     memset(report, 0, sizeof(*report));
     report->settled = log->settled;
@@ -195,8 +228,9 @@ void shl_oplog_report(const struct shl_oplog *log, struct shl_report *report)
     report->step_last = log->step_last;
     report->step_first = log->step_first;
     report->position = log->position;
+    report->gives_up = gives_up(log, next);
     for (uint64_t seq = log->settled + 1; seq <= report->started; seq++)
-        report->ops[seq - log->settled - 1] = flags_of(log, find(log, seq));
+        report->ops[seq - log->settled - 1] = flags_of(log, find(log, seq), next);
 }
 
 /* ---- the decision --------------------------------------------------------------------------- */
@@ -243,12 +277,12 @@ static void fail_op(struct shl_oplog *log, uint64_t seq, enum shoal_status statu
     op->held = false;
 }
 
-static void give_up_step(struct shl_oplog *log, const struct shl_decision *decision)
+static void give_up_step(struct shl_oplog *log)
 {
     log->retry |= log->in_step || log->step_first;
-    log->in_step = false;
+    log->in_step = log->gives_up = false;
     log->step_first = 0;
-    log->started = decision->started;
+    skip_void(log);
 }
 
 static void follow_op(struct shl_oplog *log, const struct shl_decision *decision, uint64_t seq)
@@ -273,8 +307,15 @@ static void follow_op(struct shl_oplog *log, const struct shl_decision *decision
     }
 }
 
-void shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision)
+enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision)
 {
+    uint64_t begun = log->started > log->decided ? log->started : log->decided;
+    if (decision->settled > begun || decision->started < begun)
+        return shl_fail(SHOAL_ERR_EPOCH,
+                        "the record says that operations up to %llu are done everywhere, and up to "
+                        "%llu begun; this member has begun %llu. Join again",
+                        (unsigned long long)decision->settled,
+                        (unsigned long long)decision->started, (unsigned long long)begun);
     for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++)
         settle(log, seq);
     if (decision->settled > log->settled)
@@ -287,6 +328,11 @@ void shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision
         follow_op(log, decision, seq);
     log->decided = decision->started;
     if (decision->retry)
-        give_up_step(log, decision);
+        give_up_step(log);
     advance(log);
+    if (decision->step > log->step) /* its call failed here, and what goes with it was not done */
+        return shl_fail(SHOAL_ERR_EPOCH,
+                        "step %llu was committed, which failed on this member; join again",
+                        (unsigned long long)log->step);
+    return SHOAL_OK;
 }

@@ -87,6 +87,7 @@ struct shl_oplog {
     struct shl_voters parties;   /* of the next step: views/streams.h */
     bool in_step;                /* the program is between begin and commit */
     bool retry;                  /* its step was given up, and it has not been told */
+    bool gives_up;               /* it cannot finish its step, which nobody is to commit */
     uint32_t due;
     uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
     struct shl_op ops[SHL_OPLOG_SLOTS];
@@ -110,7 +111,10 @@ void shl_oplog_unpin(struct shl_oplog *log);
 /* It failed on all members alike, or cannot be carried out on any. */
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status);
 
-void shl_oplog_report(const struct shl_oplog *log, struct shl_report *report);
-void shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision);
+/* `next`: of the view that is proposed; operations whose root is not in it cannot be redone. */
+void shl_oplog_report(const struct shl_oplog *log, const struct shl_members *next,
+                      struct shl_report *report);
+/* SHOAL_ERR_EPOCH: it contradicts what this member reported, and nothing was done. */
+enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision);
 
 #endif

@@ -47,7 +47,39 @@ enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *
     pthread_mutex_lock(&world->calling);
     shl_views_follow_begin(world);
     pthread_mutex_lock(&world->lock);
+    shl_views_call_from(world);
     enum shoal_status status = begin_locked(world, step);
+    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_unlock(&world->calling);
+    return status;
+}
+
+enum shoal_status shl_views_give_up(struct shoal_world *world)
+{
+    struct shl_oplog *log = world->log;
+    while (log->in_step) {
+        SHL_TRY(shl_views_ready(world));
+        if (!log->in_step)
+            break;
+        log->gives_up = true;
+        shl_views_decide(world);
+    }
+    return shl_views_ready(world);
+}
+
+static enum shoal_status abort_locked(struct shoal_world *world)
+{
+    if (!world->log->in_step && !world->log->retry)
+        return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is given up");
+    return shl_views_give_up(world);
+}
+
+enum shoal_status shl_views_abort(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->calling);
+    pthread_mutex_lock(&world->lock);
+    shl_views_call_from(world);
+    enum shoal_status status = abort_locked(world);
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
     return status;
@@ -76,6 +108,8 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
     SHL_TRY(shl_views_carry_out(world, NULL));
     if (log->retry || shl_views_drop_stale(world))
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    if (!log->in_step)
+        return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is committed");
     SHL_TRY(shl_views_follow_refresh(world));
     SHL_TRY(shl_oplog_begin(log, true, &op));
     op->vote[0] = shl_node_wanted(world->node);
@@ -103,6 +137,7 @@ enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
+    shl_views_call_from(world);
     enum shoal_status status = commit_locked(world, samples);
     pthread_mutex_unlock(&world->lock);
     if (status == SHOAL_OK && world->follower)
@@ -137,7 +172,8 @@ void shl_views_look(struct shoal_world *world, struct shoal_view *view)
                                 .ended = world->ended,
                                 .step = world->log->step,
                                 .position = world->log->position};
-    if (!world->log->in_step)
+    /* Another thread that looks must not change what the ranks and sizes of a call mean. */
+    if (!world->log->in_step && shl_views_is_caller(world))
         shl_views_show(world);
     pthread_mutex_unlock(&world->lock);
 }

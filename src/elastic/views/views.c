@@ -82,6 +82,26 @@ void shl_views_show(struct shoal_world *world)
     world->seen_epoch = world->epoch;
 }
 
+/* Threads by numbers that are not used again, unlike the system's. */
+static uint64_t this_thread(void)
+{
+    static _Atomic uint64_t last;
+    static _Thread_local uint64_t number;
+    if (!number)
+        number = atomic_fetch_add(&last, 1) + 1;
+    return number;
+}
+
+void shl_views_call_from(struct shoal_world *world)
+{
+    world->caller = this_thread();
+}
+
+bool shl_views_is_caller(const struct shoal_world *world)
+{
+    return world->caller == this_thread();
+}
+
 enum shoal_status shl_views_ended(const struct shoal_world *world)
 {
     if (world->end_status == SHOAL_OK)
@@ -180,6 +200,7 @@ static enum shoal_status get_in(struct shoal_world *world)
     enum shoal_status status = world->ended ? shl_views_ended(world) : SHOAL_OK;
     if (status == SHOAL_OK)
         shl_views_show(world);
+    shl_views_call_from(world);
     pthread_mutex_unlock(&world->lock);
     return status;
 }

@@ -92,6 +92,7 @@ struct shoal_world {
     /* The program. */
     struct shl_members seen; /* the view that it knows: what its ranks and sizes mean */
     uint64_t seen_epoch;
+    uint64_t caller;       /* thread that made the last call, whose looks count */
     uint32_t joined_since; /* members, since its last step was committed */
     uint32_t joined_told;  /* of these, when its step under way began */
     bool leaving;
@@ -116,6 +117,9 @@ void shl_views_destroy(struct shoal_world *world);
 void shl_views_end(struct shoal_world *world, enum shoal_status status, const char *text);
 /* lock: the program gets to know the view in force. */
 void shl_views_show(struct shoal_world *world);
+/* lock: this thread makes the program's calls. */
+void shl_views_call_from(struct shoal_world *world);
+bool shl_views_is_caller(const struct shoal_world *world);
 /* lock: the error of a call when the membership is over. */
 enum shoal_status shl_views_ended(const struct shoal_world *world);
 /* lock: wait for a change, or until then. false: it is past. */
@@ -131,6 +135,10 @@ void *shl_views_build(void *world);
 enum shoal_status shl_views_ready(struct shoal_world *world);
 /* lock: do all that is left to do, `op` (NULL: none) included, and return its outcome. */
 enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *op);
+
+/* lock, which is given away meanwhile: have all members decide about what is open, in a next view.
+ * Returns when this one is given up. */
+void shl_views_decide(struct shoal_world *world);
 
 /* ---- call.c ------------------------------------------------------------------------------- */
 
@@ -162,6 +170,9 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
 
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step);
 enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples);
+enum shoal_status shl_views_abort(struct shoal_world *world);
+/* lock: as that, within a call. */
+enum shoal_status shl_views_give_up(struct shoal_world *world);
 enum shoal_status shl_views_leave(struct shoal_world *world, uint32_t deadline_ms);
 void shl_views_look(struct shoal_world *world, struct shoal_view *view);
 

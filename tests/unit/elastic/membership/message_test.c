@@ -86,6 +86,9 @@ static void others(void **state)
     message.report = (struct shl_report){.settled = 3, .started = 5, .step = 1, .position = 9};
     message.report.ops[1] = SHL_OP_HELD | SHL_OP_COPY;
     round_trip();
+    message.report.gives_up = true;
+    round_trip();
+    assert_true(received.report.gives_up);
     begin(SHL_MESSAGE_REACH, 9, 17);
     message.row_count = 70;
     shl_set_put(&message.row, 0);

@@ -242,6 +242,78 @@ static void never_redoes_what_was_returned(void **state)
     }
 }
 
+static void a_step_is_given_up_although_nobody_is_lost(void **state)
+{
+    (void)state;
+    input.shrinks = false;
+    for (uint32_t i = 0; i < 3; i++) {
+        report(i, 7, 9);
+        ops(i, SHL_OP_RETAINED, SHL_OP_RETAINED);
+        reports[i].step = 2;
+        reports[i].step_first = 8;
+    }
+    reports[1].gives_up = true;
+    decide();
+    assert_int_equal(decision.retry, 3);
+    assert_int_equal(decision.redo_from, 0);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_RETRY);
+    assert_int_equal(decision.outcomes[1], SHL_OUTCOME_RETRY);
+}
+
+/* Operations before the step are decided about as ever. */
+static void a_step_without_operations_is_given_up(void **state)
+{
+    (void)state;
+    input.shrinks = false;
+    for (uint32_t i = 0; i < 3; i++)
+        report(i, 7, 8);
+    for (uint32_t i = 0; i < 3; i++)
+        reports[i].ops[0] = FULL;
+    reports[2].gives_up = true;
+    decide();
+    assert_int_equal(decision.retry, 1);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_DONE);
+}
+
+/* Its commit failed for one, and the others have returned from it. */
+static void a_committed_step_is_not_given_up(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        report(i, 7, 8);
+        reports[i].step_first = 8;
+    }
+    reports[0].gives_up = true;
+    report(1, 8, 8);
+    reports[1].step = 1;
+    reports[1].step_last = 8;
+    reports[1].step_first = 0;
+    decide();
+    assert_int_equal(decision.retry, 0);
+    assert_int_equal(decision.step, 1);
+    assert_int_equal(decision.settled, 8);
+}
+
+/* It would make the others forget what they keep, and count to a number without end. */
+static void what_somebody_did_not_begin_is_not_settled(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        report(i, 7, 8);
+        ops(i, SHL_OP_RETAINED, 0);
+    }
+    reports[0].step = reports[2].step = 1;
+    report(1, UINT64_MAX - 1, UINT64_MAX - 1);
+    reports[1].step = reports[1].position = 99;
+    reports[1].step_last = UINT64_MAX - 1;
+    decide();
+    assert_int_equal(decision.settled, 7);
+    assert_int_equal(decision.started, 8);
+    assert_int_equal(decision.step, 1);
+    assert_int_equal(decision.position, 0);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
+}
+
 static void bad_reports_are_refused(void **state)
 {
     (void)state;
@@ -268,6 +340,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(nothing_open, reset),
+        cmocka_unit_test_setup(what_somebody_did_not_begin_is_not_settled, reset),
+        cmocka_unit_test_setup(a_step_is_given_up_although_nobody_is_lost, reset),
+        cmocka_unit_test_setup(a_step_without_operations_is_given_up, reset),
+        cmocka_unit_test_setup(a_committed_step_is_not_given_up, reset),
         cmocka_unit_test_setup(settled_anywhere_is_done, reset),
         cmocka_unit_test_setup(held_by_all_is_done, reset),
         cmocka_unit_test_setup(held_somewhere_is_forwarded, reset),

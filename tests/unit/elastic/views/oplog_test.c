@@ -37,19 +37,21 @@ static struct shl_op *keep(struct shl_oplog *log)
     return op;
 }
 
+static struct shl_members everybody; /* of the next view, that are roots */
+
 static void decide(struct shl_oplog **logs, uint32_t count, bool shrinks,
                    struct shl_decision *decision)
 {
     static struct shl_report reports[4];
     for (uint32_t i = 0; i < count; i++) {
-        shl_oplog_report(logs[i], &reports[i]);
+        shl_oplog_report(logs[i], &everybody, &reports[i]);
         assert_true(shl_report_valid(&reports[i]));
     }
     struct shl_outcome_input input = {
         .mode = logs[0]->mode, .count = count, .reports = reports, .shrinks = shrinks};
     shl_outcome_decide(&input, decision);
     for (uint32_t i = 0; i < count; i++)
-        shl_oplog_follow(logs[i], decision);
+        ASSERT_OK(shl_oplog_follow(logs[i], decision));
 }
 
 static void close_all(struct shl_oplog **logs, uint32_t count)
@@ -217,6 +219,113 @@ static void an_aborted_step_begins_again_on_all(void **state)
     close_all(logs, 2);
 }
 
+static void a_decision_about_what_was_not_begun_is_refused(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_RETAIN, 0);
+    struct shl_decision decision = {.settled = UINT64_MAX - 1, .started = UINT64_MAX - 1};
+    struct shl_op *op = begin(log, false);
+    ASSERT_STATUS(SHOAL_ERR_EPOCH, shl_oplog_follow(log, &decision));
+    decision.settled = decision.started = 0;
+    ASSERT_STATUS(SHOAL_ERR_EPOCH, shl_oplog_follow(log, &decision));
+    assert_int_equal(log->settled, 0);
+    assert_false(op->failed);
+    shl_oplog_free(log);
+}
+
+/* Whoever is behind, in the step or before it, goes on with the numbers of the others. */
+static void a_step_is_given_up_by_who_cannot_finish_it(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0),
+                                member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    logs[0]->in_step = logs[1]->in_step = true; /* the last one has not begun it */
+    begin(logs[0], false);
+    shl_oplog_unpin(logs[0]);
+    logs[1]->gives_up = true;
+    decide(logs, 3, false, &decision);
+    assert_int_equal(decision.retry, 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_false(logs[i]->in_step || logs[i]->gives_up);
+        assert_int_equal(logs[i]->retry, i < 2);
+        assert_null(shl_oplog_next(logs[i]));
+        struct shl_op *op = begin(logs[i], false);
+        assert_int_equal(op->seq, 2);
+        assert_false(op->failed);
+    }
+    close_all(logs, 3);
+}
+
+static struct shl_op *begin_with_root(struct shl_oplog *log, uint64_t root)
+{
+    struct shl_op *op = begin(log, false);
+    op->root_id = root;
+    return op;
+}
+
+static void a_step_whose_root_is_lost_is_given_up(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    for (uint32_t i = 0; i < 2; i++)
+        logs[i]->in_step = true;
+    shl_oplog_held(logs[0], begin_with_root(logs[0], 77), false);
+    shl_oplog_unpin(logs[0]);
+    struct shl_op *waits = begin_with_root(logs[1], 77);
+    decide(logs, 2, true, &decision);
+    assert_int_equal(decision.retry, 1);
+    assert_int_equal(waits->status, SHOAL_ERR_STEP_RETRY);
+    assert_true(logs[0]->retry && logs[1]->retry);
+    close_all(logs, 2);
+}
+
+static void an_operation_whose_root_is_lost_fails_on_all(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    struct shl_op *op = begin_with_root(logs[0], 77);
+    decide(logs, 2, true, &decision);
+    assert_int_equal(op->status, SHOAL_ERR_EPOCH);
+    /* The other calls it with a root of the next view. */
+    struct shl_op *late = begin_with_root(logs[1], 78);
+    assert_true(late->failed);
+    assert_int_equal(late->status, SHOAL_ERR_EPOCH);
+    close_all(logs, 2);
+}
+
+/* The completion round of the commit failed on one, which then gave the step up: too late. */
+static void a_step_that_was_committed_is_not_given_up(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_report reports[2];
+    static struct shl_decision decision;
+    for (uint32_t i = 0; i < 2; i++) {
+        logs[i]->in_step = true;
+        struct shl_op *op = begin(logs[i], true);
+        op->gained = 7;
+        op->held = true;
+        if (i == 0)
+            shl_oplog_held(logs[0], op, true);
+        else
+            shl_oplog_failed(logs[1], op, SHOAL_ERR_TIMEOUT);
+        shl_oplog_unpin(logs[i]);
+    }
+    logs[1]->gives_up = true;
+    for (uint32_t i = 0; i < 2; i++)
+        shl_oplog_report(logs[i], &everybody, &reports[i]);
+    struct shl_outcome_input input = {.mode = SHL_STEP_RETAIN, .count = 2, .reports = reports};
+    shl_outcome_decide(&input, &decision);
+    assert_int_equal(decision.retry, 0);
+    ASSERT_OK(shl_oplog_follow(logs[0], &decision));
+    assert_int_equal(logs[0]->step, 1);
+    ASSERT_STATUS(SHOAL_ERR_EPOCH, shl_oplog_follow(logs[1], &decision));
+    close_all(logs, 2);
+}
+
 /* One has returned from the commit; the others were in its completion round. */
 static void a_commit_that_one_returned_from_is_committed_everywhere(void **state)
 {
@@ -254,7 +363,7 @@ static void a_retained_step_has_an_end(void **state)
     }
     ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, false, &op));
     begin(log, true); /* the commit still is possible */
-    shl_oplog_report(log, &report);
+    shl_oplog_report(log, &everybody, &report);
     assert_true(shl_report_valid(&report));
     shl_oplog_free(log);
 }
@@ -272,7 +381,7 @@ static void a_row_of_failures_has_an_end(void **state)
     }
     ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, false, &op));
     ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, true, &op));
-    shl_oplog_report(log, &report);
+    shl_oplog_report(log, &everybody, &report);
     assert_true(shl_report_valid(&report));
     shl_oplog_free(log);
 }
@@ -306,6 +415,11 @@ int main(void)
         cmocka_unit_test(a_retained_step_stays_when_nobody_is_lost),
         cmocka_unit_test(an_aborted_step_begins_again_on_all),
         cmocka_unit_test(a_commit_that_one_returned_from_is_committed_everywhere),
+        cmocka_unit_test(a_step_is_given_up_by_who_cannot_finish_it),
+        cmocka_unit_test(a_step_whose_root_is_lost_is_given_up),
+        cmocka_unit_test(an_operation_whose_root_is_lost_fails_on_all),
+        cmocka_unit_test(a_step_that_was_committed_is_not_given_up),
+        cmocka_unit_test(a_decision_about_what_was_not_begun_is_refused),
         cmocka_unit_test(a_retained_step_has_an_end),
         cmocka_unit_test(a_row_of_failures_has_an_end),
         cmocka_unit_test(inputs_are_given_back),

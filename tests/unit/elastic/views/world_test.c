@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/sys.h"
+#include "elastic/views/views.h"
 #include "support/test.h"
 
 #include <errno.h>
@@ -203,6 +204,66 @@ static void a_world_is_destroyed_within_a_step(void **state)
     ASSERT_OK(shoal_world_allreduce(world, data, data, COUNT, SHOAL_F32, SHOAL_SUM));
 }
 
+static void a_commit_needs_a_step(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_commit(world, 5));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    assert_int_equal(step.step, 0);
+    ASSERT_OK(shoal_step_commit(world, 5));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_commit(world, 5));
+}
+
+static void *look(void *world)
+{
+    struct shoal_view view = {.struct_size = sizeof(view)};
+    ASSERT_OK(shoal_world_view(world, &view));
+    return NULL;
+}
+
+/* Buffers of an allgather have the size of the view that its caller knows. */
+static void another_thread_looks_for_itself(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    float one = 1, all = 0;
+    pthread_t thread;
+    ASSERT_OK(shoal_world_allgather(world, &one, &all, 1, SHOAL_F32));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_step_abort(world)); /* another view */
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_step_abort(world)); /* and one that the program does not know */
+    ASSERT_STATUS(SHOAL_ERR_STEP_RETRY, shoal_world_allgather(world, &one, &all, 1, SHOAL_F32));
+    assert_int_equal(pthread_create(&thread, NULL, look, world), 0);
+    pthread_join(thread, NULL);
+    world->log->retry = false; /* as it would be after a failure outside of steps */
+    ASSERT_STATUS(SHOAL_ERR_EPOCH, shoal_world_allgather(world, &one, &all, 1, SHOAL_F32));
+    look(world);
+    ASSERT_OK(shoal_world_allgather(world, &one, &all, 1, SHOAL_F32));
+}
+
+static void a_step_is_given_up(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    float data[COUNT] = {1};
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_abort(world));
+    uint64_t epoch = shoal_world_epoch(world);
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_world_allreduce(world, data, data, COUNT, SHOAL_F32, SHOAL_SUM));
+    ASSERT_OK(shoal_step_abort(world));
+    assert_true(shoal_world_epoch(world) > epoch);
+    ASSERT_STATUS(SHOAL_ERR_STEP_RETRY, shoal_world_barrier(world)); /* of no step any more */
+    ASSERT_STATUS(SHOAL_ERR_STEP_RETRY, shoal_step_commit(world, 5));
+    ASSERT_OK(shoal_step_abort(world));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    assert_int_equal(step.step, 0);
+    assert_int_equal(step.joined, 1); /* nobody has its state */
+    ASSERT_OK(shoal_step_commit(world, 5));
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_abort(world));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +272,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_move_with_the_steps_that_they_are_in, join, end),
         cmocka_unit_test_setup_teardown(samples_are_for_an_open_step, join, end),
         cmocka_unit_test_setup_teardown(a_world_is_destroyed_within_a_step, join, end),
+        cmocka_unit_test_setup_teardown(a_step_is_given_up, join, end),
+        cmocka_unit_test_setup_teardown(a_commit_needs_a_step, join, end),
+        cmocka_unit_test_setup_teardown(another_thread_looks_for_itself, join, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
