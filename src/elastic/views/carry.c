@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/bytes.h"
+#include "core/log.h"
 #include "core/sys.h"
 #include "elastic/views/views.h"
 
@@ -15,6 +16,7 @@
 #define MS 1000000ull
 #define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
 #define PATIENCE_MS 2000 /* more than silence takes: then it was no loss */
+#define ATTEMPTS 5       /* views in which a member may lack memory for one operation */
 
 /* ---- waiting ----------------------------------------------------------------------------------
  */
@@ -232,6 +234,18 @@ static bool is_agreed(enum shoal_status status)
     return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED;
 }
 
+/* lock: an error that the others know nothing of. What becomes of the operation is for all to
+ * decide; mostly they do it again. */
+static void lack_memory(struct shoal_world *world, struct shl_op *op, const char *text)
+{
+    shl_log(SHL_LOG_WARN, "operation %llu, try %u: %s", (unsigned long long)op->seq, ++op->attempts,
+            text);
+    if (op->attempts < ATTEMPTS)
+        shl_views_decide(world);
+    else
+        shl_views_end(world, SHOAL_ERR_NOMEM, text);
+}
+
 /* An error that all members have alike ends the operation; any other is the sign of a change. */
 static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
 {
@@ -241,6 +255,10 @@ static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_sta
         return;
     memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
     text[sizeof(text) - 1] = '\0';
+    if (status == SHOAL_ERR_NOMEM) {
+        lack_memory(world, op, text);
+        return;
+    }
     if (!is_agreed(status)) {
         if (await_fence(world, epoch, SUSPECT_MS))
             return;

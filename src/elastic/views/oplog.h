@@ -67,6 +67,7 @@ struct shl_op {
     uint64_t wanted, gained; /* commit: what all brought: highest and sum */
     uint64_t epoch;          /* of the view that made the result */
     uint32_t contributors;
+    uint32_t attempts; /* that ended for want of memory */
 };
 
 struct shl_voters {
