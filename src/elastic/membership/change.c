@@ -72,8 +72,10 @@ static void survivors_without(struct shl_membership *m, const struct shl_set *ev
     struct shl_record *next = &m->proposed;
     next->next.count = 0;
     for (uint32_t i = 0; i < next->view.count; i++) {
-        next->view.at[i].leaving =
-            leave && shl_set_has(&m->leaving, i) && next->view.at[i].id != m->options.self.id;
+        /* Whoever is lost does not leave by itself: it is to be ended like any other. */
+        next->view.at[i].leaving = leave && shl_set_has(&m->leaving, i) &&
+                                   !shl_set_has(evicted, i) &&
+                                   next->view.at[i].id != m->options.self.id;
         if (shl_set_has(evicted, i) || next->view.at[i].leaving)
             continue;
         next->next.at[next->next.count++] = next->view.at[i];

@@ -18,11 +18,33 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* The socket knows the process itself (Linux 6.5). By its number it could be another one by now,
+ * unless the session still lives when the descriptor is there: its end closes the session. */
+static int open_peer(int fd, pid_t pid)
+{
+    int pidfd = -1;
+    socklen_t bytes = sizeof(pidfd);
+    char byte;
+    if (shl_sock->getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) == 0)
+        return pidfd;
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    ssize_t got = shl_sock->recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (pidfd >= 0 && (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))) {
+        shl_fd->close(pidfd);
+        return -1;
+    }
+    return pidfd;
+}
+
 int shl_node_pidfd_of(int fd)
 {
     pid_t pid = shl_sock_peer_pid(fd);
     /* Two members of one process do not end it. */
-    return pid > 0 && pid != getpid() ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    return pid > 0 && pid != getpid() ? open_peer(fd, pid) : -1;
 }
 
 struct handle {

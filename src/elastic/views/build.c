@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define MS 1000000ull
-#define KILL_MS 1000
+#define KILL_MS 1000     /* for all of them: a process that is killed ends at once, mostly */
 #define PATIENCE_MS 3000 /* with a view that could not be formed, until the cause shows */
 
 /* ---- down -------------------------------------------------------------------------------------
@@ -55,8 +55,9 @@ static void kill_evicted(struct shoal_world *world)
             ids[count++] = record->view.at[i].id;
     bool in = shl_members_find(&record->next, shl_node_id(world->node)) != SHL_MEMBER_NONE;
     pthread_mutex_unlock(&world->lock);
+    uint64_t until_ns = shl_now_ns() + KILL_MS * MS;
     for (uint32_t i = 0; in && i < count; i++)
-        if (!shl_node_kill(world->node, ids[i], shl_now_ns() + KILL_MS * MS))
+        if (!shl_node_kill(world->node, ids[i], until_ns))
             shl_log(SHL_LOG_WARN, "evicted member %016llx may still write into shared memory",
                     (unsigned long long)ids[i]);
     pthread_mutex_lock(&world->lock);
