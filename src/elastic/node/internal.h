@@ -27,7 +27,7 @@
 #define SHL_NODE_MS 1000000ull
 #define SHL_NODE_EVICTED 256       /* of whom it is remembered */
 #define SHL_NODE_STRANGERS 128     /* sessions with members that no record has yet */
-#define SHL_NODE_TX_MAX (8u << 20) /* bytes that wait for one member; more is lost */
+#define SHL_NODE_TX_MAX (8u << 20) /* bytes that wait for one member; more breaks its session */
 #define SHL_NODE_HEADER_BYTES 12
 
 enum shl_node_frame {
@@ -57,6 +57,7 @@ struct shl_node_peer {
     struct shl_dial_target target;
     struct shl_dialler dialler;
     struct shl_timer retry;
+    uint32_t backoff_ms;    /* before the next dial; 0: the last one worked */
     struct shl_watch watch; /* fd -1: not connected */
     int pidfd;              /* of a member on this host; -1 */
     uint64_t heard_ns;
@@ -128,7 +129,8 @@ void shl_node_peers_free(struct shl_node *node);
 
 /* link.c */
 void shl_node_link_init(struct shl_node_peer *peer);
-void shl_node_link_attach(struct shl_node_peer *peer, int fd);
+/* false: it could not be watched, and is closed. */
+bool shl_node_link_attach(struct shl_node_peer *peer, int fd);
 void shl_node_link_detach(struct shl_node_peer *peer);
 /* Lost when there is no connection. Never calls the core. */
 void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, const void *head,

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/bytes.h"
+#include "core/log.h"
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 
@@ -73,9 +74,17 @@ void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, co
 {
     struct shl_node_buffer *tx = &peer->tx;
     size_t bytes = head_bytes + body_bytes;
-    if (peer->watch.fd < 0 || peer->broke || tx->end - tx->at > SHL_NODE_TX_MAX ||
-        !reserve(tx, SHL_NODE_HEADER_BYTES + bytes))
+    if (peer->watch.fd < 0 || peer->broke)
         return;
+    /* What is lost here is said again in the next session, and only there. */
+    if (tx->end - tx->at > SHL_NODE_TX_MAX) {
+        broken(peer, "it reads nothing: too much waits to be sent to it");
+        return;
+    }
+    if (!reserve(tx, SHL_NODE_HEADER_BYTES + bytes)) {
+        broken(peer, "no memory for what is sent to it");
+        return;
+    }
     struct shl_bytes out = shl_bytes_writer(tx->data + tx->end, SHL_NODE_HEADER_BYTES + bytes);
     shl_bytes_put_u32(&out, MAGIC);
     shl_bytes_put_u32(&out, kind);
@@ -108,8 +117,10 @@ static void take_blob(struct shl_node_peer *peer, struct shl_bytes *in)
         return;
     }
     uint8_t *copy = shl_mem->alloc(bytes + 1);
-    if (!copy)
+    if (!copy) {
+        broken(peer, "no memory for what it sent");
         return;
+    }
     shl_bytes_get(in, copy, bytes);
     shl_mem->free(peer->blob);
     peer->blob = copy;
@@ -215,7 +226,7 @@ void shl_node_link_init(struct shl_node_peer *peer)
     peer->pidfd = -1;
 }
 
-void shl_node_link_attach(struct shl_node_peer *peer, int fd)
+bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
 {
     shl_node_link_detach(peer);
     peer->broke = peer->refuses = false;
@@ -223,10 +234,13 @@ void shl_node_link_attach(struct shl_node_peer *peer, int fd)
     if (peer->pidfd < 0)
         peer->pidfd = shl_node_pidfd_of(fd);
     if (shl_loop_watch(&peer->node->loop, &peer->watch, fd, EPOLLIN) < 0) {
+        shl_log(SHL_LOG_WARN, "session with member %016llx: %s", (unsigned long long)peer->id,
+                shl_error_text());
         shl_fd->close(fd);
-        return;
+        return false;
     }
     shl_node_link_tell(peer);
+    return true;
 }
 
 void shl_node_link_detach(struct shl_node_peer *peer)

@@ -231,6 +231,7 @@ close_listener:
 free_node:
     pthread_cond_destroy(&node->done);
     pthread_mutex_destroy(&node->lock);
+    explicit_bzero(&node->key, sizeof(node->key));
     shl_mem->free(node);
     return status;
 }
@@ -273,7 +274,7 @@ void shl_node_destroy(struct shl_node *node)
     pthread_cond_destroy(&node->done);
     pthread_mutex_destroy(&node->lock);
     shl_mem->free(node->blob);
-    memset(&node->key, 0, sizeof(node->key));
+    explicit_bzero(&node->key, sizeof(node->key));
     shl_mem->free(node);
 }
 

@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_MS 50
+#define RETRY_FIRST_MS 50
+#define RETRY_LAST_MS 800
 #define DIAL_MS 5000
 
 struct shl_node_peer *shl_node_peer_find(struct shl_node *node, uint64_t id)
@@ -40,9 +41,28 @@ void shl_node_peer_suspect(struct shl_node_peer *peer, const char *why)
 
 /* ---- dialling ------------------------------------------------------------------------------- */
 
+/* Twice as long each time, and of that between half and all, so that members do not knock in step.
+ */
+static void dial_later(struct shl_node_peer *peer)
+{
+    uint32_t chance = 0;
+    uint32_t next_ms = peer->backoff_ms ? 2 * peer->backoff_ms : RETRY_FIRST_MS;
+    peer->backoff_ms = next_ms < RETRY_LAST_MS ? next_ms : RETRY_LAST_MS;
+    uint64_t half_ns = peer->backoff_ms * SHL_NODE_MS / 2;
+    if (shl_random->bytes(&chance, sizeof(chance)))
+        chance = UINT32_MAX; /* without luck it is the longest */
+    shl_loop_timer_set(&peer->node->loop, &peer->retry,
+                       shl_now_ns() + half_ns + (half_ns * chance >> 32));
+}
+
 static void connected(struct shl_node_peer *peer, int fd)
 {
-    shl_node_link_attach(peer, fd);
+    if (!shl_node_link_attach(peer, fd)) {
+        dial_later(peer);
+        return;
+    }
+    peer->backoff_ms = 0;
+    shl_loop_timer_stop(&peer->node->loop, &peer->retry);
     if (peer->suspected) {
         peer->suspected = false;
         shl_membership_reached(peer->node->core, shl_now_ns(), peer->id);
@@ -62,16 +82,16 @@ static void on_dialled(void *arg, const struct shl_dial_result *result)
     peer->refuses = result->outcome == SHL_DIAL_REFUSED;
     bool given_up = result->outcome == SHL_DIAL_DENIED &&
                     (result->welcome == SHL_WELCOME_EVICTED || result->welcome == SHL_WELCOME_LEFT);
-    shl_loop_timer_set(&peer->node->loop, &peer->retry, shl_now_ns() + RETRY_MS * SHL_NODE_MS);
+    dial_later(peer);
     if (peer->refuses || given_up)
         shl_node_peer_suspect(peer, result->cause);
 }
 
 void shl_node_peer_dial(struct shl_node_peer *peer)
 {
-    if (!peer->has_address || peer->dialler.running || peer->watch.fd >= 0 || peer->doomed)
+    if (!peer->has_address || peer->dialler.running || peer->watch.fd >= 0 || peer->doomed ||
+        peer->retry.armed)
         return;
-    shl_loop_timer_stop(&peer->node->loop, &peer->retry);
     peer->dialler.deadline_ns = shl_now_ns() + DIAL_MS * SHL_NODE_MS;
     shl_dialler_start(&peer->dialler);
 }
@@ -201,17 +221,20 @@ static void note_member(struct shl_node *node, const struct shl_member *member, 
     }
 }
 
-/* Who was in the view and is not any more is let go. Learners have not been in one. */
-static void mark(struct shl_node *node, const struct shl_record *record)
+/* Who was in the view and is not any more is let go; a learner (not `member`) has not been in one.
+ */
+static void mark(struct shl_node *node, const struct shl_record *record, bool member)
 {
     for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next) {
         struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
+        peer->in_record = false;
+        if (!member)
+            continue;
         bool stays = shl_members_find(&record->view, peer->id) != SHL_MEMBER_NONE;
         if (peer->in_view && !stays) {
             node->evicted[node->evicted_next++ % SHL_NODE_EVICTED] = peer->id;
             peer->doomed = true;
         }
-        peer->in_record = false;
     }
 }
 
@@ -222,8 +245,7 @@ static void follow_record(struct shl_node *node)
     if (!record || record->phase == SHL_PHASE_FORMING)
         return;
     bool member = shl_members_find(&record->view, node->self.id) != SHL_MEMBER_NONE;
-    if (member)
-        mark(node, record);
+    mark(node, record, member);
     for (uint32_t i = 0; i < record->view.count; i++)
         note_member(node, &record->view.at[i], member);
     for (uint32_t i = 0; member && i < record->next.count; i++)
@@ -233,6 +255,13 @@ static void follow_record(struct shl_node *node)
         if (peer->in_record && (!member || node->self.id < peer->id))
             shl_node_peer_dial(peer);
     }
+}
+
+/* A learner that went away, or a member that the record does not have any more: it dials, if it
+ * wants something. */
+static bool is_idle(const struct shl_node_peer *peer)
+{
+    return !peer->in_view && !peer->in_record && peer->watch.fd < 0 && !peer->dialler.running;
 }
 
 static void let_go(struct shl_node *node)
@@ -245,10 +274,10 @@ static void let_go(struct shl_node *node)
             shl_log(SHL_LOG_INFO, "session with member %016llx: %s", (unsigned long long)peer->id,
                     peer->why);
             shl_node_link_detach(peer);
-            peer->doomed |= !peer->has_address; /* a learner dials again */
-            shl_node_peer_dial(peer);
+            if (peer->in_record)
+                shl_node_peer_dial(peer);
         }
-        if (peer->doomed || node->ended)
+        if (peer->doomed || node->ended || is_idle(peer))
             destroy(peer);
     }
 }
