@@ -143,7 +143,7 @@ static enum shoal_status add_spans(struct shl_spread *spread, const struct shoal
 enum shoal_status shl_spread_init(struct shl_spread *spread, const struct shoal_layout *layout,
                                   uint64_t total, uint32_t size, const char *what)
 {
-    uint32_t ranks;
+    uint32_t ranks = 0;
     *spread = (struct shl_spread){.total = total, .size = size};
     switch (layout->kind) {
     case SHOAL_LAYOUT_BLOCK:
