@@ -1,8 +1,9 @@
-"""The C library through ctypes: loading it, its signatures, and raw memory.
+"""The C library through ctypes: loading it, and the signatures of its functions.
 
-The only file of the package that uses ctypes. Every function of include/shoal/ stands in FUNCTIONS
-with its types; tests/python/headers_test.py compares them, the structures and the constants with
-the headers. Functions are loaded by CDLL, which releases the interpreter lock during the call.
+This file and the two that it takes structures and memory from are the only ones of the package that
+use ctypes. Every function of include/shoal/ stands in FUNCTIONS with its types;
+tests/python/headers_test.py compares them, the structures and the constants with the headers.
+Functions are loaded by CDLL, which releases the interpreter lock during the call.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -12,11 +13,8 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
-import struct
 from ctypes import (
-    CFUNCTYPE,
     POINTER,
-    Structure,
     c_char_p,
     c_double,
     c_int,
@@ -26,323 +24,54 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any, NamedTuple
 
-VERSION = "0.1.0"
-
-# ---- structures --------------------------------------------------------------------------------
-
-
-class ContextOptions(Structure):
-    """struct shoal_context_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("config_file", c_char_p),
-        ("settings", POINTER(c_char_p)),
-        ("setting_count", c_size_t),
-    ]
-
-
-class CommOptions(Structure):
-    """struct shoal_comm_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("rank", c_uint32),
-        ("size", c_uint32),
-        ("rendezvous", c_char_p),
-        ("job", c_char_p),
-        ("init_timeout_ms", c_uint32),
-        ("op_timeout_ms", c_uint32),
-    ]
-
-
-class Call(Structure):
-    """struct shoal_call. Calls are made with its image, which pack_call fills faster."""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("collective", c_int),
-        ("dtype", c_int),
-        ("op", c_uint32),
-        ("root", c_uint32),
-        ("count", c_size_t),
-        ("send", c_void_p),
-        ("recv", c_void_p),
-        ("timeout_ms", c_uint32),
-    ]
-
-
-CALL_BYTES = ctypes.sizeof(Call)
-CALL_FORMAT = "@NiiIINPPI4x"
-# pack_call(CALL_BYTES, collective, dtype, op, root, count, send, recv, timeout_ms) -> bytes
-pack_call = struct.Struct(CALL_FORMAT).pack
-CallImage = c_char_p
-
-ReduceFunction = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_size_t, c_int, c_void_p)
-
-
-class OpOptions(Structure):
-    """struct shoal_op_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("function", ReduceFunction),
-        ("user", c_void_p),
-        ("commutes", c_int),
-    ]
-
-
-class PlanInfo(Structure):
-    """struct shoal_plan_info"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("algorithm", c_char_p),
-        ("transport", c_char_p),
-        ("predicted_us", c_double),
-        ("bytes_sent", c_uint64),
-        ("bytes_reduced", c_uint64),
-    ]
-
-
-class Span(Structure):
-    """struct shoal_span"""
-
-    _fields_ = [("first", c_uint64), ("count", c_uint64), ("rank", c_uint64)]
-
-
-class Layout(Structure):
-    """struct shoal_layout"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("kind", c_int),
-        ("first_rank", c_uint32),
-        ("ranks", c_uint32),
-        ("block", c_uint64),
-        ("counts", c_void_p),
-        ("spans", POINTER(Span)),
-        ("span_count", c_size_t),
-    ]
-
-
-class ReshardCall(Structure):
-    """struct shoal_reshard_call"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("count", c_uint64),
-        ("dtype", c_int),
-        ("timeout_ms", c_uint32),
-        ("from", POINTER(Layout)),
-        ("to", POINTER(Layout)),
-        ("send", c_void_p),
-        ("recv", c_void_p),
-    ]
-
-
-class Member(Structure):
-    """struct shoal_member"""
-
-    _fields_ = [("id", c_uint64), ("host", c_uint64)]
-
-
-class PlaceOptions(Structure):
-    """struct shoal_place_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("shards", c_uint32),
-        ("replicas", c_uint32),
-        ("members", POINTER(Member)),
-        ("member_count", c_uint32),
-    ]
-
-
-class PlaceResult(Structure):
-    """struct shoal_place_result"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("copies", c_uint64),
-        ("lost", c_uint64),
-        ("owners", c_uint64),
-    ]
-
-
-class SamplesOptions(Structure):
-    """struct shoal_samples_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("seed", c_uint64),
-        ("samples", c_uint64),
-        ("batch", c_uint64),
-        ("mode", c_int),
-        ("shard_lengths", c_void_p),
-        ("shard_count", c_size_t),
-    ]
-
-
-class SamplesView(Structure):
-    """struct shoal_samples_view"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("rank", c_uint32),
-        ("size", c_uint32),
-        ("ahead", c_uint64),
-    ]
-
-
-class SamplesShare(Structure):
-    """struct shoal_samples_share"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("step", c_uint64),
-        ("data_epoch", c_uint64),
-        ("count", c_uint64),
-        ("total", c_uint64),
-    ]
-
-
-class SamplesInfo(Structure):
-    """struct shoal_samples_info"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("step", c_uint64),
-        ("data_epoch", c_uint64),
-        ("samples", c_uint64),
-        ("consumed", c_uint64),
-        ("skipped", c_uint64),
-        ("skipped_spans", c_uint64),
-    ]
-
-
-StoreRead = CFUNCTYPE(c_int, c_void_p, c_uint32, c_void_p, c_size_t, POINTER(c_size_t))
-StoreSwap = CFUNCTYPE(
-    c_int, c_void_p, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_int)
+from shoal._memory import (
+    DLPACK_MAJOR,
+    DLTensor,
+    read_dlpack,
+    view_address,
+    view_memory,
+    writable_address,
+)
+from shoal._structs import (
+    CALL_BYTES,
+    CALL_FORMAT,
+    PLACE_REPLICAS_MAX,
+    PLACE_SHARDS_MAX,
+    SAMPLES_BYTES_MAX,
+    SAMPLES_SPANS_MAX,
+    Call,
+    CallImage,
+    CommOptions,
+    ContextOptions,
+    Layout,
+    Member,
+    OpInfo,
+    OpOptions,
+    PlaceOptions,
+    PlaceResult,
+    PlanInfo,
+    ReduceFunction,
+    ReshardCall,
+    SamplesInfo,
+    SamplesOptions,
+    SamplesShare,
+    SamplesView,
+    Span,
+    StateArray,
+    StateDivergence,
+    StateInfo,
+    StateOptions,
+    Store,
+    StoreRead,
+    StoreSwap,
+    WorldOptions,
+    WorldStep,
+    WorldView,
+    pack_call,
 )
 
-
-class Store(Structure):
-    """struct shoal_store"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("arg", c_void_p),
-        ("read", StoreRead),
-        ("swap", StoreSwap),
-    ]
-
-
-class WorldOptions(Structure):
-    """struct shoal_world_options"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("store", c_char_p),
-        ("job", c_char_p),
-        ("world_start", c_uint32),
-        ("world_min", c_uint32),
-        ("world_max", c_uint32),
-        ("step_mode", c_int),
-        ("partition", c_int),
-        ("join_timeout_ms", c_uint32),
-        ("recovery_timeout_ms", c_uint32),
-        ("op_timeout_ms", c_uint32),
-        ("epoch_floor", c_uint64),
-        ("custom_store", ctypes.POINTER(Store)),
-    ]
-
-
-class WorldView(Structure):
-    """struct shoal_view"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("epoch", c_uint64),
-        ("rank", c_uint32),
-        ("size", c_uint32),
-        ("joined", c_uint32),
-        ("lost", c_uint32),
-        ("left", c_uint32),
-        ("ended", c_uint32),
-        ("step", c_uint64),
-        ("position", c_uint64),
-    ]
-
-
-class OpInfo(Structure):
-    """struct shoal_op_info"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("seq", c_uint64),
-        ("epoch", c_uint64),
-        ("contributors", c_uint32),
-    ]
-
-
-class WorldStep(Structure):
-    """struct shoal_step"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("step", c_uint64),
-        ("position", c_uint64),
-        ("epoch", c_uint64),
-        ("rank", c_uint32),
-        ("size", c_uint32),
-        ("joined", c_uint32),
-    ]
-
-
-class StateOptions(Structure):
-    """struct shoal_state_options"""
-
-    _fields_ = [("struct_size", c_size_t)]
-
-
-class StateArray(Structure):
-    """struct shoal_state_array"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("name", c_char_p),
-        ("data", c_void_p),
-        ("count", c_uint64),
-        ("dtype", c_int),
-        ("kind", c_int),
-    ]
-
-
-class StateDivergence(Structure):
-    """struct shoal_state_divergence"""
-
-    _fields_ = [("name", c_char_p), ("rank", c_uint32)]
-
-
-class StateInfo(Structure):
-    """struct shoal_state_info"""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("settled", c_uint64),
-        ("bytes_sent", c_uint64),
-        ("bytes_received", c_uint64),
-        ("settle_ns", c_uint64),
-    ]
-
-
-PLACE_SHARDS_MAX = 1 << 20
-PLACE_REPLICAS_MAX = 7
-SAMPLES_SPANS_MAX = 1024
-SAMPLES_BYTES_MAX = 64 + 16 * SAMPLES_SPANS_MAX
+VERSION = "0.1.0"
 
 # ---- functions ---------------------------------------------------------------------------------
 
@@ -540,133 +269,3 @@ def member_list(members: list[tuple[int, int]]) -> ctypes.Array[Member]:
 def string_list(strings: list[bytes]) -> ctypes.Array[c_char_p]:
     """A C array of strings; keep a reference while C uses it."""
     return (c_char_p * len(strings))(*strings)
-
-
-# ---- memory ------------------------------------------------------------------------------------
-
-_first_byte = ctypes.c_char.from_buffer
-_addressof = ctypes.addressof
-
-
-def writable_address(exporter: Any) -> int:
-    """Where a writable C-contiguous buffer lies. TypeError or ValueError: it is not that."""
-    return _addressof(_first_byte(exporter))
-
-
-class _PyBuffer(Structure):
-    _fields_ = [
-        ("buf", c_void_p),
-        ("obj", c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", c_int),
-        ("ndim", c_int),
-        ("format", c_char_p),
-        ("shape", c_void_p),
-        ("strides", c_void_p),
-        ("suboffsets", c_void_p),
-        ("internal", c_void_p),
-    ]
-
-
-_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
-_get_buffer.argtypes = [ctypes.py_object, POINTER(_PyBuffer), c_int]
-_release_buffer = ctypes.pythonapi.PyBuffer_Release
-_release_buffer.argtypes = [POINTER(_PyBuffer)]
-_release_buffer.restype = None
-
-
-def view_address(view: memoryview) -> int:
-    """Where a C-contiguous view lies, writable or not; it stays there while the view lives."""
-    raw = _PyBuffer()
-    _get_buffer(view, ctypes.byref(raw), 0)
-    address = raw.buf or 0
-    _release_buffer(ctypes.byref(raw))
-    return address
-
-
-def view_memory(address: int, nbytes: int, code: str, owner: object) -> memoryview:
-    """Items of format `code` at an address, as a writable view that keeps the owner alive."""
-    array: Any = (ctypes.c_ubyte * nbytes).from_address(address)
-    array.owner = owner
-    view: Any = memoryview(array).cast("B")
-    typed: memoryview = view.cast(code)
-    return typed
-
-
-# ---- DLPack ------------------------------------------------------------------------------------
-
-
-class _DLTensor(Structure):
-    _fields_ = [
-        ("data", c_void_p),
-        ("device_type", c_int32),
-        ("device_id", c_int32),
-        ("ndim", c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", POINTER(ctypes.c_int64)),
-        ("strides", POINTER(ctypes.c_int64)),
-        ("byte_offset", c_uint64),
-    ]
-
-
-class _DLManagedTensorVersioned(Structure):
-    _fields_ = [
-        ("major", c_uint32),
-        ("minor", c_uint32),
-        ("manager_ctx", c_void_p),
-        ("deleter", c_void_p),
-        ("flags", c_uint64),
-        ("dl_tensor", _DLTensor),
-    ]
-
-
-class DLTensor(NamedTuple):
-    """What a DLPack capsule describes. Strides are in elements; None means C-contiguous."""
-
-    address: int
-    device_type: int
-    code: int
-    bits: int
-    lanes: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...] | None
-    readonly: bool
-
-
-_capsule_is = ctypes.pythonapi.PyCapsule_IsValid
-_capsule_is.argtypes = [ctypes.py_object, c_char_p]
-_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_capsule_pointer.argtypes = [ctypes.py_object, c_char_p]
-_capsule_pointer.restype = c_void_p
-
-DLPACK_MAJOR = 1
-_DLPACK_READ_ONLY = 1
-
-
-def read_dlpack(capsule: object) -> DLTensor:
-    """Read a capsule without taking it over: the memory lives as long as the capsule does."""
-    if _capsule_is(capsule, b"dltensor_versioned"):
-        address = _capsule_pointer(capsule, b"dltensor_versioned")
-        managed = _DLManagedTensorVersioned.from_address(address)
-        if managed.major > DLPACK_MAJOR:
-            raise ValueError(f"DLPack version {managed.major}.{managed.minor} is not known")
-        tensor, readonly = managed.dl_tensor, bool(managed.flags & _DLPACK_READ_ONLY)
-    elif _capsule_is(capsule, b"dltensor"):
-        tensor = _DLTensor.from_address(_capsule_pointer(capsule, b"dltensor"))
-        readonly = False
-    else:
-        raise ValueError("__dlpack__ did not return an unused DLPack capsule")
-    ndim = tensor.ndim
-    return DLTensor(
-        (tensor.data or 0) + tensor.byte_offset,
-        tensor.device_type,
-        tensor.code,
-        tensor.bits,
-        tensor.lanes,
-        tuple(tensor.shape[:ndim]) if ndim else (),
-        tuple(tensor.strides[:ndim]) if ndim and tensor.strides else None,
-        readonly,
-    )
