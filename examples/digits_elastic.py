@@ -4,13 +4,14 @@
 
 The network and the data are those of digits.py. A step is one batch: each worker takes its share,
 one allreduce adds the gradients up, and the commit makes it count. When a worker is lost in the
-middle, the survivors' sums are made again without it and what it would have read comes first in the
-next step, so every digit is read once in every data epoch. A worker that joins gets the network from
-all the others at once, and the position in the samples. SIGTERM makes a worker leave at the end of a
-step.
+middle, the survivors' sums are made again without it and what it would have read comes first in
+the next step, so every digit is read once in every data epoch. A worker that joins gets the network
+from all the others at once, and the position in the samples. SIGTERM makes a worker leave at the
+end of a step.
 
-Prints a line of JSON for whatever changes; elastic_demo.py makes a story of it. With --records every
-worker writes down what it reads before that may count, and which steps were committed by whom.
+Prints a line of JSON for whatever changes; elastic_demo.py makes a story of it. With --records
+every worker writes down what it reads before that may count, and which steps were committed by
+whom.
 
 SPDX-License-Identifier: Apache-2.0
 """

@@ -168,7 +168,7 @@ def show_change(job, said):
     for name in gone:
         if name != "D":  # who leaves is waited for by nobody
             commit_ms, view_ms = (1000 * (said[k] - job.hit[name]) for k in ("time", "view_at"))
-            text += f"; next commit {commit_ms:.0f} ms after that, of which {view_ms:.0f} to the view"
+            text += f"; next commit {commit_ms:.0f} ms after that, the view {view_ms:.0f} ms"
     job.tell(text, said["time"])
     return gone + joined
 

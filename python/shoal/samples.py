@@ -44,6 +44,14 @@ class _World(Protocol):
     def handle(self) -> int:
         """The C handle."""
 
+    @property
+    def rank(self) -> int:
+        """Of this process."""
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+
     def note_samples(self, stream: object, count: int) -> None:
         """It takes part in the open step with so many samples."""
 
@@ -219,7 +227,7 @@ class WorldSamples(Samples):
 
     def __init__(self, world: _World, samples: int, **options: Any) -> None:
         super().__init__(samples, **options)
-        self._world = world
+        self.world = world
 
     def take(self) -> Share:
         """What this member is to train on in the open step; again in the same step: the same.
@@ -230,14 +238,14 @@ class WorldSamples(Samples):
         count = self._take(indices).count
         indices.frombytes(bytes(8 * count))
         share = self._take(indices)
-        self._world.note_samples(self, count)
+        self.world.note_samples(self, count)
         return Share(indices, share.total, share.step, share.data_epoch)
 
     def _take(self, indices: array.array[int]) -> _ffi.SamplesShare:
         share = _ffi.SamplesShare()
         share.struct_size = _ffi.sizeof(share)
         status = _ffi.lib.shoal_step_samples(
-            self._world.handle, self._handle, _place(indices), len(indices), _ffi.byref(share)
+            self.world.handle, self._handle, _place(indices), len(indices), _ffi.byref(share)
         )
         check(status)
         return share

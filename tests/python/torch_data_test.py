@@ -3,6 +3,9 @@
 SPDX-License-Identifier: Apache-2.0
 """
 
+import os
+import pathlib
+import subprocess
 import types
 import unittest
 
@@ -113,6 +116,78 @@ class LoaderTest(unittest.TestCase):
             taken += index.tolist()
             samples.commit(1)
         self.assertEqual(sorted(taken), list(range(COUNT)))
+
+
+class Followed(shoal.Samples):
+    """A stream as World.samples() makes it, of a world that the test plays."""
+
+    def __init__(self, world):
+        super().__init__(COUNT, batch=6, seed=9)
+        self.world = world
+        self.parties = None  # who is agreed on, where that is not the view
+
+    def take(self):
+        place = self.parties or self.world
+        return self.assign(place.rank, place.size)
+
+
+class WorldLoaderTest(unittest.TestCase):
+    def play(self, workers):
+        """Two members; the second is lost in the third step and replaced in the sixth."""
+        world, other = view(0, 2), view(1, 2)
+        mine, taken = Followed(world), []
+        one = shoal.torch.WorldLoader(Squares(), mine, num_workers=workers)
+        for step in range(14):
+            if step == 6:
+                world.size = 2
+            batch = one.take()
+            self.assertEqual(numbers(batch), mine.take().indices.tolist())
+            self.assertEqual((batch.step, batch.count), (step, len(numbers(batch))))
+            self.assertIs(one.take().data, batch.data)  # as after a step that was given up
+            taken += numbers(batch)
+            if step == 2:
+                mine.commit(2, [True, False])
+                # The next step's view is there, but who reads what was agreed on before.
+                world.size, mine.parties = 1, view(0, 2)
+            elif step == 3:
+                mine.commit(2, [True, False])
+                mine.parties = None
+            else:
+                size = mine.world.size
+                if size == 2:
+                    taken += mine.assign(other.rank, 2).indices.tolist()
+                mine.commit(size)
+            if mine.data_epoch == 1:
+                break
+        self.assertEqual(sorted(taken), list(range(COUNT)))
+
+    def test_members_come_and_go(self):
+        self.play(workers=0)
+
+    def test_members_come_and_go_with_workers(self):
+        self.play(workers=1)
+
+    def test_a_world_of_one(self):
+        program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
+        command = [str(program), "coordinator", "--listen", "127.0.0.1:0", "--memory"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as coordinator:
+            address = coordinator.stderr.readline().split(" at ")[1].split(",")[0]
+            with shoal.World(address, start=1, least=1) as world:
+                samples, taken = world.samples(COUNT, batch=6, seed=9), []
+                one = shoal.torch.WorldLoader(Squares(), samples, num_workers=1)
+                while samples.data_epoch < 2:
+                    with world.step() as step:
+                        batch = one.take()
+                        taken += numbers(batch)
+                    self.assertTrue(step.committed)
+                    self.assertEqual(step.samples, batch.count)
+                self.assertEqual(world.view.position, 2 * COUNT)
+                self.assertEqual(sorted(taken), sorted(2 * list(range(COUNT))))
+                saved = samples.save()
+            coordinator.kill()
+        resumed = shoal.Samples(COUNT, batch=9, seed=9)
+        resumed.restore(saved)
+        self.assertEqual((resumed.data_epoch, resumed.step), (2, 14))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ import inspect
 
 import torch.distributed
 
-from shoal.torch.data import Batch, StepLoader, StepSampler
+from shoal.torch.data import Batch, StepLoader, StepSampler, WorldLoader
 from shoal.torch.group import ProcessGroup
 from shoal.torch.meeting import create_group, rendezvous
 from shoal.torch.work import Work
 
-__all__ = ["BACKEND", "Batch", "ProcessGroup", "StepLoader", "StepSampler", "Work"]
+__all__ = ["BACKEND", "Batch", "ProcessGroup", "StepLoader", "StepSampler", "Work", "WorldLoader"]
 
 BACKEND = "shoal"
 

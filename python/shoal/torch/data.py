@@ -7,6 +7,8 @@
             loss = train(batch.data) * batch.weight
         loader.commit()
 
+In an elastic world, WorldLoader follows its steps.
+
 A step that is not committed comes again. Who the view is, rank and size, is looked up before every
 step: when it has changed, what was read ahead is dropped.
 
@@ -15,11 +17,12 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Protocol
+from collections import deque
+from typing import Any, Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Protocol
 
 import torch.utils.data
 
-from shoal.samples import Samples
+from shoal.samples import Samples, WorldSamples
 
 
 class View(Protocol):
@@ -159,3 +162,90 @@ class StepLoader:
 
     def __len__(self) -> int:
         return self.samples.steps_left(self._view.size)
+
+
+class _AheadSampler(torch.utils.data.Sampler):
+    """One step after the other, for as long as nobody comes or goes; remembers what it gave."""
+
+    def __init__(self, samples: WorldSamples, view: View) -> None:
+        self._samples = samples
+        self._view = view
+        self.given: Deque[List[int]] = deque()
+
+    def __iter__(self) -> Iterator[List[int]]:
+        rank, size = self._view.rank, self._view.size
+        step = self._samples.step
+        self.given.clear()
+        while True:
+            share = self._samples.assign(rank, size, step - self._samples.step)
+            self.given.append(share.indices.tolist())
+            yield self.given[-1]
+            step += 1
+
+
+class WorldLoader:
+    """What this member of an elastic world is to train on, loaded ahead.
+
+        samples = world.samples(len(dataset), batch=256, seed=1)
+        loader = shoal.torch.WorldLoader(dataset, samples, num_workers=2)
+        while samples.data_epoch < 10:
+            with world.step():
+                batch = loader.take()
+                ...  # gradients of batch.data; None: this member has no sample in the step
+
+    When members come or go, or a step is given up, what was read ahead and does not fit any more is
+    dropped.
+
+    options  of torch.utils.data.DataLoader: num_workers, prefetch_factor, ...
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        samples: WorldSamples,
+        *,
+        collate_fn: Optional[Callable[[List[Any]], Any]] = None,
+        **options: Any,
+    ) -> None:
+        self.samples = samples
+        self._dataset = dataset
+        self._collate = _Collate(collate_fn or torch.utils.data.default_collate)
+        self._sampler = _AheadSampler(samples, samples.world)
+        options.setdefault("generator", torch.Generator())
+        if options.get("num_workers"):
+            options.setdefault("persistent_workers", True)
+        self._loader = torch.utils.data.DataLoader(
+            dataset, batch_sampler=self._sampler, collate_fn=self._collate, **options
+        )
+        self._ahead: Optional[Iterator[Any]] = None
+        self._batch: Optional[Batch] = None
+        self._indices: Optional[List[int]] = None  # of _batch
+
+    def take(self) -> Batch:
+        """This member's part of the open step; as WorldSamples.take(), a call of all members."""
+        share = self.samples.take()
+        indices = share.indices.tolist()
+        batch = self._batch
+        if batch is None or batch.step != share.step or indices != self._indices:
+            data = self._load(indices)
+        else:
+            data = batch.data  # the step was given up, and is the same again
+        self._indices = indices
+        self._batch = Batch(data, len(indices), share.total, share.step, share.data_epoch)
+        return self._batch
+
+    def _load(self, indices: List[int]) -> Any:
+        if self._ahead is not None and self._sampler.given and self._sampler.given[0] == indices:
+            return self._next()
+        self._ahead = iter(self._loader)
+        return self._next(indices)
+
+    def _next(self, wanted: Optional[List[int]] = None) -> Any:
+        assert self._ahead is not None
+        data = next(self._ahead)
+        given = self._sampler.given.popleft()
+        if wanted is None or given == wanted:
+            return data
+        # Who is to read what was agreed on before the view that was looked up: in this step alone.
+        self._ahead = None
+        return self._collate([self._dataset[index] for index in wanted])
