@@ -5,7 +5,7 @@
  */
 #include "api/check.h"
 
-static enum shoal_status check_kind(const struct shoal_comm *comm, const struct shoal_call *call)
+static enum shoal_status check_kind(const struct shl_ranks *ranks, const struct shoal_call *call)
 {
     bool reduces = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE ||
                    call->collective == SHOAL_REDUCE_SCATTER;
@@ -17,13 +17,14 @@ static enum shoal_status check_kind(const struct shoal_comm *comm, const struct 
     if ((uint32_t)call->dtype >= SHOAL_DTYPE_COUNT)
         return shl_fail(SHOAL_ERR_INVALID, "dtype %d is unknown; use one of enum shoal_dtype",
                         (int)call->dtype);
-    if (reduces && call->op >= SHOAL_OP_COUNT && !shl_comm_user_op(comm, call->op))
+    if (reduces && call->op >= SHOAL_OP_COUNT &&
+        !(ranks->comm && shl_comm_user_op(ranks->comm, call->op)))
         return shl_fail(SHOAL_ERR_INVALID,
                         "op %u is unknown; use one of enum shoal_op, or an id from "
                         "shoal_op_create on this communicator",
                         call->op);
-    if (rooted && call->root >= comm->size)
-        return shl_fail(SHOAL_ERR_INVALID, "root %u is not below size %u", call->root, comm->size);
+    if (rooted && call->root >= ranks->size)
+        return shl_fail(SHOAL_ERR_INVALID, "root %u is not below size %u", call->root, ranks->size);
     return SHOAL_OK;
 }
 
@@ -34,19 +35,19 @@ static bool partly_overlap(const void *a, size_t a_bytes, const void *b, size_t 
 }
 
 /* In place means one exact position; anything else that overlaps is a mistake. */
-static enum shoal_status check_overlap(const struct shoal_comm *comm, const struct shoal_call *call,
+static enum shoal_status check_overlap(const struct shl_ranks *ranks, const struct shoal_call *call,
                                        size_t block_bytes)
 {
     const uint8_t *send = call->send, *recv = call->recv;
     size_t send_bytes = block_bytes, recv_bytes = block_bytes;
     const uint8_t *in_place = recv;
     if (call->collective == SHOAL_ALLGATHER) {
-        recv_bytes *= comm->size;
-        in_place = recv + comm->rank * block_bytes;
+        recv_bytes *= ranks->size;
+        in_place = recv + ranks->rank * block_bytes;
     }
     if (call->collective == SHOAL_REDUCE_SCATTER) {
-        send_bytes *= comm->size;
-        if (recv == send + comm->rank * block_bytes)
+        send_bytes *= ranks->size;
+        if (recv == send + ranks->rank * block_bytes)
             return SHOAL_OK;
     } else if (send == in_place) {
         return SHOAL_OK;
@@ -59,32 +60,32 @@ static enum shoal_status check_overlap(const struct shoal_comm *comm, const stru
     return SHOAL_OK;
 }
 
-enum shoal_status shl_check_shape(const struct shoal_comm *comm, const struct shoal_call *call)
+enum shoal_status shl_check_shape(const struct shl_ranks *ranks, const struct shoal_call *call)
 {
-    SHL_TRY(check_kind(comm, call));
+    SHL_TRY(check_kind(ranks, call));
     if (call->collective == SHOAL_BARRIER || call->count == 0)
         return SHOAL_OK;
     size_t elem_bytes = shoal_dtype_bytes(call->dtype), total_bytes;
     if (__builtin_mul_overflow(call->count, elem_bytes, &total_bytes) ||
-        __builtin_mul_overflow(total_bytes, (size_t)comm->size, &total_bytes) ||
+        __builtin_mul_overflow(total_bytes, (size_t)ranks->size, &total_bytes) ||
         total_bytes > SIZE_MAX / 4)
         return shl_fail(SHOAL_ERR_INVALID, "count %zu of %s on %u ranks is more than memory holds",
-                        call->count, shoal_dtype_string(call->dtype), comm->size);
+                        call->count, shoal_dtype_string(call->dtype), ranks->size);
     return SHOAL_OK;
 }
 
-enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call)
+enum shoal_status shl_check_call(const struct shl_ranks *ranks, const struct shoal_call *call)
 {
-    SHL_TRY(shl_check_shape(comm, call));
+    SHL_TRY(shl_check_shape(ranks, call));
     if (call->collective == SHOAL_BARRIER || call->count == 0)
         return SHOAL_OK;
     size_t block_bytes = call->count * shoal_dtype_bytes(call->dtype);
-    bool root = comm->rank == call->root;
+    bool root = ranks->rank == call->root;
     bool sends = call->collective != SHOAL_BROADCAST || root;
     bool receives = call->collective != SHOAL_REDUCE || root;
     if (sends && !call->send)
         return shl_fail(SHOAL_ERR_INVALID, "send is NULL with count %zu", call->count);
     if (receives && !call->recv)
         return shl_fail(SHOAL_ERR_INVALID, "recv is NULL with count %zu", call->count);
-    return sends && receives ? check_overlap(comm, call, block_bytes) : SHOAL_OK;
+    return sends && receives ? check_overlap(ranks, call, block_bytes) : SHOAL_OK;
 }

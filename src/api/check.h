@@ -16,10 +16,21 @@ static inline enum shoal_status shl_check_comm(const struct shoal_comm *comm)
     return shl_check_context(comm->context);
 }
 
+/* Whom an operation is checked for. */
+struct shl_ranks {
+    uint32_t rank, size;
+    const struct shoal_comm *comm; /* whose user operations may be named; NULL: none */
+};
+
+static inline struct shl_ranks shl_ranks_of(const struct shoal_comm *comm)
+{
+    return (struct shl_ranks){.rank = comm->rank, .size = comm->size, .comm = comm};
+}
+
 /* shl_check_call - arguments of an operation; names the bad one. */
-enum shoal_status shl_check_call(const struct shoal_comm *comm, const struct shoal_call *call);
+enum shoal_status shl_check_call(const struct shl_ranks *ranks, const struct shoal_call *call);
 
 /* shl_check_shape - the same without the buffers, for a call that is only planned. */
-enum shoal_status shl_check_shape(const struct shoal_comm *comm, const struct shoal_call *call);
+enum shoal_status shl_check_shape(const struct shl_ranks *ranks, const struct shoal_call *call);
 
 #endif

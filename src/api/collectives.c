@@ -8,7 +8,8 @@
 static enum shoal_status run(struct shoal_comm *comm, const struct shoal_call *call)
 {
     SHL_TRY(shl_check_comm(comm));
-    SHL_TRY(shl_check_call(comm, call));
+    const struct shl_ranks ranks = shl_ranks_of(comm);
+    SHL_TRY(shl_check_call(&ranks, call));
     return shl_request_run(comm, call, comm->op_timeout_ms * 1000000);
 }
 

@@ -168,15 +168,15 @@ enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_in
 /* ---- operations -------------------------------------------------------------------------------
  */
 
-/* The checks of a communicator that looks like the view that the program knows. */
+/* By the view that the program knows. */
 static enum shoal_status check_call(struct shoal_world *world, const struct shoal_call *call)
 {
-    struct shoal_comm like = {.context = world->context};
+    struct shl_ranks ranks = {.comm = NULL};
     pthread_mutex_lock(&world->lock);
-    like.rank = shl_members_find(&world->seen, shl_node_id(world->node));
-    like.size = world->seen.count;
+    ranks.rank = shl_members_find(&world->seen, shl_node_id(world->node));
+    ranks.size = world->seen.count;
     pthread_mutex_unlock(&world->lock);
-    return shl_check_call(&like, call);
+    return shl_check_call(&ranks, call);
 }
 
 static enum shoal_status run(struct shoal_world *world, const struct shoal_call *call)

@@ -26,7 +26,8 @@ static enum shoal_status read_call(const struct shoal_comm *comm, const struct s
         return shl_fail(SHOAL_ERR_INVALID, "call is NULL");
     SHL_TRY(shl_copy_options(call, sizeof(*call), from));
     bool nowhere = planned && !call->send && !call->recv;
-    SHL_TRY(nowhere ? shl_check_shape(comm, call) : shl_check_call(comm, call));
+    const struct shl_ranks ranks = shl_ranks_of(comm);
+    SHL_TRY(nowhere ? shl_check_shape(&ranks, call) : shl_check_call(&ranks, call));
     if (call->collective == SHOAL_BARRIER)
         *call = (struct shoal_call){.collective = SHOAL_BARRIER, .timeout_ms = call->timeout_ms};
     if (call->collective == SHOAL_BROADCAST || call->collective == SHOAL_ALLGATHER)

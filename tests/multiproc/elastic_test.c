@@ -34,11 +34,12 @@ static void assert_ended_well(const struct members *members, const uint32_t *slo
 }
 
 /* Four run; some are killed in the middle of operations; the others go on without them. */
-static void kill_some(const char *const *settings, size_t elements, const uint32_t *victims,
-                      uint32_t victim_count)
+static void kill_some(const struct members_job *how, const uint32_t *victims, uint32_t victim_count)
 {
-    struct members_job job = {
-        .start = 4, .min = 1, .settings = settings, .elements = elements, .body = members_loop};
+    struct members_job job = *how;
+    job.start = 4;
+    job.min = 1;
+    job.body = members_loop;
     struct members members;
     uint32_t left[4], count = 0;
     members_open(&members, &job);
@@ -64,25 +65,37 @@ static void kill_some(const char *const *settings, size_t elements, const uint32
 static void survivors_go_on_small_shm(void **state)
 {
     (void)state;
-    kill_some(shm, SMALL, (const uint32_t[]){2}, 1);
+    kill_some(&(struct members_job){.settings = shm, .elements = SMALL}, (const uint32_t[]){2}, 1);
 }
 
 static void survivors_go_on_small_tcp(void **state)
 {
     (void)state;
-    kill_some(tcp, SMALL, (const uint32_t[]){2}, 1);
+    kill_some(&(struct members_job){.settings = tcp, .elements = SMALL}, (const uint32_t[]){2}, 1);
 }
 
 static void survivors_go_on_large_shm(void **state)
 {
     (void)state;
-    kill_some(shm, LARGE, (const uint32_t[]){1}, 1);
+    kill_some(&(struct members_job){.settings = shm, .elements = LARGE}, (const uint32_t[]){1}, 1);
 }
 
 static void survivors_go_on_large_tcp(void **state)
 {
     (void)state;
-    kill_some(tcp, LARGE, (const uint32_t[]){3}, 1);
+    kill_some(&(struct members_job){.settings = tcp, .elements = LARGE}, (const uint32_t[]){3}, 1);
+}
+
+/* What was overwritten when the other died is still to be had. */
+static void survivors_go_on_in_place(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {SMALL, LARGE};
+    for (int i = 0; i < 4; i++) {
+        const struct members_job how = {
+            .settings = i % 2 ? tcp : shm, .elements = sizes[i / 2], .in_place = true};
+        kill_some(&how, (const uint32_t[]){2}, 1);
+    }
 }
 
 /* The lowest member drives a change; here it dies, and with it another one. */
@@ -464,6 +477,7 @@ int main(void)
         cmocka_unit_test(survivors_go_on_small_tcp),
         cmocka_unit_test(survivors_go_on_large_shm),
         cmocka_unit_test(survivors_go_on_large_tcp),
+        cmocka_unit_test(survivors_go_on_in_place),
         cmocka_unit_test(two_deaths_at_once),
         cmocka_unit_test(the_driver_dies),
         cmocka_unit_test(one_after_the_other),

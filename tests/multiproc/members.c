@@ -290,6 +290,10 @@ int members_sum(struct member *self, int64_t *send, int64_t *recv, bool *stop)
     struct member_report *report = self->report;
     struct shoal_op_info info = {.struct_size = sizeof(info)};
     fill(self, send);
+    if (self->job->in_place) {
+        memcpy(recv, send, self->job->elements * sizeof(*recv));
+        send = recv;
+    }
     int status =
         shoal_world_allreduce(self->world, send, recv, self->job->elements, SHOAL_I64, SHOAL_SUM);
     if (status == SHOAL_OK)

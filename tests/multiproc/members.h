@@ -59,6 +59,7 @@ struct members_job {
     enum shoal_step_mode mode;
     const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
     size_t elements;
+    bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
     void (*body)(struct member *self);
 };

@@ -290,6 +290,6 @@ uint64_t shl_node_wanted(const struct shl_node *node)
 
 void shl_node_progress(struct shl_node *node, uint64_t epoch, uint64_t started)
 {
-    atomic_store(&node->epoch, epoch);
-    atomic_store(&node->started, started);
+    atomic_store_explicit(&node->epoch, epoch, memory_order_relaxed);
+    atomic_store_explicit(&node->started, started, memory_order_relaxed);
 }

@@ -61,7 +61,8 @@ static void describe(struct shoal_world *world, struct shl_op *op, const struct 
     op->call = *call;
     op->is_fixed = follows_view(call);
     op->result_bytes = call->collective == SHOAL_BARRIER ? 0 : bytes;
-    op->rounds = !op->in_step && !small;
+    op->rounds = !op->in_step;
+    op->small = op->rounds && small;
     op->root_id = root_of(world, call);
 }
 
@@ -142,7 +143,6 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
     if (overwritten) {
         take_memory(world, op);
         memcpy(op->input, call->send, bytes);
-        op->call.send = op->input;
     }
     return end_call(world, op, shl_views_carry_out(world, op));
 }

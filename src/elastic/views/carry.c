@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MS 1000000ull
+#define ROUND_WEIGHT 2   /* a call costs more than its messages */
 #define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
 #define PATIENCE_MS 2000 /* more than silence takes: then it was no loss */
 #define ATTEMPTS 5       /* views in which a member may lack memory for one operation */
@@ -44,6 +45,18 @@ static enum shoal_status round_of(struct shoal_comm *comm)
 {
     struct shoal_call barrier = {.struct_size = sizeof(barrier), .collective = SHOAL_BARRIER};
     return shl_request_run(comm, &barrier, comm->op_timeout_ms * MS);
+}
+
+/* Up to this size a copy of the result takes less than a round would: all members of a view have
+ * the same costs, so they decide alike. */
+static double kept_bytes(const struct shoal_comm *comm)
+{
+    const struct shl_costs *costs = &comm->engine->costs;
+    double alpha_s = comm->hosts.host_count > 1 ? costs->alpha_net_s : costs->alpha_local_s;
+    double round_s = 0;
+    for (uint32_t reached = 1; reached < comm->size; reached *= 2)
+        round_s += ROUND_WEIGHT * alpha_s;
+    return round_s / costs->gamma_s_per_byte;
 }
 
 static void divide_f32(float *to, const float *sums, size_t count)
@@ -109,6 +122,12 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
         op->task->epoch = world->epoch;
         SHL_TRY(op->task->run(op->task->arg, comm, &world->members));
     } else {
+        /* In place once: from then on the input is where it was copied to. */
+        if (op->restores)
+            call.send = op->input;
+        op->restores = op->restores || (op->input && call.send == call.recv);
+        if (op->small)
+            op->rounds = (double)op->result_bytes > kept_bytes(comm);
         SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
     }
     op->epoch = world->epoch;

@@ -23,6 +23,8 @@ static const struct shl_op *find(const struct shl_oplog *log, uint64_t seq)
 
 static void release(struct shl_op *op)
 {
+    if (op->seq == 0)
+        return;
     shl_mem->free(op->input);
     memset(op, 0, sizeof(*op));
 }

@@ -23,8 +23,8 @@
 
 #define SHL_OPLOG_SLOTS (2 * SHL_OPS_MAX)
 #define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
-#define SHL_OPLOG_KEPT_BYTES 65536           /* results up to here are kept instead of a round */
-#define SHL_OPLOG_KEPT_HEAD 16               /* u64 epoch, u64 contributors */
+#define SHL_OPLOG_KEPT_BYTES 65536 /* at most so much of a result is kept instead of a round */
+#define SHL_OPLOG_KEPT_HEAD 16     /* u64 epoch, u64 contributors */
 
 struct shoal_comm;
 struct shl_members;
@@ -53,6 +53,8 @@ struct shl_op {
     bool in_step, is_commit;
     bool is_fixed; /* its shape is the view's, so it cannot be redone in another */
     bool rounds;   /* returns after a completion round */
+    bool small;    /* returns without one where keeping the result costs less */
+    bool restores; /* recv was the input, and may be overwritten: send is `input` from now on */
     enum shl_op_due due;
     uint32_t source; /* FORWARD: rank in the view in force */
     enum shoal_status status;
