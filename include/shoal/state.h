@@ -12,6 +12,14 @@
  * job begins, everybody gets those of rank 0. Between shoal_step_begin, which may write into them,
  * and the next, they are the program's.
  *
+ * Sharded arrays are cut into shards. Every member has the address space for all of an array, and
+ * works on what it owns (shoal_state_owned); of each shard `replicas` other members keep copies, on
+ * another host where there is one. Owners change their parts within steps, which are of
+ * SHOAL_STEP_ABORT. shoal_step_commit brings the changes to the copies before it commits, so that
+ * they are all there or the step is begun again, from what the last one had committed. When members
+ * are lost, others own their parts; when members join or leave, only what changes hands is moved:
+ * in shoal_step_begin.
+ *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.
  * Threads  one call at a time on a state, and none while its world is in a call
@@ -30,20 +38,25 @@ extern "C" {
 struct shoal_state; /* of one world */
 
 enum shoal_state_kind {
-    SHOAL_STATE_REPLICATED = 1 /* every member has all of it, and alike */
+    SHOAL_STATE_REPLICATED = 1, /* every member has all of it, and alike */
+    SHOAL_STATE_SHARDED = 2     /* every member owns a part, of which others keep copies */
 };
 
 #define SHOAL_STATE_NAME_MAX 128
+#define SHOAL_STATE_NO_REPLICAS UINT32_MAX
 
+/* The same on all members. */
 struct shoal_state_options {
     size_t struct_size;
+    uint32_t shards;   /* that sharded arrays are cut into; 0: 512 */
+    uint32_t replicas; /* copies beside the owner's; 0: 1 */
 };
 
 struct shoal_state_array {
     size_t struct_size;
     const char *name; /* copied; 1 to SHOAL_STATE_NAME_MAX bytes, of no other array of the state */
     void *data;       /* borrowed until shoal_state_destroy */
-    uint64_t count;   /* elements */
+    uint64_t count;   /* elements; of sharded arrays too, those of all members */
     enum shoal_dtype dtype;
     enum shoal_state_kind kind; /* 0: SHOAL_STATE_REPLICATED */
 };
@@ -65,8 +78,11 @@ SHOAL_API void shoal_state_destroy(struct shoal_state *state);
 /*
  * shoal_state_add - register an array, before the first step.
  *
+ * Sharded arrays of equal counts are cut alike. What their owners have when the first step begins
+ * is where they start from.
  * Errors   SHOAL_ERR_INVALID: the name is taken, or this member has taken part already.
- *          Members that register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
+ *          SHOAL_ERR_UNSUPPORTED: a sharded array in a world of SHOAL_STEP_RETAIN. Members that
+ * register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
  */
 SHOAL_API enum shoal_status shoal_state_add(struct shoal_state *state,
                                             const struct shoal_state_array *array);
@@ -90,12 +106,50 @@ SHOAL_API enum shoal_status shoal_state_verify(struct shoal_state *state,
                                                struct shoal_state_divergence *found,
                                                size_t capacity, size_t *count);
 
+/* Elements of a sharded array. */
+struct shoal_state_range {
+    uint64_t first;
+    uint64_t count;
+};
+
+/* shoal_state_owned - what this member owns of a sharded array from its last shoal_step_begin to
+ * the next: ascending, not adjacent. *count is how many ranges there are; at most `capacity` are
+ * stored. */
+SHOAL_API enum shoal_status shoal_state_owned(const struct shoal_state *state, const char *name,
+                                              struct shoal_state_range *ranges, size_t capacity,
+                                              size_t *count);
+
+/* shoal_state_gather - bring all parts of a sharded array to all members, into their arrays, from
+ * the owners' as they are now; called by all, within steps or between. What a member does not own
+ * is its program's to overwrite. */
+SHOAL_API enum shoal_status shoal_state_gather(struct shoal_state *state, const char *name);
+
+/* Elements of which no copy is left. */
+struct shoal_state_loss {
+    const char *name; /* the state's */
+    uint64_t first;
+    uint64_t count;
+};
+
+/*
+ * shoal_state_lost - what the last shoal_step_begin that returned SHOAL_ERR_STATE_LOST is about; by
+ * name in the order of registration, ascending. The same on all members; all else is intact, and
+ * the world goes on. Who owns the elements now (shoal_state_owned) may write them; what is there
+ * when shoal_step_begin is called again counts.
+ */
+SHOAL_API enum shoal_status shoal_state_lost(const struct shoal_state *state,
+                                             struct shoal_state_loss *losses, size_t capacity,
+                                             size_t *count);
+
 struct shoal_state_info {
     size_t struct_size;
     uint64_t settled;        /* how often state was brought to the members of a new view */
     uint64_t bytes_sent;     /* of state, by this member, the last time */
     uint64_t bytes_received; /* likewise */
+    uint64_t bytes_moved;    /* of sharded arrays, by all members together, the last time */
     uint64_t settle_ns;      /* what that took, with waiting for the others */
+    uint64_t refresh_bytes;  /* sent by this member to copies at the last commit */
+    uint64_t refresh_ns;     /* what that took */
 };
 
 /* shoal_state_info - what was done so far. */

@@ -42,6 +42,7 @@ enum shoal_status {
     SHOAL_ERR_EPOCH = -60,      /* this member is out, or a view that an operation needs is gone */
     SHOAL_ERR_STORE = -61,      /* the store could not be reached in time, or was lost */
     SHOAL_ERR_STEP_RETRY = -62, /* the step counts nowhere; begin it again */
+    SHOAL_ERR_STATE_LOST = -63, /* all copies of a part of the state are gone; the world goes on */
 
     /* The process: resources or our own fault. */
     SHOAL_ERR_NOMEM = -80,

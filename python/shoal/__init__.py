@@ -37,6 +37,7 @@ from shoal.errors import (
     ProcessError,
     RequestError,
     ShoalError,
+    StateLost,
     StepRetry,
     StoreError,
     SystemFailure,
@@ -51,7 +52,7 @@ from shoal.placement import Placement, place
 from shoal.request import Request
 from shoal.reshard import Layout
 from shoal.samples import Samples, Share, WorldSamples
-from shoal.state import Divergence, State, StateInfo
+from shoal.state import Divergence, Loss, State, StateInfo
 from shoal.world import OpInfo, Step, View, World
 
 __version__ = _ffi.VERSION
@@ -75,6 +76,7 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "Layout",
+    "Loss",
     "Mismatch",
     "NoMemory",
     "Op",
@@ -93,6 +95,7 @@ __all__ = [
     "ShoalError",
     "State",
     "StateInfo",
+    "StateLost",
     "Status",
     "Step",
     "StepMode",

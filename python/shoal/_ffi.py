@@ -61,7 +61,9 @@ from shoal._structs import (
     StateArray,
     StateDivergence,
     StateInfo,
+    StateLoss,
     StateOptions,
+    StateRange,
     Store,
     StoreRead,
     StoreSwap,
@@ -177,6 +179,12 @@ FUNCTIONS = {
         c_int,
         [State, POINTER(StateDivergence), c_size_t, POINTER(c_size_t)],
     ),
+    "shoal_state_owned": (
+        c_int,
+        [State, c_char_p, POINTER(StateRange), c_size_t, POINTER(c_size_t)],
+    ),
+    "shoal_state_gather": (c_int, [State, c_char_p]),
+    "shoal_state_lost": (c_int, [State, POINTER(StateLoss), c_size_t, POINTER(c_size_t)]),
     "shoal_state_info": (c_int, [State, POINTER(StateInfo)]),
 }
 

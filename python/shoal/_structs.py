@@ -296,7 +296,7 @@ class WorldStep(Structure):
 class StateOptions(Structure):
     """struct shoal_state_options"""
 
-    _fields_ = [("struct_size", c_size_t)]
+    _fields_ = [("struct_size", c_size_t), ("shards", c_uint32), ("replicas", c_uint32)]
 
 
 class StateArray(Structure):
@@ -326,8 +326,23 @@ class StateInfo(Structure):
         ("settled", c_uint64),
         ("bytes_sent", c_uint64),
         ("bytes_received", c_uint64),
+        ("bytes_moved", c_uint64),
         ("settle_ns", c_uint64),
+        ("refresh_bytes", c_uint64),
+        ("refresh_ns", c_uint64),
     ]
+
+
+class StateRange(Structure):
+    """struct shoal_state_range"""
+
+    _fields_ = [("first", c_uint64), ("count", c_uint64)]
+
+
+class StateLoss(Structure):
+    """struct shoal_state_loss"""
+
+    _fields_ = [("name", c_char_p), ("first", c_uint64), ("count", c_uint64)]
 
 
 PLACE_SHARDS_MAX = 1 << 20

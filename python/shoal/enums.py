@@ -90,6 +90,7 @@ class StateKind(enum.IntEnum):
     """Who has what of an array of a world's state (enum shoal_state_kind)."""
 
     REPLICATED = 1
+    SHARDED = 2
 
 
 class Status(enum.IntEnum):
@@ -112,6 +113,7 @@ class Status(enum.IntEnum):
     EPOCH = -60
     STORE = -61
     STEP_RETRY = -62
+    STATE_LOST = -63
     NOMEM = -80
     SYSTEM = -81
     INTERNAL = -82

@@ -128,6 +128,12 @@ class StepRetry(EpochError):
     status = Status.STEP_RETRY
 
 
+class StateLost(EpochError):
+    """All copies of a part of the state are gone: State.lost. The world goes on."""
+
+    status = Status.STATE_LOST
+
+
 class ProcessError(ShoalError):
     """Resources, or a fault of Shoal."""
 

@@ -25,11 +25,21 @@ if TYPE_CHECKING:
     from shoal.world import World
 
 
+_NO_REPLICAS = 0xFFFFFFFF
+
+
 class Divergence(NamedTuple):
     """An array of one member that is not like that of most."""
 
     name: str
     rank: int
+
+
+class Loss(NamedTuple):
+    """Elements of a sharded array of which no copy is left."""
+
+    name: str
+    elements: slice
 
 
 class StateInfo(NamedTuple):
@@ -38,32 +48,60 @@ class StateInfo(NamedTuple):
     settled: int  # how often state was brought to the members of a new view
     bytes_sent: int  # of state, by this member, the last time
     bytes_received: int  # likewise
+    bytes_moved: int  # of sharded arrays, by all members together, the last time
     settle_seconds: float  # what that took, with waiting for the others
+    refresh_bytes: int  # sent by this member to copies at the last commit
+    refresh_seconds: float  # what that took
 
 
 class State:
-    """The arrays of a world that every member has, and alike; made by World.state().
+    """Named arrays of a world; made by World.state().
 
     Every member makes it between the same operations and adds the same arrays in the same order,
-    before its first step. When a job begins everybody gets those of rank 0. A member that joins
-    gets them as its first step begins, in equal parts from all the others, and verified.
+    before its first step.
 
+    Replicated arrays are alike on all members. When a job begins everybody gets those of rank 0. A
+    member that joins gets them as its first step begins, in equal parts from all the others, and
+    verified.
+
+    Of sharded arrays every member owns a part, and changes it within steps, which are of
+    StepMode.ABORT; others keep copies. See docs/state.md.
+
+    shards, replicas   that sharded arrays are cut into, and copies of each beside the owner's
     Not for several threads at once.
     """
 
     _handle: int | None = None
 
-    def __init__(self, world: World, arrays: Mapping[str, Any]) -> None:
+    def __init__(
+        self, world: World, arrays: Mapping[str, Any], shards: int = 0, replicas: int = 1
+    ) -> None:
         self._world = world
         self._pins: list[object] = []  # the arrays' memory
+        if not 0 <= shards <= _ffi.PLACE_SHARDS_MAX:
+            raise InvalidArgument(f"shards is {shards}, more than {_ffi.PLACE_SHARDS_MAX}")
+        if not 0 <= replicas <= _ffi.PLACE_REPLICAS_MAX:
+            raise InvalidArgument(f"replicas is {replicas}, more than {_ffi.PLACE_REPLICAS_MAX}")
+        options = _ffi.StateOptions(shards=shards, replicas=replicas or _NO_REPLICAS)
+        options.struct_size = _ffi.sizeof(options)
         handle = _ffi.new_handle()
-        check(_ffi.lib.shoal_state_create(world.handle, None, _ffi.byref(handle)))
+        check(
+            _ffi.lib.shoal_state_create(world.handle, _ffi.byref(options), _ffi.byref(handle))
+        )
         self._handle = handle.value
         for name, array in arrays.items():
             self.add(name, array)
 
-    def add(self, name: str, array: Any, *, dtype: Optional[DTypeLike] = None) -> None:
-        """Register an array or tensor, which is kept and written in place.
+    def add(
+        self,
+        name: str,
+        array: Any,
+        *,
+        sharded: bool = False,
+        dtype: Optional[DTypeLike] = None,
+    ) -> None:
+        """Register an array or tensor, which is kept and written in place. A sharded one has room
+        for all members' parts; what is never touched of numpy.zeros or torch.empty costs no memory.
 
         Raises Mismatch from the next step where members registered different arrays
         """
@@ -74,7 +112,7 @@ class State:
             data=buffer.address,
             count=buffer.elements,
             dtype=buffer.dtype,
-            kind=StateKind.REPLICATED,
+            kind=StateKind.SHARDED if sharded else StateKind.REPLICATED,
         )
         given.struct_size = _ffi.sizeof(given)
         check(_ffi.lib.shoal_state_add(self.handle, _ffi.byref(given)))
@@ -89,6 +127,32 @@ class State:
         listed = found[: min(count.value, capacity)]
         return [Divergence(entry.name.decode(), entry.rank) for entry in listed]
 
+    def owned(self, name: str) -> list[slice]:
+        """The elements of a sharded array that are this member's until the next step begins."""
+        count = _ffi.c_size_t()
+        given = self.handle, name.encode()
+        check(_ffi.lib.shoal_state_owned(*given, None, 0, _ffi.byref(count)))
+        ranges = (_ffi.StateRange * count.value)()
+        check(_ffi.lib.shoal_state_owned(*given, ranges, count.value, _ffi.byref(count)))
+        return [slice(found.first, found.first + found.count) for found in ranges]
+
+    def gather(self, name: str) -> None:
+        """Bring all parts of a sharded array into every member's, from the owners' as they are
+        now; called by all, within steps or between."""
+        check(_ffi.lib.shoal_state_gather(self.handle, name.encode()))
+
+    @property
+    def lost(self) -> list[Loss]:
+        """What StateLost is about."""
+        count = _ffi.c_size_t()
+        check(_ffi.lib.shoal_state_lost(self.handle, None, 0, _ffi.byref(count)))
+        losses = (_ffi.StateLoss * count.value)()
+        check(_ffi.lib.shoal_state_lost(self.handle, losses, count.value, _ffi.byref(count)))
+        return [
+            Loss(found.name.decode(), slice(found.first, found.first + found.count))
+            for found in losses
+        ]
+
     @property
     def info(self) -> StateInfo:
         """What was done so far."""
@@ -96,7 +160,13 @@ class State:
         info.struct_size = _ffi.sizeof(info)
         check(_ffi.lib.shoal_state_info(self.handle, _ffi.byref(info)))
         return StateInfo(
-            info.settled, info.bytes_sent, info.bytes_received, info.settle_ns * 1e-9
+            info.settled,
+            info.bytes_sent,
+            info.bytes_received,
+            info.bytes_moved,
+            info.settle_ns * 1e-9,
+            info.refresh_bytes,
+            info.refresh_ns * 1e-9,
         )
 
     @property

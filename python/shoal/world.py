@@ -342,9 +342,12 @@ class World:
         count once it is committed; in StepMode.RETAIN do not touch their buffers before."""
         return Step(self)
 
-    def state(self, arrays: Optional[Mapping[str, Any]] = None) -> State:
-        """State that follows the members, one at a time; see shoal.State."""
-        return State(self, arrays or {})
+    def state(
+        self, arrays: Optional[Mapping[str, Any]] = None, *, shards: int = 0, replicas: int = 1
+    ) -> State:
+        """State that follows the members, one at a time, with these replicated arrays; see
+        shoal.State."""
+        return State(self, arrays or {}, shards, replicas)
 
     def samples(
         self,

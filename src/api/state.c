@@ -7,6 +7,8 @@
 
 #include "api/context.h"
 
+#include <shoal/placement.h>
+
 #include <string.h>
 
 static enum shoal_status check_state(const struct shoal_state *state)
@@ -33,7 +35,16 @@ enum shoal_status shoal_state_create(struct shoal_world *world,
         return shl_fail(SHOAL_ERR_INVALID, "the world or the place for the state is NULL");
     SHL_TRY(shl_check_context(world->context));
     SHL_TRY(shl_copy_options(&given, sizeof(given), options));
-    return shl_state_create(world, state);
+    if (!given.shards)
+        given.shards = SHL_SHARDS_DEFAULT;
+    uint32_t replicas = given.replicas == SHOAL_STATE_NO_REPLICAS ? 0 : given.replicas;
+    if (!given.replicas)
+        replicas = 1;
+    if (given.shards > SHOAL_PLACE_SHARDS_MAX || replicas > SHOAL_PLACE_REPLICAS_MAX)
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "%u shards with %u replicas; there may be up to %u, with up to %d",
+                        given.shards, replicas, SHOAL_PLACE_SHARDS_MAX, SHOAL_PLACE_REPLICAS_MAX);
+    return shl_state_create(world, given.shards, replicas, state);
 }
 
 void shoal_state_destroy(struct shoal_state *state)
@@ -52,7 +63,7 @@ static enum shoal_status check_array(const struct shoal_state_array *array)
     if ((uint32_t)array->dtype >= SHOAL_DTYPE_COUNT)
         return shl_fail(SHOAL_ERR_INVALID, "'%s': dtype %d is unknown; use one of enum shoal_dtype",
                         array->name, (int)array->dtype);
-    if (array->kind != SHOAL_STATE_REPLICATED)
+    if (array->kind != SHOAL_STATE_REPLICATED && array->kind != SHOAL_STATE_SHARDED)
         return shl_fail(SHOAL_ERR_INVALID,
                         "'%s': kind %d is unknown; use one of enum shoal_state_kind", array->name,
                         (int)array->kind);
@@ -90,12 +101,48 @@ enum shoal_status shoal_state_verify(struct shoal_state *state,
     return shl_state_verify(state, found, capacity, count);
 }
 
+enum shoal_status shoal_state_owned(const struct shoal_state *state, const char *name,
+                                    struct shoal_state_range *ranges, size_t capacity,
+                                    size_t *count)
+{
+    const struct shl_state_array *array;
+    SHL_TRY(check_state(state));
+    if (!name || !count || (capacity && !ranges))
+        return shl_fail(SHOAL_ERR_INVALID, "the name or the place for the ranges is NULL");
+    SHL_TRY(shl_state_find(state, name, &array));
+    *count = shl_state_owned(state, array, ranges, capacity);
+    return SHOAL_OK;
+}
+
+enum shoal_status shoal_state_gather(struct shoal_state *state, const char *name)
+{
+    const struct shl_state_array *array;
+    SHL_TRY(check_alive(state));
+    if (!name)
+        return shl_fail(SHOAL_ERR_INVALID, "the name is NULL");
+    SHL_TRY(shl_state_find(state, name, &array));
+    return shl_state_gather(state, array);
+}
+
+enum shoal_status shoal_state_lost(const struct shoal_state *state, struct shoal_state_loss *losses,
+                                   size_t capacity, size_t *count)
+{
+    SHL_TRY(check_state(state));
+    if (!count || (capacity && !losses))
+        return shl_fail(SHOAL_ERR_INVALID, "the place for the count or the losses is NULL");
+    *count = shl_state_lost(state, losses, capacity);
+    return SHOAL_OK;
+}
+
 enum shoal_status shoal_state_info(const struct shoal_state *state, struct shoal_state_info *info)
 {
     SHL_TRY(check_state(state));
     struct shoal_state_info told = {.settled = state->stats.settled,
                                     .bytes_sent = state->stats.sent,
                                     .bytes_received = state->stats.received,
-                                    .settle_ns = state->stats.settle_ns};
+                                    .bytes_moved = state->stats.moved,
+                                    .settle_ns = state->stats.settle_ns,
+                                    .refresh_bytes = state->stats.refresh_sent,
+                                    .refresh_ns = state->stats.refresh_ns};
     return shl_give_struct(info, &told, sizeof(told));
 }

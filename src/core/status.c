@@ -55,6 +55,8 @@ const char *shoal_status_string(int status)
         return "store not reachable";
     case SHOAL_ERR_STEP_RETRY:
         return "step begins again";
+    case SHOAL_ERR_STATE_LOST:
+        return "all copies of a part of the state are gone";
     case SHOAL_ERR_NOMEM:
         return "out of memory";
     case SHOAL_ERR_SYSTEM:

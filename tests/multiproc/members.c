@@ -79,11 +79,14 @@ static void run_member(struct members *members, uint32_t slot)
                           .report = &members->shared->reports[slot],
                           .shared = members->shared,
                           .job = job};
+    const char *const *settings = job->victim == slot + 1 ? job->victim_settings : job->settings;
     size_t count = 0;
-    while (job->settings && job->settings[count])
+    while (settings && settings[count])
         count++;
+    if (job->prepare)
+        job->prepare(slot);
     struct shoal_context_options context = {
-        .struct_size = sizeof(context), .settings = job->settings, .setting_count = count};
+        .struct_size = sizeof(context), .settings = settings, .setting_count = count};
     struct shoal_world_options options = {.struct_size = sizeof(options),
                                           .store = members->address,
                                           .world_start = job->start,

@@ -75,6 +75,8 @@ STRUCTS = {
     "shoal_state_array": _ffi.StateArray,
     "shoal_state_divergence": _ffi.StateDivergence,
     "shoal_state_info": _ffi.StateInfo,
+    "shoal_state_range": _ffi.StateRange,
+    "shoal_state_loss": _ffi.StateLoss,
 }
 
 

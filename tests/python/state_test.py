@@ -1,7 +1,7 @@
 """World.state() with real workers: who joins has the arrays, and divergence is found.
 
-Without arguments this is the test; `state_test.py worker FOLDER` is a worker that `shoal run`
-starts.
+Without arguments this is the test; `state_test.py worker FOLDER` and `state_test.py shard FOLDER`
+are workers that `shoal run` starts.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -73,22 +73,73 @@ def work(folder):
     (folder / f"worker-{os.getpid()}.json").write_text(json.dumps(seen), encoding="ascii")
 
 
+def shard(folder):
+    """Owners count in their parts; one worker is killed, and what it owned goes on."""
+    world = shoal.World(step_mode=shoal.StepMode.ABORT, timeout=30)
+    array = numpy.zeros(100000)
+    state = world.state(shards=64)
+    state.add("sums", array, sharded=True)
+    retries = 0
+    while True:
+        with world.step() as step:
+            if step.number == FAIL_AT and step.rank == 1 and not (folder / "killed").exists():
+                (folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if step.number > FAIL_AT and step.joined:
+                (folder / "joined").touch()
+            ends = numpy.array([float((folder / "joined").exists() and step.number >= STEPS)])
+            world.allreduce(ends, op="min")
+            for part in state.owned("sums"):
+                array[part] += 1
+        retries += not step.committed
+        if step.committed and ends[0] == 1:
+            break
+    elements = sum(part.stop - part.start for part in state.owned("sums"))
+    state.gather("sums")
+    steps = world.view.step
+    seen = {
+        "elements": elements,
+        "right": bool((array == steps).all()),
+        "lost": state.lost,
+        "retries": retries,
+        "refreshed": state.info.refresh_bytes,
+    }
+    state.close()
+    world.close()
+    (folder / f"worker-{os.getpid()}.json").write_text(json.dumps(seen), encoding="ascii")
+
+
+def run_job(story):
+    program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(program), "run", "-n", "3", "--min", "1", "--start", "3"]
+        command += ["--backoff", "0.1", "--timeout", "90", "--", sys.executable, __file__]
+        done = subprocess.run(
+            [*command, story, folder],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise AssertionError(done.stdout)
+        paths = sorted(pathlib.Path(folder).glob("worker-*.json"))
+        return [json.loads(path.read_text(encoding="ascii")) for path in paths]
+
+
 class Jobs(unittest.TestCase):
+    def test_what_a_killed_worker_owned_goes_on(self):
+        seen = run_job("shard")
+        self.assertEqual(len(seen), 3)
+        self.assertEqual(sum(worker["elements"] for worker in seen), 100000)
+        for worker in seen:
+            self.assertTrue(worker["right"])
+            self.assertEqual(worker["lost"], [])
+            self.assertEqual(worker["refreshed"], worker["elements"] * 8)
+        self.assertEqual(sorted(worker["retries"] for worker in seen), [0, 1, 1])
+
     def test_one_is_killed_and_gets_the_state_when_it_comes_back(self):
-        program = pathlib.Path(os.environ["SHOAL_TEST_BUILD"]) / "tools" / "shoal"
-        with tempfile.TemporaryDirectory() as folder:
-            command = [str(program), "run", "-n", "3", "--min", "1", "--start", "3"]
-            command += ["--backoff", "0.1", "--timeout", "90", "--", sys.executable, __file__]
-            done = subprocess.run(
-                [*command, "worker", folder],
-                check=False,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            self.assertEqual(done.returncode, 0, done.stdout)
-            paths = sorted(pathlib.Path(folder).glob("worker-*.json"))
-            seen = [json.loads(path.read_text(encoding="ascii")) for path in paths]
+        seen = run_job("worker")
         self.assertEqual(len(seen), 3)
         for worker in seen:
             self.assertEqual(worker["alike"], [])
@@ -105,5 +156,7 @@ class Jobs(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         work(pathlib.Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["shard"]:
+        shard(pathlib.Path(sys.argv[2]))
     else:
         unittest.main()

@@ -12,7 +12,7 @@
 #ifndef SHL_ELASTIC_STATE_CHUNKS_H
 #define SHL_ELASTIC_STATE_CHUNKS_H
 
-#include "core/status.h"
+#include "elastic/state/shards.h"
 
 #include <shoal/state.h>
 #include <stdbool.h>
@@ -29,6 +29,8 @@ struct shl_state_array {
     uint64_t count, bytes;
     enum shoal_dtype dtype;
     enum shoal_state_kind kind;
+    struct shl_copy *copies;  /* sharded: by shard; NULL: replicated */
+    struct shl_copy *pending; /* likewise: slots that a view which is not settled needs */
 };
 
 struct shl_chunk {

@@ -33,12 +33,15 @@ struct card {
 /* Names, kinds and sizes of all arrays, in order. */
 static enum shoal_status hash_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES])
 {
-    size_t bytes = 0;
+    uint64_t cut[2] = {state->table.shards, state->table.width};
+    size_t bytes = sizeof(cut);
     for (uint32_t i = 0; i < state->array_count; i++)
         bytes += strlen(state->arrays[i].name) + 1 + 3 * sizeof(uint64_t);
     uint8_t *text = shl_mem->alloc(bytes + 1), *at = text;
     if (!text)
         return shl_fail_errno("cannot allocate the list of the state's arrays");
+    memcpy(at, cut, sizeof(cut));
+    at += sizeof(cut);
     for (uint32_t i = 0; i < state->array_count; i++) {
         const struct shl_state_array *array = &state->arrays[i];
         uint64_t numbers[3] = {array->count, (uint64_t)array->dtype, (uint64_t)array->kind};
@@ -58,8 +61,8 @@ static enum shoal_status compare(const struct card *cards, uint32_t size)
         if (memcmp(cards[i].schema, cards[0].schema, SHL_HASH_BYTES) != 0)
             return shl_fail(SHOAL_ERR_MISMATCH,
                             "rank %u registered %llu arrays of state with %llu bytes, rank 0 %llu "
-                            "with %llu, or with other names, types or order; register the same on "
-                            "all",
+                            "with %llu, or with other names, types, order, shards or replicas; "
+                            "register the same on all",
                             i, (unsigned long long)cards[i].arrays,
                             (unsigned long long)cards[i].bytes, (unsigned long long)cards[0].arrays,
                             (unsigned long long)cards[0].bytes);

@@ -18,10 +18,11 @@ static enum shoal_status settle(void *arg, struct shoal_comm *comm,
     struct shoal_state *state = arg;
     struct shl_meeting meeting;
     uint64_t begin_ns = shl_now_ns();
-    (void)members;
-    state->stats.sent = state->stats.received = 0;
+    state->stats.sent = state->stats.received = state->stats.moved = 0;
     SHL_TRY(shl_state_meet(state, comm, &meeting));
     SHL_TRY(shl_state_pull(state, &meeting));
+    if (state->follower.on_loss)
+        SHL_TRY(shl_state_spread(state, &meeting, members));
     state->stats.settle_ns = shl_now_ns() - begin_ns;
     return SHOAL_OK;
 }
@@ -31,35 +32,63 @@ static enum shoal_status settled(void *arg)
     struct shoal_state *state = arg;
     state->known = true;
     state->stats.settled++;
-    return SHOAL_OK;
+    bool lost =
+        state->follower.on_loss && shl_state_install(state) && shl_state_lost(state, NULL, 0);
+    return lost ? shl_state_say_lost(state) : SHOAL_OK;
 }
 
 static void begin(void *arg)
 {
-    (void)arg;
+    shl_state_roll_back(arg);
 }
 
 static void committed(void *arg)
 {
-    (void)arg;
+    shl_state_commit(arg);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-enum shoal_status shl_state_create(struct shoal_world *world, struct shoal_state **out)
+static void free_state(struct shoal_state *state)
+{
+    for (uint32_t a = 0; a < state->array_count; a++) {
+        struct shl_state_array *array = &state->arrays[a];
+        for (uint32_t s = 0; array->copies && s < state->table.shards; s++) {
+            shl_mem->free(array->copies[s].slot[0]);
+            shl_mem->free(array->copies[s].slot[1]);
+        }
+    }
+    shl_state_drop_pending(state);
+    for (uint32_t a = 0; a < state->array_count; a++) {
+        shl_mem->free(state->arrays[a].copies);
+        shl_mem->free(state->arrays[a].pending);
+        shl_mem->free(state->arrays[a].name);
+    }
+    shl_table_free(&state->table);
+    shl_table_free(&state->next);
+    shl_mem->free(state->arrays);
+    shl_mem->free(state);
+}
+
+enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
+                                   struct shoal_state **out)
 {
     struct shoal_state *state = shl_mem->alloc(sizeof(*state));
     if (!state)
         return shl_fail_errno("cannot allocate the state of a world");
     state->world = world;
+    enum shoal_status status = shl_table_make(shards, replicas + 1, &state->table);
+    if (status == SHOAL_OK)
+        status = shl_table_make(shards, replicas + 1, &state->next);
     state->follower = (struct shl_follower){.arg = state,
                                             .settle = {.run = settle, .arg = state},
                                             .begin = begin,
                                             .settled = settled,
                                             .committed = committed};
-    enum shoal_status status = shl_views_attach(world, &state->follower);
+    if (status == SHOAL_OK)
+        status = shl_views_attach(world, &state->follower);
     if (status != SHOAL_OK) {
-        shl_mem->free(state);
+        free_state(state);
         return status;
     }
     *out = state;
@@ -70,10 +99,7 @@ void shl_state_destroy(struct shoal_state *state)
 {
     if (!state->follower.gone)
         shl_views_detach(state->world);
-    for (uint32_t i = 0; i < state->array_count; i++)
-        shl_mem->free(state->arrays[i].name);
-    shl_mem->free(state->arrays);
-    shl_mem->free(state);
+    free_state(state);
 }
 
 static enum shoal_status reserve(struct shoal_state *state)
@@ -101,20 +127,48 @@ static enum shoal_status check_new(const struct shoal_state *state, const char *
     return SHOAL_OK;
 }
 
+static enum shoal_status allocate(struct shl_state_array *array, const char *name, uint32_t shards)
+{
+    array->name = shl_mem->alloc(strlen(name) + 1);
+    if (shards) {
+        array->copies = shl_mem->alloc(shards * sizeof(*array->copies));
+        array->pending = shl_mem->alloc(shards * sizeof(*array->pending));
+    }
+    if (!array->name || (shards && (!array->copies || !array->pending))) {
+        shl_mem->free(array->name);
+        shl_mem->free(array->copies);
+        shl_mem->free(array->pending);
+        return shl_fail(SHOAL_ERR_NOMEM, "no memory for '%s' of the state", name);
+    }
+    memcpy(array->name, name, strlen(name) + 1);
+    return SHOAL_OK;
+}
+
+/* From now on it matters who is lost, and steps have something to refresh. */
+static void watch_losses(struct shoal_state *state)
+{
+    state->follower.on_loss = true;
+    state->follower.refresh = (struct shl_task){.run = shl_state_refresh, .arg = state};
+}
+
 enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_state_array *given)
 {
+    bool sharded = given->kind == SHOAL_STATE_SHARDED;
     SHL_TRY(check_new(state, given->name));
+    if (sharded && state->world->log->mode != SHL_STEP_ABORT)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED,
+                        "'%s' is sharded, and steps of this world are retained; found the job with "
+                        "SHOAL_STEP_ABORT",
+                        given->name);
     SHL_TRY(reserve(state));
-    char *name = shl_mem->alloc(strlen(given->name) + 1);
-    if (!name)
-        return shl_fail_errno("cannot allocate a name");
-    memcpy(name, given->name, strlen(given->name) + 1);
-    state->arrays[state->array_count++] =
-        (struct shl_state_array){.name = name,
-                                 .data = given->data,
-                                 .count = given->count,
-                                 .bytes = given->count * shoal_dtype_bytes(given->dtype),
-                                 .dtype = given->dtype,
-                                 .kind = given->kind};
+    struct shl_state_array made = {.data = given->data,
+                                   .count = given->count,
+                                   .bytes = given->count * shoal_dtype_bytes(given->dtype),
+                                   .dtype = given->dtype,
+                                   .kind = given->kind};
+    SHL_TRY(allocate(&made, given->name, sharded ? state->table.shards : 0));
+    state->arrays[state->array_count++] = made;
+    if (sharded)
+        watch_losses(state);
     return SHOAL_OK;
 }

@@ -7,9 +7,13 @@
  *   chunks.c   how replicated arrays are cut, and who gives which part: pure
  *   pull.c     joiners get the replicated arrays
  *   verify.c   do all have the same?
+ *   shards.h   how sharded arrays are cut, and the table of who holds what
+ *   spread.c   sharded arrays follow a change of the view
+ *   refresh.c  what a step's end does to them
+ *   told.c     what programs ask
  *
- * Invariant: an operation of the state changes nothing but the arrays of members that had nothing,
- * until all members are known to have done it: so it can be done again in another view.
+ * Invariant: an operation of the state changes nothing that counts until all members are known to
+ * have done it: so it can be done again in another view.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -19,11 +23,13 @@
 #include "control/hash.h"
 #include "elastic/state/chunks.h"
 #include "elastic/views/views.h"
+#include "engine/moves.h"
 
 #include <shoal/state.h>
 
 struct shl_state_stats {
-    uint64_t settled, sent, received, settle_ns;
+    uint64_t settled, sent, received, moved, settle_ns;
+    uint64_t refresh_sent, refresh_ns;
 };
 
 struct shoal_state {
@@ -33,11 +39,20 @@ struct shoal_state {
     uint32_t array_count, array_capacity;
     bool known; /* this member has what the others have */
     struct shl_state_stats stats;
+    struct shl_table table; /* in force */
+    struct shl_table next;  /* of the view that is being settled */
+    uint64_t id, next_id;   /* this member, once there is a table */
+};
+
+struct shl_move_list {
+    struct shl_move *at;
+    size_t count, capacity;
 };
 
 /* ---- state.c ------------------------------------------------------------------------------ */
 
-enum shoal_status shl_state_create(struct shoal_world *world, struct shoal_state **state);
+enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
+                                   struct shoal_state **state);
 void shl_state_destroy(struct shoal_state *state);
 /* A checked array; its name is copied. */
 enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_state_array *given);
@@ -59,6 +74,39 @@ enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine,
                                       size_t bytes);
 /* All fail when one does: with its status, and its text where it was this member. */
 enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status);
+
+/* ---- spread.c, refresh.c -------------------------------------------------------------------- */
+
+/* Bring the sharded arrays to these members; shl_state_install once all have. */
+enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_meeting *meeting,
+                                   const struct shl_members *members);
+bool shl_state_install(struct shoal_state *state); /* true: something is lost */
+void shl_state_drop_pending(struct shoal_state *state);
+
+enum shoal_status shl_state_refresh(void *state, struct shoal_comm *comm,
+                                    const struct shl_members *members);
+void shl_state_commit(struct shoal_state *state);
+void shl_state_roll_back(struct shoal_state *state);
+enum shoal_status shl_state_gather(struct shoal_state *state, const struct shl_state_array *array);
+
+uint64_t shl_state_shard_bytes(const struct shoal_state *state, const struct shl_state_array *array,
+                               uint32_t shard);
+uint8_t *shl_state_shard_data(const struct shoal_state *state, const struct shl_state_array *array,
+                              uint32_t shard);
+enum shoal_status shl_state_add_move(struct shl_move_list *list, struct shl_move move);
+void shl_state_count_moves(struct shl_state_stats *stats, const struct shl_move_list *list,
+                           uint32_t rank);
+
+/* ---- told.c ------------------------------------------------------------------------------- */
+
+/* A sharded array of that name. */
+enum shoal_status shl_state_find(const struct shoal_state *state, const char *name,
+                                 const struct shl_state_array **array);
+size_t shl_state_owned(const struct shoal_state *state, const struct shl_state_array *array,
+                       struct shoal_state_range *ranges, size_t capacity);
+size_t shl_state_lost(const struct shoal_state *state, struct shoal_state_loss *losses,
+                      size_t capacity);
+enum shoal_status shl_state_say_lost(const struct shoal_state *state);
 
 /* ---- pull.c, verify.c ----------------------------------------------------------------------- */
 

@@ -92,7 +92,7 @@ enum shoal_status shl_state_verify(struct shoal_state *state, struct shoal_state
 {
     struct verify verify = {.state = state, .found = found, .capacity = capacity};
     struct shl_task task = {.run = run, .arg = &verify};
-    SHL_TRY(shl_views_task(state->world, &task));
+    SHL_TRY(shl_views_task(state->world, &task, false));
     *count = verify.count;
     return SHOAL_OK;
 }

@@ -51,20 +51,23 @@ static enum shoal_status carry_task(struct shoal_world *world, struct shl_task *
     return status;
 }
 
-static enum shoal_status task_locked(struct shoal_world *world, struct shl_task *task)
+static enum shoal_status task_locked(struct shoal_world *world, struct shl_task *task,
+                                     bool in_steps)
 {
     SHL_TRY(shl_views_carry_out(world, NULL));
-    if (world->log->in_step)
+    if (world->log->retry || shl_views_drop_stale(world))
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    if (world->log->in_step && (!in_steps || world->log->mode != SHL_STEP_ABORT))
         return shl_fail(SHOAL_ERR_INVALID, "step %llu is open; do this between steps",
                         (unsigned long long)world->log->step);
     return carry_task(world, task);
 }
 
-enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task)
+enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task, bool in_steps)
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
-    enum shoal_status status = task_locked(world, task);
+    enum shoal_status status = task_locked(world, task, in_steps);
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
     return status;
@@ -72,8 +75,11 @@ enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *tas
 
 void shl_views_follow_begin(struct shoal_world *world)
 {
-    if (world->follower)
-        world->follower->begin(world->follower->arg);
+    struct shl_follower *follower = world->follower;
+    if (follower && follower->open)
+        follower->begin(follower->arg);
+    if (follower)
+        follower->open = false;
 }
 
 static bool is_due(const struct shoal_world *world)
@@ -92,6 +98,7 @@ enum shoal_status shl_views_follow(struct shoal_world *world)
         pthread_mutex_unlock(&world->lock);
         enum shoal_status status = follower->settled(follower->arg);
         pthread_mutex_lock(&world->lock);
+        world->lost_due |= status != SHOAL_OK;
         SHL_TRY(status);
         SHL_TRY(shl_views_carry_out(world, NULL)); /* the view may be changing */
     }
@@ -116,4 +123,13 @@ enum shoal_status shl_views_follow_refresh(struct shoal_world *world)
     if (world->log->retry)
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
     return SHOAL_OK;
+}
+
+void shl_views_follow_committed(struct shoal_world *world)
+{
+    struct shl_follower *follower = world->follower;
+    if (!follower || !follower->open)
+        return;
+    follower->committed(follower->arg);
+    follower->open = false;
 }

@@ -39,6 +39,8 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
                                 .size = world->members.count,
                                 .joined = world->joined_since};
     world->joined_told = world->joined_since; /* told again, if this step is given up */
+    if (world->follower)
+        world->follower->open = true;
     return SHOAL_OK;
 }
 
@@ -138,10 +140,12 @@ enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
     shl_views_call_from(world);
+    uint64_t before = world->log->step;
     enum shoal_status status = commit_locked(world, samples);
+    bool committed = world->log->step != before; /* also where that is all that went well */
     pthread_mutex_unlock(&world->lock);
-    if (status == SHOAL_OK && world->follower)
-        world->follower->committed(world->follower->arg);
+    if (committed)
+        shl_views_follow_committed(world);
     pthread_mutex_unlock(&world->calling);
     return status;
 }

@@ -51,10 +51,12 @@ struct shl_follower {
     void *arg;
     bool on_loss; /* settled after losses too, which needs SHL_STEP_ABORT; else after joins only */
     bool gone;    /* told by the world: it is destroyed */
+    bool open;    /* likewise: a step was begun and not committed */
     struct shl_task settle;   /* bring the state to the members of a new view */
     struct shl_task refresh;  /* before a step is committed: make it last; run is NULL: nothing */
-    void (*begin)(void *arg); /* a step begins; what one that was given up did is undone */
-    enum shoal_status (*settled)(void *arg); /* on all members; an error is that of the step */
+    void (*begin)(void *arg); /* a step begins after one that was given up: undo what that did */
+    enum shoal_status (*settled)(void *arg); /* on all members. An error, alike on all, is that of
+                                                shoal_step_begin; the next one settles again */
     void (*committed)(void *arg);
 };
 
@@ -152,12 +154,14 @@ enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, vo
 /* Between steps. SHOAL_ERR_BUSY: there is one already. */
 enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_follower *follower);
 void shl_views_detach(struct shoal_world *world);
-/* An operation of its own, outside of steps. */
-enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task);
+/* An operation of its own. `in_steps`: of a step of SHL_STEP_ABORT, too. */
+enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task, bool in_steps);
 /* calling: before a step is begun. */
 void shl_views_follow_begin(struct shoal_world *world);
 /* lock, which is given away meanwhile: settle until nothing is due. */
 enum shoal_status shl_views_follow(struct shoal_world *world);
+/* calling: after it was committed. */
+void shl_views_follow_committed(struct shoal_world *world);
 /* lock: give up a step that nobody has called anything in, since members were lost after it began.
  */
 bool shl_views_drop_stale(struct shoal_world *world);

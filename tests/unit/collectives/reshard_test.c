@@ -26,6 +26,7 @@ struct model {
 struct trial {
     uint64_t seed, random;
     uint32_t size;
+    bool given; /* runs are, instead of layouts */
     uint64_t total;
     struct test_layout layouts[2];
     struct model from, to;
@@ -54,13 +55,34 @@ static uint64_t *allocate(uint64_t count)
     return elements;
 }
 
+/* A run for each element. Only its two ranks know where it is there. */
+static void build_given(struct trial *trial, uint32_t rank, uint64_t pack_below)
+{
+    static struct shl_reshard_run runs[TOTAL_MAX];
+    size_t count = 0;
+    for (uint64_t i = 0; i < trial->total; i++) {
+        uint32_t from = trial->from.holder[i], to = trial->to.holder[i];
+        if (to != LAYOUT_NOBODY)
+            runs[count++] =
+                (struct shl_reshard_run){.src = from == rank ? trial->from.place[i] : NOTHING / 2,
+                                         .dst = to == rank ? trial->to.place[i] : NOTHING / 2,
+                                         .count = 1,
+                                         .from = from,
+                                         .to = to};
+    }
+    ASSERT_OK(shl_runs_build(runs, count, trial->size, rank, pack_below, &trial->schedules[rank]));
+}
+
 static void open_rank(struct trial *trial, uint32_t rank, uint64_t pack_below)
 {
     struct shl_reshard_shape shape = {.from = &trial->spreads[0],
                                       .to = &trial->spreads[1],
                                       .rank = rank,
                                       .pack_below = pack_below};
-    ASSERT_OK(shl_reshard_build(&shape, &trial->schedules[rank]));
+    if (trial->given)
+        build_given(trial, rank, pack_below);
+    else
+        ASSERT_OK(shl_reshard_build(&shape, &trial->schedules[rank]));
     const struct shl_schedule *schedule = trial->schedules[rank];
     trial->buffers[rank][SHL_INPUT] = allocate(trial->from.held[rank]);
     trial->buffers[rank][SHL_OUTPUT] = allocate(trial->to.held[rank]);
@@ -260,6 +282,27 @@ static void any_layout_to_any(void **state)
     }
 }
 
+static void runs_that_are_given(void **state)
+{
+    (void)state;
+    static struct trial trial;
+    uint64_t seed = shl_test_seed();
+    for (uint64_t i = 0; i < 200; i++) {
+        begin(&trial, seed + i, 1 + (uint32_t)(i % 9), 300);
+        trial.given = true;
+        run(&trial, i % 3);
+        close_trial(&trial);
+    }
+}
+
+static void too_many_given(void **state)
+{
+    (void)state;
+    struct shl_schedule *schedule;
+    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED,
+                  shl_runs_build(NULL, SHL_RESHARD_RUNS_MAX + 1, 2, 0, 8, &schedule));
+}
+
 static void many_ranks(void **state)
 {
     (void)state;
@@ -363,6 +406,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_layout_to_any),
+        cmocka_unit_test(runs_that_are_given),
+        cmocka_unit_test(too_many_given),
         cmocka_unit_test(many_ranks),
         cmocka_unit_test(packing),
         cmocka_unit_test(nothing_to_move),

@@ -27,6 +27,7 @@ static const int all_statuses[] = {SHOAL_OK,
                                    SHOAL_ERR_EPOCH,
                                    SHOAL_ERR_STORE,
                                    SHOAL_ERR_STEP_RETRY,
+                                   SHOAL_ERR_STATE_LOST,
                                    SHOAL_ERR_NOMEM,
                                    SHOAL_ERR_SYSTEM,
                                    SHOAL_ERR_INTERNAL};

@@ -1,0 +1,175 @@
+/*
+ * Sharded arrays at the end of a step: owners send what they have to the replicas, before the step
+ * is committed; once it is, that is the version to go back to.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "elastic/state/state.h"
+
+#include <string.h>
+
+uint64_t shl_state_shard_bytes(const struct shoal_state *state, const struct shl_state_array *array,
+                               uint32_t shard)
+{
+    return shl_shard_span(array->count, state->table.shards, shard).count *
+           shoal_dtype_bytes(array->dtype);
+}
+
+uint8_t *shl_state_shard_data(const struct shoal_state *state, const struct shl_state_array *array,
+                              uint32_t shard)
+{
+    return array->data + shl_shard_span(array->count, state->table.shards, shard).first *
+                             shoal_dtype_bytes(array->dtype);
+}
+
+enum shoal_status shl_state_add_move(struct shl_move_list *list, struct shl_move move)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 256;
+        struct shl_move *at = shl_mem->resize(list->at, capacity * sizeof(*at));
+        if (!at)
+            return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu moves of state", capacity);
+        list->at = at;
+        list->capacity = capacity;
+    }
+    list->at[list->count++] = move;
+    return SHOAL_OK;
+}
+
+void shl_state_count_moves(struct shl_state_stats *stats, const struct shl_move_list *list,
+                           uint32_t rank)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct shl_move *move = &list->at[i];
+        stats->moved += move->bytes;
+        stats->sent += move->from == rank ? move->bytes : 0;
+        stats->received += move->to == rank ? move->bytes : 0;
+    }
+}
+
+/* ---- refresh --------------------------------------------------------------------------------- */
+
+/* A shard of an array, from its owner to the replicas' other slots. */
+static enum shoal_status add_refresh(const struct shoal_state *state,
+                                     const struct shl_state_array *array, uint32_t shard,
+                                     const struct shl_members *members, struct shl_move_list *list)
+{
+    const uint64_t *row = shl_table_row(&state->table, shard);
+    const struct shl_copy *copy = &array->copies[shard];
+    uint64_t bytes = shl_state_shard_bytes(state, array, shard);
+    for (uint32_t i = 1; i < state->table.width && row[i] && bytes; i++) {
+        uint32_t from = shl_members_find(members, row[0]), to = shl_members_find(members, row[i]);
+        if (from == SHL_MEMBER_NONE || to == SHL_MEMBER_NONE)
+            return shl_fail(SHOAL_ERR_INTERNAL, "shard %u is held by a member that is gone", shard);
+        SHL_TRY(shl_state_add_move(list,
+                                   (struct shl_move){shl_state_shard_data(state, array, shard),
+                                                     copy->slot[copy->now ^ 1], bytes, from, to}));
+    }
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_state_refresh(void *arg, struct shoal_comm *comm,
+                                    const struct shl_members *members)
+{
+    struct shoal_state *state = arg;
+    struct shl_move_list list = {.count = 0};
+    enum shoal_status status = SHOAL_OK;
+    uint64_t begin_ns = shl_now_ns();
+    for (uint32_t a = 0; a < state->array_count; a++)
+        for (uint32_t s = 0;
+             state->arrays[a].copies && s < state->table.shards && status == SHOAL_OK; s++)
+            status = add_refresh(state, &state->arrays[a], s, members, &list);
+    if (status == SHOAL_OK && list.count > 0)
+        status = shl_moves_run(comm, list.at, list.count);
+    struct shl_state_stats now = {.sent = 0};
+    shl_state_count_moves(&now, &list, comm->rank);
+    state->stats.refresh_sent = now.sent;
+    state->stats.refresh_ns = shl_now_ns() - begin_ns;
+    shl_mem->free(list.at);
+    return status;
+}
+
+/* ---- the two ends of a step ------------------------------------------------------------------ */
+
+static void commit_array(const struct shoal_state *state, struct shl_state_array *array)
+{
+    for (uint32_t s = 0; s < state->table.shards; s++) {
+        struct shl_copy *copy = &array->copies[s];
+        uint32_t at = shl_table_find(&state->table, s, state->id);
+        uint64_t bytes = shl_state_shard_bytes(state, array, s);
+        if (at == 0 && bytes)
+            memcpy(copy->slot[copy->now], shl_state_shard_data(state, array, s), bytes);
+        else if (at != UINT32_MAX)
+            copy->now ^= 1;
+    }
+}
+
+void shl_state_commit(struct shoal_state *state)
+{
+    for (uint32_t a = 0; a < state->array_count; a++)
+        if (state->arrays[a].copies)
+            commit_array(state, &state->arrays[a]);
+}
+
+static void roll_array_back(const struct shoal_state *state, const struct shl_state_array *array)
+{
+    for (uint32_t s = 0; s < state->table.shards; s++) {
+        const struct shl_copy *copy = &array->copies[s];
+        uint64_t bytes = shl_state_shard_bytes(state, array, s);
+        if (bytes && shl_table_find(&state->table, s, state->id) == 0)
+            memcpy(shl_state_shard_data(state, array, s), copy->slot[copy->now], bytes);
+    }
+}
+
+void shl_state_roll_back(struct shoal_state *state)
+{
+    for (uint32_t a = 0; a < state->array_count; a++)
+        if (state->arrays[a].copies)
+            roll_array_back(state, &state->arrays[a]);
+}
+
+/* ---- gather ---------------------------------------------------------------------------------- */
+
+struct gather {
+    const struct shoal_state *state;
+    const struct shl_state_array *array;
+};
+
+static enum shoal_status plan_gather(const struct gather *gather, const struct shl_members *members,
+                                     struct shl_move_list *list)
+{
+    const struct shoal_state *state = gather->state;
+    for (uint32_t s = 0; s < state->table.shards; s++) {
+        uint64_t bytes = shl_state_shard_bytes(state, gather->array, s);
+        uint64_t owner = shl_table_row(&state->table, s)[0];
+        uint32_t from = owner ? shl_members_find(members, owner) : SHL_MEMBER_NONE;
+        uint8_t *data = shl_state_shard_data(state, gather->array, s);
+        if (from == SHL_MEMBER_NONE)
+            return shl_fail(SHOAL_ERR_EPOCH,
+                            "a member that owns a part of '%s' is gone; begin a step first",
+                            gather->array->name);
+        for (uint32_t to = 0; to < members->count && bytes; to++)
+            if (to != from)
+                SHL_TRY(shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to}));
+    }
+    return SHOAL_OK;
+}
+
+static enum shoal_status run_gather(void *arg, struct shoal_comm *comm,
+                                    const struct shl_members *members)
+{
+    struct shl_move_list list = {.count = 0};
+    enum shoal_status status = plan_gather(arg, members, &list);
+    if (status == SHOAL_OK)
+        status = shl_moves_run(comm, list.at, list.count);
+    shl_mem->free(list.at);
+    return status;
+}
+
+enum shoal_status shl_state_gather(struct shoal_state *state, const struct shl_state_array *array)
+{
+    struct gather gather = {.state = state, .array = array};
+    struct shl_task task = {.run = run_gather, .arg = &gather};
+    return shl_views_task(state->world, &task, true);
+}

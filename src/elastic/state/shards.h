@@ -1,0 +1,62 @@
+/*
+ * Sharded arrays: cut into the same number of virtual shards each, of which every one has an owner
+ * and replicas (shoal/placement.h). What the owner works on is the program's own array; beside it
+ * stand copies of the last committed version.
+ *
+ * Two versions. A replica has two slots for a shard: the committed version, and the one that a
+ * refresh writes. Committing turns them round. The owner keeps one copy, of the committed version,
+ * which the next commit overwrites, and from which it goes back when a step is given up. So until
+ * the commit of a step is decided, everybody still has the version before.
+ *
+ * A fresh shard has no committed version: at the beginning, and when all copies were lost. Its
+ * owner's array counts.
+ *
+ * Invariant: the table, what is fresh, and the cut are the same on all members that know the state.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SHL_ELASTIC_STATE_SHARDS_H
+#define SHL_ELASTIC_STATE_SHARDS_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHL_SHARDS_DEFAULT 512u
+#define SHL_SHARD_ELEMENTS_MIN 256u /* of an array; so small arrays have fewer shards */
+
+struct shl_copy {
+    uint8_t *slot[2]; /* NULL: not needed here */
+    uint8_t now;      /* which holds the committed version */
+};
+
+/* Who holds what. */
+struct shl_table {
+    uint32_t shards, width; /* width: replicas + 1 */
+    uint64_t *holders;      /* ids of members; those of a shard together, its owner first */
+    uint8_t *fresh;         /* by shard */
+};
+
+struct shl_shard_span {
+    uint64_t first, count; /* elements */
+};
+
+/* The elements of an array of `count` that are in a shard; the last shards may have none. */
+struct shl_shard_span shl_shard_span(uint64_t count, uint32_t shards, uint32_t shard);
+
+enum shoal_status shl_table_make(uint32_t shards, uint32_t width, struct shl_table *table);
+void shl_table_free(struct shl_table *table);
+void shl_table_copy(struct shl_table *to, const struct shl_table *from); /* of the same size */
+size_t shl_table_bytes(const struct shl_table *table);
+
+static inline uint64_t *shl_table_row(const struct shl_table *table, uint32_t shard)
+{
+    return &table->holders[(size_t)shard * table->width];
+}
+
+/* Position of a member in a shard's row; UINT32_MAX: it does not hold it. */
+uint32_t shl_table_find(const struct shl_table *table, uint32_t shard, uint64_t id);
+
+#endif

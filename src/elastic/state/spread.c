@@ -1,0 +1,248 @@
+/*
+ * Sharded arrays are spread over the members of a view: who holds what from now on, and the moves
+ * that this takes. Only what a member is to hold and does not is sent, once, by one that holds it.
+ *
+ * Invariant: until shl_state_install all that existed is untouched, but for fresh shards; so it can
+ * be planned and carried out again for another view.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "core/sys.h"
+#include "elastic/shards/placement.h"
+#include "elastic/state/state.h"
+
+#include <string.h>
+
+#define NS_PER_MS 1000000ull
+
+/* ---- the table ---------------------------------------------------------------------------------
+ */
+
+/* Members that are new learn it from the first that knows it. */
+static enum shoal_status share_table(struct shoal_state *state, const struct shl_meeting *meeting)
+{
+    struct shoal_comm *comm = meeting->comm;
+    uint32_t root = 0;
+    if (meeting->known_count == 0 || meeting->known_count == comm->size)
+        return SHOAL_OK;
+    while (!meeting->known[root])
+        root++;
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_BROADCAST,
+                              .dtype = SHOAL_U8,
+                              .root = root,
+                              .count = shl_table_bytes(&state->table),
+                              .send = state->table.holders,
+                              .recv = state->table.holders};
+    return shl_request_run(comm, &call, comm->op_timeout_ms * NS_PER_MS);
+}
+
+/* state->next: who is to hold what among these members. */
+static enum shoal_status place(struct shoal_state *state, const struct shoal_comm *comm,
+                               const struct shl_members *members)
+{
+    struct shoal_member *placed = shl_mem->alloc(members->count * sizeof(*placed));
+    if (!placed)
+        return shl_fail_errno("cannot allocate a list of %u members", members->count);
+    for (uint32_t rank = 0; rank < members->count; rank++)
+        placed[rank] = (struct shoal_member){members->at[rank].id, comm->host_of[rank]};
+    struct shoal_place_options options = {.struct_size = sizeof(options),
+                                          .shards = state->table.shards,
+                                          .replicas = state->table.width - 1,
+                                          .members = placed,
+                                          .member_count = members->count};
+    struct shoal_place_result result;
+    shl_table_copy(&state->next, &state->table);
+    enum shoal_status status = shl_place(&options, state->next.holders, &result);
+    shl_mem->free(placed);
+    return status;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+void shl_state_drop_pending(struct shoal_state *state)
+{
+    for (uint32_t a = 0; a < state->array_count; a++) {
+        struct shl_state_array *array = &state->arrays[a];
+        for (uint32_t s = 0; array->pending && s < state->table.shards; s++) {
+            shl_mem->free(array->pending[s].slot[0]);
+            shl_mem->free(array->pending[s].slot[1]);
+            array->pending[s] = (struct shl_copy){.now = 0};
+        }
+    }
+}
+
+static enum shoal_status allocate_slot(uint8_t **slot, uint64_t bytes)
+{
+    *slot = shl_mem->alloc(bytes);
+    if (!*slot)
+        return shl_fail_errno("cannot allocate a copy of a shard of %llu bytes",
+                              (unsigned long long)bytes);
+    return SHOAL_OK;
+}
+
+/* What this member needs for one shard and has not. */
+static enum shoal_status allocate_copy(struct shoal_state *state, struct shl_state_array *array,
+                                       uint32_t shard, uint64_t id)
+{
+    uint64_t bytes = shl_state_shard_bytes(state, array, shard);
+    uint32_t at = shl_table_find(&state->next, shard, id);
+    struct shl_copy *copy = &array->copies[shard], *pending = &array->pending[shard];
+    if (at == UINT32_MAX || bytes == 0)
+        return SHOAL_OK;
+    if (!copy->slot[copy->now])
+        SHL_TRY(allocate_slot(&pending->slot[0], bytes));
+    if (at > 0 && !copy->slot[copy->now ^ 1])
+        SHL_TRY(allocate_slot(&pending->slot[1], bytes));
+    return SHOAL_OK;
+}
+
+static enum shoal_status allocate_copies(struct shoal_state *state, uint64_t id)
+{
+    for (uint32_t a = 0; a < state->array_count; a++)
+        for (uint32_t s = 0; state->arrays[a].copies && s < state->next.shards; s++)
+            SHL_TRY(allocate_copy(state, &state->arrays[a], s, id));
+    return SHOAL_OK;
+}
+
+/* ---- moves ----------------------------------------------------------------------------------- */
+
+struct spread {
+    struct shoal_state *state;
+    const struct shl_members *members;
+    struct shl_move_list *list;
+    uint64_t id; /* of this member */
+};
+
+/* Holders of a shard before that are members still, by rank. */
+static uint32_t find_givers(const struct spread *spread, uint32_t shard, uint32_t *givers)
+{
+    const struct shl_table *table = &spread->state->table;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < table->width; i++) {
+        uint64_t id = shl_table_row(table, shard)[i];
+        uint32_t rank = id ? shl_members_find(spread->members, id) : SHL_MEMBER_NONE;
+        if (rank != SHL_MEMBER_NONE)
+            givers[count++] = rank;
+    }
+    return count;
+}
+
+/* Where the committed version is to be here. */
+static uint8_t *target(const struct shl_state_array *array, uint32_t shard)
+{
+    const struct shl_copy *copy = &array->copies[shard];
+    return copy->slot[copy->now] ? copy->slot[copy->now] : array->pending[shard].slot[0];
+}
+
+/* All arrays' parts of a shard from one member to another. */
+static enum shoal_status add_moves(const struct spread *spread, uint32_t shard, uint32_t from,
+                                   uint32_t to, bool fresh)
+{
+    struct shoal_state *state = spread->state;
+    for (uint32_t a = 0; a < state->array_count; a++) {
+        struct shl_state_array *array = &state->arrays[a];
+        uint64_t bytes = array->copies ? shl_state_shard_bytes(state, array, shard) : 0;
+        if (bytes == 0)
+            continue;
+        const struct shl_copy *copy = &array->copies[shard];
+        const uint8_t *src =
+            fresh ? shl_state_shard_data(state, array, shard) : copy->slot[copy->now];
+        SHL_TRY(shl_state_add_move(spread->list,
+                                   (struct shl_move){src, target(array, shard), bytes, from, to}));
+    }
+    return SHOAL_OK;
+}
+
+static enum shoal_status plan_shard(const struct spread *spread, uint32_t shard)
+{
+    const struct shoal_state *state = spread->state;
+    const uint64_t *row = shl_table_row(&state->next, shard);
+    uint32_t givers[SHOAL_PLACE_REPLICAS_MAX + 1];
+    bool fresh = state->table.fresh[shard];
+    uint32_t count = find_givers(spread, shard, givers);
+    state->next.fresh[shard] = !fresh && count == 0; /* lost */
+    if (state->next.fresh[shard])
+        return SHOAL_OK;
+    for (uint32_t i = 0; i < state->next.width && row[i]; i++) {
+        bool had = shl_table_find(&state->table, shard, row[i]) != UINT32_MAX;
+        uint32_t to = shl_members_find(spread->members, row[i]);
+        if (fresh && i > 0)
+            SHL_TRY(add_moves(spread, shard, shl_members_find(spread->members, row[0]), to, true));
+        else if (!fresh && !had)
+            SHL_TRY(add_moves(spread, shard, givers[(shard + i) % count], to, false));
+    }
+    return SHOAL_OK;
+}
+
+static enum shoal_status plan_moves(const struct spread *spread)
+{
+    for (uint32_t s = 0; s < spread->state->next.shards; s++)
+        SHL_TRY(plan_shard(spread, s));
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_meeting *meeting,
+                                   const struct shl_members *members)
+{
+    struct shoal_comm *comm = meeting->comm;
+    struct shl_move_list list = {.count = 0};
+    struct spread spread = {
+        .state = state, .members = members, .list = &list, .id = members->at[comm->rank].id};
+    SHL_TRY(share_table(state, meeting));
+    shl_state_drop_pending(state);
+    enum shoal_status status = place(state, comm, members);
+    if (status == SHOAL_OK)
+        status = allocate_copies(state, spread.id);
+    if (status == SHOAL_OK)
+        status = plan_moves(&spread);
+    status = shl_state_agree(comm, status);
+    if (status == SHOAL_OK && list.count > 0)
+        status = shl_moves_run(comm, list.at, list.count);
+    state->next_id = spread.id;
+    shl_state_count_moves(&state->stats, &list, comm->rank);
+    shl_mem->free(list.at);
+    return status;
+}
+
+/* ---- afterwards ------------------------------------------------------------------------------ */
+
+static void install_copy(struct shoal_state *state, struct shl_state_array *array, uint32_t shard)
+{
+    struct shl_copy *copy = &array->copies[shard], *pending = &array->pending[shard];
+    uint32_t before = shl_table_find(&state->table, shard, state->next_id);
+    uint32_t at = shl_table_find(&state->next, shard, state->next_id);
+    uint64_t bytes = shl_state_shard_bytes(state, array, shard);
+    if (pending->slot[0])
+        copy->slot[copy->now] = pending->slot[0];
+    if (pending->slot[1])
+        copy->slot[copy->now ^ 1] = pending->slot[1];
+    *pending = (struct shl_copy){.now = 0};
+    for (unsigned i = 0; i < 2; i++) {
+        bool needed = at == 0 ? i == copy->now : at != UINT32_MAX;
+        if (needed)
+            continue;
+        shl_mem->free(copy->slot[i]);
+        copy->slot[i] = NULL;
+    }
+    if (at != 0 || bytes == 0)
+        return;
+    uint8_t *data = shl_state_shard_data(state, array, shard);
+    if (state->table.fresh[shard])
+        memcpy(copy->slot[copy->now], data, bytes);
+    else if (before != 0 && !state->next.fresh[shard])
+        memcpy(data, copy->slot[copy->now], bytes);
+}
+
+bool shl_state_install(struct shoal_state *state)
+{
+    bool lost = false;
+    for (uint32_t a = 0; a < state->array_count; a++)
+        for (uint32_t s = 0; state->arrays[a].copies && s < state->table.shards; s++)
+            install_copy(state, &state->arrays[a], s);
+    shl_table_copy(&state->table, &state->next);
+    state->id = state->next_id;
+    for (uint32_t s = 0; s < state->table.shards; s++)
+        lost |= state->table.fresh[s];
+    return lost;
+}

@@ -1,0 +1,386 @@
+/*
+ * Sharded state in worlds whose members join and are killed. Every element is a function of the
+ * steps that were committed, so any that is of another version, or of two, shows. A member is
+ * killed at one message after another, between a commit and the end of the refresh of the next;
+ * all copies of a shard are lost.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "multiproc/members.h"
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FLOATS (SHARDS * 256) /* all shards are alike */
+#define SMALL 700             /* fewer elements than shards */
+#define SHARDS 512
+#define RANGES 512
+#define SHARD_BYTES (256 * sizeof(double))
+#define SMALL_BYTES (SMALL * sizeof(float))
+
+struct told {
+    _Atomic uint32_t lost; /* SHOAL_ERR_STATE_LOST so far */
+    _Atomic uint32_t settled;
+    _Atomic uint64_t moved;
+    uint64_t lost_elements, refreshed, owned, received;
+    bool wrong;
+    char what[160];
+};
+
+static struct {
+    uint32_t replicas; /* as in shoal_state_options */
+    struct told told[MEMBERS_MAX];
+} * shared;
+
+struct model {
+    struct shoal_state *state;
+    double *big;
+    float *small;
+    struct shoal_state_range ranges[RANGES];
+    int64_t send[2], recv[2];
+    bool stop;
+};
+
+static double big_value(uint64_t step, uint64_t i)
+{
+    return (double)step * 1e6 + (double)i;
+}
+
+static float small_value(uint64_t step, uint64_t i)
+{
+    return (float)(step * 1000 + i);
+}
+
+static bool wrong(struct member *self, const char *what, uint64_t step, uint64_t i, double value)
+{
+    struct told *told = &shared->told[self->slot];
+    if (!told->wrong)
+        snprintf(told->what, sizeof(told->what), "%s[%llu] is %f in step %llu", what,
+                 (unsigned long long)i, value, (unsigned long long)step);
+    told->wrong = true;
+    return false;
+}
+
+/* ---- a member ----------------------------------------------------------------------------------
+ */
+
+static int add(struct model *model, const char *name, void *data, uint64_t count,
+               enum shoal_dtype dtype)
+{
+    struct shoal_state_array array = {.struct_size = sizeof(array),
+                                      .name = name,
+                                      .data = data,
+                                      .count = count,
+                                      .dtype = dtype,
+                                      .kind = SHOAL_STATE_SHARDED};
+    return shoal_state_add(model->state, &array);
+}
+
+static int open_model(struct member *self, struct model *model)
+{
+    struct shoal_state_options options = {
+        .struct_size = sizeof(options), .shards = SHARDS, .replicas = shared->replicas};
+    model->big = malloc(FLOATS * sizeof(double));
+    model->small = malloc(SMALL * sizeof(float));
+    for (uint64_t i = 0; i < FLOATS; i++)
+        model->big[i] = self->report->rank < self->job->start ? big_value(0, i) : -1;
+    for (uint64_t i = 0; i < SMALL; i++)
+        model->small[i] = small_value(0, i);
+    int status = shoal_state_create(self->world, &options, &model->state);
+    if (status == SHOAL_OK)
+        status = add(model, "big", model->big, FLOATS, SHOAL_F64);
+    if (status == SHOAL_OK)
+        status = add(model, "small", model->small, SMALL, SHOAL_F32);
+    return status;
+}
+
+static size_t owned(struct model *model, const char *name)
+{
+    size_t count = 0;
+    if (shoal_state_owned(model->state, name, model->ranges, RANGES, &count) != SHOAL_OK)
+        abort();
+    return count;
+}
+
+/* What this member owns is that of the committed steps; change it for the next. */
+static bool update(struct member *self, struct model *model, uint64_t step)
+{
+    uint64_t elements = 0;
+    size_t count = owned(model, "big");
+    for (size_t r = 0; r < count; r++)
+        for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
+            elements++;
+            if (model->big[i] != big_value(step, i))
+                return wrong(self, "big", step, i, model->big[i]);
+            model->big[i] = big_value(step + 1, i);
+        }
+    count = owned(model, "small");
+    for (size_t r = 0; r < count; r++)
+        for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
+            if (model->small[i] != small_value(step, i))
+                return wrong(self, "small", step, i, (double)model->small[i]);
+            model->small[i] = small_value(step + 1, i);
+        }
+    shared->told[self->slot].owned = elements;
+    return true;
+}
+
+/* Nobody has them: the program knows what they were. */
+static void restore(struct member *self, struct model *model, uint64_t step)
+{
+    static struct shoal_state_loss losses[2 * RANGES];
+    size_t count = 0;
+    shoal_state_lost(model->state, losses, 2 * RANGES, &count);
+    for (size_t r = 0; r < count; r++)
+        for (uint64_t k = 0, i = losses[r].first; k < losses[r].count; k++, i++) {
+            shared->told[self->slot].lost_elements++;
+            if (strcmp(losses[r].name, "big") == 0)
+                model->big[i] = big_value(step, i);
+            else
+                model->small[i] = small_value(step, i);
+        }
+    shared->told[self->slot].lost++;
+}
+
+/* All elements of all owners, each of the same version. */
+static int look_at_all(struct member *self, struct model *model, uint64_t step)
+{
+    int status = shoal_state_gather(model->state, "big");
+    for (uint64_t i = 0; i < FLOATS && status == SHOAL_OK; i++)
+        if (model->big[i] != big_value(step, i) && !wrong(self, "gathered", step, i, model->big[i]))
+            return SHOAL_ERR_INTERNAL;
+    return status;
+}
+
+static void tell(struct member *self, struct model *model)
+{
+    struct told *told = &shared->told[self->slot];
+    struct shoal_state_info info = {.struct_size = sizeof(info)};
+    shoal_state_info(model->state, &info);
+    told->moved = info.bytes_moved;
+    told->settled = info.settled;
+    told->refreshed = info.refresh_bytes;
+    told->received = info.bytes_received;
+}
+
+static int train(struct member *self, struct model *model)
+{
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    int status = shoal_step_begin(self->world, &step);
+    struct shoal_view view = {.struct_size = sizeof(view)};
+    shoal_world_view(self->world, &view);
+    if (status == SHOAL_ERR_STATE_LOST) {
+        restore(self, model, view.step);
+        return SHOAL_OK;
+    }
+    if (status != SHOAL_OK)
+        return status;
+    tell(self, model);
+    if (step.step % 4 == 1)
+        status = look_at_all(self, model, step.step);
+    model->send[0] = self->shared->stop;
+    if (self->shared->leave == (int)self->slot + 1)
+        shoal_leave(self->world, 0);
+    if (status == SHOAL_OK)
+        status =
+            shoal_world_allreduce(self->world, model->send, model->recv, 2, SHOAL_I64, SHOAL_SUM);
+    if (status == SHOAL_OK && !update(self, model, step.step))
+        return SHOAL_ERR_INTERNAL;
+    if (status == SHOAL_OK)
+        status = shoal_step_commit(self->world, 1);
+    if (status != SHOAL_OK)
+        return status;
+    model->stop = model->recv[0] > 0;
+    self->report->count++;
+    return SHOAL_OK;
+}
+
+static void body(struct member *self)
+{
+    struct model model = {.state = NULL};
+    struct shoal_view view = {.struct_size = sizeof(view)};
+    int status = open_model(self, &model);
+    while (status == SHOAL_OK && !model.stop) {
+        status = train(self, &model);
+        if (status == SHOAL_ERR_STEP_RETRY) {
+            self->report->retries++;
+            status = SHOAL_OK;
+        }
+    }
+    shoal_world_view(self->world, &view);
+    self->report->left = view.left != 0;
+    self->report->status = view.left ? SHOAL_OK : status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+    shoal_state_destroy(model.state);
+    free(model.big);
+    free(model.small);
+}
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+static const char *const shm[] = {"SHOAL_TRANSPORT=shm", "SHOAL_LOG_LEVEL=off", NULL};
+static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=off", NULL};
+
+static struct members_job make_job(uint32_t start, uint32_t replicas, const char *const *settings)
+{
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
+    shared->replicas = replicas;
+    return (struct members_job){.start = start,
+                                .min = 1,
+                                .mode = SHOAL_STEP_ABORT,
+                                .settings = settings,
+                                .op_timeout_ms = 20000,
+                                .recovery_timeout_ms = 20000,
+                                .body = body};
+}
+
+static void check_member(const struct members *members, uint32_t slot, const char *story)
+{
+    const struct member_report *report = &members->shared->reports[slot];
+    if (shared->told[slot].wrong)
+        fail_msg("%s: member %u: %s", story, slot, shared->told[slot].what);
+    if (report->status != SHOAL_OK || report->join_status != SHOAL_OK)
+        fail_msg("%s: member %u: %d %d \"%s\"", story, slot, report->join_status, report->status,
+                 report->text);
+}
+
+static void await_settled(const struct members *members, uint32_t slot, uint32_t settled)
+{
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (shared->told[slot].settled < settled && members_now_s() < end_s)
+        usleep(500);
+    if (shared->told[slot].settled < settled)
+        fail_msg("member %u settled %u times, not %u; %d \"%s\"", slot, shared->told[slot].settled,
+                 settled, members->shared->reports[slot].status,
+                 members->shared->reports[slot].text);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+/* As many bytes as the copies that must be made have, and so many percent more. */
+static void check_moved(uint64_t moved, uint32_t copies, uint32_t percent)
+{
+    uint64_t least = copies * SHARD_BYTES;
+    if (moved < least || moved > least + least * percent / 100 + 2 * SMALL_BYTES)
+        fail_msg("%llu bytes moved, %llu are the least", (unsigned long long)moved,
+                 (unsigned long long)least);
+}
+
+/* One after another: each member holds its part of the copies, and no more is moved. */
+static void follows(const char *const *settings, bool leaves)
+{
+    struct members members;
+    struct members_job job = make_job(3, 0, settings);
+    members_open(&members, &job);
+    await_settled(&members, 0, 1);
+    check_moved(shared->told[0].moved, SHARDS, 0); /* the first copies */
+    members_start(&members, 3);
+    await_settled(&members, 0, 2);
+    check_moved(shared->told[0].moved, 2 * SHARDS / 4, 0);
+    members_await(&members, 3, 5);
+    if (leaves)
+        members.shared->leave = 2;
+    else
+        members_kill(&members, 1, SIGKILL);
+    await_settled(&members, 0, 3);
+    check_moved(shared->told[0].moved, 2 * SHARDS / 4, 12); /* what placement makes of four */
+    members_start(&members, 4);
+    await_settled(&members, 0, 4);
+    check_moved(shared->told[0].moved, 2 * SHARDS / 4, 0);
+    members_await(&members, 4, 5);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 5; i++)
+        if (leaves || i != 1)
+            check_member(&members, i, "follows");
+    assert_int_equal(shared->told[0].owned + shared->told[2].owned + shared->told[3].owned +
+                         shared->told[4].owned,
+                     FLOATS);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(shared->told[i].lost, 0);
+}
+
+static void least_bytes_are_moved(void **state)
+{
+    (void)state;
+    follows(tcp, false);
+    follows(shm, true);
+}
+
+/* Dies at its k-th message. What the others have then is of one version: of the step that was
+ * committed last. */
+static void kill_at(const char *call, unsigned k)
+{
+    char fault[96], story[64];
+    snprintf(fault, sizeof(fault), "SHOAL_TEST_FAULT=on=%s,k=%u,do=kill", call, k);
+    snprintf(story, sizeof(story), "killed at %s %u", call, k);
+    const char *const settings[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=off", fault, NULL};
+    struct members members;
+    struct members_job job = make_job(4, 0, tcp);
+    job.victim = 1 + 1;
+    job.victim_settings = settings;
+    members_open(&members, &job);
+    await_settled(&members, 0, 2); /* without it */
+    members_await(&members, 0, 5);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 4; i++) {
+        if (i == 1)
+            continue;
+        check_member(&members, i, story);
+        assert_int_equal(shared->told[i].lost, 0);
+    }
+    munmap(shared, sizeof(*shared));
+}
+
+/* Messages one after another: points between a commit, the change, the refresh, and the next
+ * commit. */
+static void one_version_wherever_a_member_dies(void **state)
+{
+    (void)state;
+    for (unsigned k = 60; k < 85; k++)
+        kill_at("send", k);
+    for (unsigned k = 61; k < 85; k += 4)
+        kill_at("recv", k);
+}
+
+/* Without replicas exactly what the lost member owned is lost; all members say so alike. */
+static void lost_ranges_are_named(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(3, SHOAL_STATE_NO_REPLICAS, shm);
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    members_kill(&members, 1, SIGKILL);
+    members_await(&members, 0, 5);
+    members_start(&members, 3);
+    members_await(&members, 3, 3);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 4; i++)
+        if (i != 1)
+            check_member(&members, i, "lost");
+    for (uint32_t i = 0; i < 3; i += 2) {
+        assert_int_equal(shared->told[i].lost, 1);
+        assert_true(shared->told[i].lost_elements >= shared->told[1].owned);
+        assert_true(shared->told[i].lost_elements <= shared->told[1].owned + SMALL);
+    }
+    assert_int_equal(shared->told[3].lost, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(least_bytes_are_moved),
+        cmocka_unit_test(lost_ranges_are_named),
+        cmocka_unit_test(one_version_wherever_a_member_dies),
+    };
+    return cmocka_run_group_tests_name("sharded_state", tests, NULL, NULL);
+}
