@@ -196,7 +196,9 @@ class WorldLoader:
     When members come or go, or a step is given up, what was read ahead and does not fit any more is
     dropped.
 
-    options  of torch.utils.data.DataLoader: num_workers, prefetch_factor, ...
+    options  of torch.utils.data.DataLoader: num_workers, prefetch_factor, ... With workers give
+             multiprocessing_context="forkserver" too: forked ones hold this member's sockets, so
+             that the others notice its death by silence alone
     """
 
     def __init__(
