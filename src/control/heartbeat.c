@@ -86,7 +86,7 @@ static void on_beat(void *arg)
         if (!shl_session_open(session))
             continue;
         session->heard_ns = now - session->heard_ns > absent ? session->heard_ns + absent : now;
-        if (control->beat_half && session->fd >= 0) {
+        if (control->beat_half && session->fd >= 0 && !shl_sock_lags(session->fd)) {
             session->owes_beat = true;
             shl_session_flush(session);
         }

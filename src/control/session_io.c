@@ -39,6 +39,7 @@ void shl_session_attach(struct shl_session *session, int fd)
     shl_dialler_stop(&session->dialler);
     shl_loop_timer_stop(&control->loop, &session->retry);
     shl_sock_tune(fd, (uint32_t)control->options.config->dead_after_ms);
+    shl_sock_keep_pace(fd);
     shl_watch_init(&session->watch, on_ready, session);
     if (shl_loop_watch(&control->loop, &session->watch, fd, EPOLLIN) < 0) {
         shl_fd->close(fd);

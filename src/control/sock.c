@@ -13,6 +13,8 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
+#define LAGS_PACKETS 2 /* of three for which the kernel keeps its steady pace */
+
 /* glibc declares these with a transparent union, which is no function pointer type of ours. */
 static int kernel_bind(int fd, const struct sockaddr *addr, socklen_t bytes)
 {
@@ -163,6 +165,21 @@ void shl_sock_tune(int fd, uint32_t user_timeout_ms)
     shl_sock->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &no, sizeof(no));
     if (timeout)
         shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+}
+
+void shl_sock_keep_pace(int fd)
+{
+    int yes = 1;
+    shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &yes, sizeof(yes));
+}
+
+bool shl_sock_lags(int fd)
+{
+    struct tcp_info info;
+    socklen_t bytes = sizeof(info);
+    return shl_sock->getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0 &&
+           info.tcpi_unacked >= LAGS_PACKETS;
 }
 
 enum shoal_status shl_sock_wait(int fd, short events, uint64_t deadline_ns)

@@ -97,6 +97,16 @@ int shl_sock_error(int fd);
  * user_timeout_ms (0: the kernel's default). Does nothing on a Unix socket. Best effort. */
 void shl_sock_tune(int fd, uint32_t user_timeout_ms);
 
+/* shl_sock_keep_pace - for a connection that carries little, as signs of life: while few packets
+ * are under way the kernel repeats them at a steady pace, six times some 200 ms apart, and not ever
+ * more seldom, so a cable that is back is noticed at once. Under BBR the kernel never does (it
+ * takes the connection to be in its first slow start for ever), hence Reno. Best effort. */
+void shl_sock_keep_pace(int fd);
+
+/* shl_sock_lags - packets are under way that the peer has not confirmed. These are sign of life
+ * enough, and more of them would end the steady pace. Always false on a Unix socket. */
+bool shl_sock_lags(int fd);
+
 /* The process at the other end of a Unix socket, as this process sees it; 0: not known. */
 pid_t shl_sock_peer_pid(int fd);
 /* starved.c: it is on this host and wants to run, but gets no CPU. */

@@ -9,6 +9,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "control/sock.h"
 #include "core/bytes.h"
 #include "core/log.h"
 #include "core/sys.h"
@@ -92,7 +93,7 @@ static void on_beat(void *arg)
     {
         struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
         peer->heard_ns = now - peer->heard_ns > absent ? peer->heard_ns + absent : now;
-        if (node->beat_half)
+        if (node->beat_half && peer->watch.fd >= 0 && !shl_sock_lags(peer->watch.fd))
             beat(peer);
         judge(peer);
         hear_again(peer, now);

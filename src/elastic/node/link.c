@@ -231,6 +231,7 @@ bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
     shl_node_link_detach(peer);
     peer->broke = peer->refuses = false;
     peer->heard_ns = shl_now_ns();
+    shl_sock_keep_pace(fd);
     if (peer->pidfd < 0)
         peer->pidfd = shl_node_pidfd_of(fd);
     if (shl_loop_watch(&peer->node->loop, &peer->watch, fd, EPOLLIN) < 0) {
