@@ -1,5 +1,6 @@
 /*
- * Some seconds of a job whose members are killed, stopped, sent away and started at random.
+ * Some seconds of a job whose members are killed, stopped for a while, sent away and started at
+ * random, and whose coordinator dies and comes back.
  *
  * SHOAL_TEST_SEED repeats a run, SHOAL_TEST_CHAOS_S makes it longer.
  *
@@ -80,11 +81,27 @@ static void start_one(struct chaos *chaos)
     members_start(&chaos->members, chaos->next_slot++);
 }
 
+/* For less long than it would take to be given up. */
+static void pause_one(struct chaos *chaos, uint32_t slot)
+{
+    members_kill(&chaos->members, slot, SIGSTOP);
+    usleep(1000 * below(chaos, 400));
+    members_kill(&chaos->members, slot, SIGCONT);
+}
+
+static void restart_coordinator(struct chaos *chaos)
+{
+    kill(chaos->members.coordinator, SIGKILL);
+    waitpid(chaos->members.coordinator, NULL, 0);
+    usleep(1000 * below(chaos, 300));
+    members_start_coordinator(&chaos->members);
+}
+
 /* Never more than a minority at once: the policy is that of a majority. */
 static void do_something(struct chaos *chaos)
 {
     uint32_t there = count_there(chaos), in = count_in(chaos);
-    switch (below(chaos, 4)) {
+    switch (below(chaos, 6)) {
     case 0:
     case 1:
         if (in >= 4) {
@@ -99,6 +116,13 @@ static void do_something(struct chaos *chaos)
             chaos->there[slot] = false;
             chaos->members.shared->leave = (int)slot + 1;
         }
+        break;
+    case 3:
+        if (in)
+            pause_one(chaos, pick(chaos, in));
+        break;
+    case 4:
+        restart_coordinator(chaos);
         break;
     default:
         if (there < 6)
@@ -119,10 +143,12 @@ static void catch_up(struct chaos *chaos)
 
 static void run(enum shoal_step_mode mode, const char *const *settings)
 {
+    char journal[] = "/tmp/shoal-chaos-XXXXXX";
     struct members_job job = {.start = 4,
                               .min = 1,
                               .mode = mode,
                               .settings = settings,
+                              .journal = journal,
                               .elements = 2000,
                               .body = members_steps};
     static struct chaos chaos;
@@ -130,6 +156,10 @@ static void run(enum shoal_step_mode mode, const char *const *settings)
     uint64_t seed = number_from("SHOAL_TEST_SEED", (uint64_t)time(NULL));
     double end_s = members_now_s() + (double)number_from("SHOAL_TEST_CHAOS_S", CHAOS_S);
     print_message("SHOAL_TEST_SEED=%llu\n", (unsigned long long)seed);
+    int fd = mkstemp(journal);
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(journal); /* it is not made yet: only its name is new */
     chaos = (struct chaos){.random = seed, .next_slot = 4};
     for (uint32_t i = 0; i < 4; i++)
         chaos.there[i] = true;
@@ -145,6 +175,7 @@ static void run(enum shoal_step_mode mode, const char *const *settings)
     catch_up(&chaos);
     chaos.members.shared->stop = 1;
     members_close(&chaos.members);
+    unlink(journal);
     for (uint32_t i = 0; i < chaos.next_slot; i++)
         if (chaos.there[i])
             left[count++] = i;

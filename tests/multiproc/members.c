@@ -5,6 +5,8 @@
  */
 #include "multiproc/members.h"
 
+#include "multiproc/hosts.h"
+
 #include "core/config.h"
 #include "elastic/store/coordinator.h"
 #include "support/test.h"
@@ -29,13 +31,18 @@ double members_now_s(void)
 /* ---- processes --------------------------------------------------------------------------------
  */
 
-static void serve(const char *address)
+static void serve(const struct members *members)
 {
     struct shl_config config;
     struct shl_coordinator *coordinator;
     struct shl_key key;
-    struct shl_coordinator_options options = {
-        .config = &config, .address = address, .job = "default", .key = &key};
+    struct shl_coordinator_options options = {.config = &config,
+                                              .address = members->address,
+                                              .job = "default",
+                                              .key = &key,
+                                              .journal = members->job->journal};
+    if (members->job->hosts)
+        hosts_enter(members->job->hosts);
     if (shl_config_load(&(struct shl_config_options){0}, &config) != SHOAL_OK ||
         shl_key_derive(NULL, 0, "default", &key) != SHOAL_OK ||
         shl_coordinator_serve(&options, &coordinator) != SHOAL_OK) {
@@ -55,6 +62,13 @@ static pid_t spawn(void)
     return pid;
 }
 
+void members_start_coordinator(struct members *members)
+{
+    members->coordinator = spawn();
+    if (members->coordinator == 0)
+        serve(members);
+}
+
 void members_open(struct members *members, const struct members_job *job)
 {
     static unsigned serial;
@@ -63,11 +77,15 @@ void members_open(struct members *members, const struct members_job *job)
     members->shared = mmap(NULL, sizeof(*members->shared), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(members->shared != MAP_FAILED);
-    snprintf(members->address, sizeof(members->address), "@shoal-members-%d-%u", (int)getpid(),
-             serial++);
-    members->coordinator = spawn();
-    if (members->coordinator == 0)
-        serve(members->address);
+    if (job->hosts) {
+        char host[32];
+        hosts_address(job->hosts, host, sizeof(host));
+        snprintf(members->address, sizeof(members->address), "%s:7000", host);
+    } else {
+        snprintf(members->address, sizeof(members->address), "@shoal-members-%d-%u", (int)getpid(),
+                 serial++);
+    }
+    members_start_coordinator(members);
     for (uint32_t i = 0; i < job->start; i++)
         members_start(members, i);
 }
@@ -83,6 +101,8 @@ static void run_member(struct members *members, uint32_t slot)
     size_t count = 0;
     while (settings && settings[count])
         count++;
+    if (job->hosts)
+        hosts_enter(slot % job->hosts);
     if (job->prepare)
         job->prepare(slot);
     struct shoal_context_options context = {

@@ -58,6 +58,9 @@ struct members_job {
     uint32_t start, min;
     enum shoal_step_mode mode;
     const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
+    uint32_t hosts; /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
+                       the next one; 0: all on this host */
+    const char *journal; /* of the coordinator, so that it can be started again; NULL: none */
     size_t elements;
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
@@ -78,6 +81,8 @@ struct members {
 
 void members_open(struct members *members, const struct members_job *job);
 void members_start(struct members *members, uint32_t slot);
+/* After its death: it goes on from its journal. */
+void members_start_coordinator(struct members *members);
 /* Until a slot's member has seen `more` operations more than now. Fails the test in the end. */
 void members_await(struct members *members, uint32_t slot, uint32_t more);
 void members_kill(struct members *members, uint32_t slot, int signal);

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Runs an elastic job under random faults for as long as wanted: members killed, stopped, sent away
+# and started, the coordinator restarted, hosts cut off. Every value is checked, and afterwards that
+# no two members saw different outcomes.
+#
+# Usage: chaos.sh [--minutes N]     5 minutes if not told otherwise
+#
+# Prints each round's seeds; SHOAL_TEST_SEED=S build-dev/tests/multiproc/elastic_chaos_test repeats
+# one. Ends at the first failure, with its output.
+#
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
+
+minutes=5
+while [ $# -gt 0 ]; do
+    case $1 in
+    --minutes) minutes=${2:?--minutes needs a number} && shift ;;
+    *) die "unknown option $1; see the head of $0" ;;
+    esac
+    shift
+done
+[[ $minutes =~ ^[0-9]+$ ]] || die "--minutes takes a whole number, not $minutes"
+
+need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+cmake --preset dev >/dev/null
+cmake --build --preset dev --parallel "$(nproc)" --target elastic_chaos_test elastic_hosts_test |
+    tail -n 1
+
+round=0
+end=$((SECONDS + 60 * minutes))
+while [ "$SECONDS" -lt "$end" ]; do
+    round=$((round + 1))
+    for test in elastic_chaos_test elastic_hosts_test; do
+        log=$(mktemp)
+        if ! SHOAL_TEST_CHAOS_S=10 "build-dev/tests/multiproc/$test" >"$log" 2>&1; then
+            cat "$log"
+            rm "$log"
+            die "round $round of $test failed"
+        fi
+        say "round $round: $test passed" "$(sed -n 's/^SHOAL_TEST_SEED=//p' "$log" | tr '\n' ' ')"
+        rm "$log"
+    done
+done
+say "$round rounds passed"
