@@ -59,13 +59,16 @@ shoal_cni() {
 }
 here=$PWD
 # Jobs have namespaces of their own, which no inventory knows.
-sed 's/^  name: digits$/&\n  namespace: research/' ../../examples/k8s/pytorchjob-tcp.yaml >"$work/job.yaml"
+sed 's/^  name: digits$/&\n  namespace: research/' \
+    ../../examples/k8s/pytorchjob-tcp.yaml >"$work/job.yaml"
 cd "$work"
 . ./commands || complain "the three commands end with $?"
-for part in 'rdma/rail1: 1' 'networks: "default/rail0, default/rail1"' 'IPC_LOCK' 'medium: Memory'; do
+for part in 'rdma/rail1: 1' 'networks: "default/rail0, default/rail1"' 'IPC_LOCK' \
+    'medium: Memory'; do
     grep -q -- "$part" job-rdma.yaml || complain "the job has no $part"
 done
 "$program" validate --strict -q -n node.json networks.yaml job-rdma.yaml >report ||
     complain "$(cat report)"
-! grep -q 'attachment-unknown' report || complain "the job does not find its networks: $(cat report)"
+! grep -q 'attachment-unknown' report ||
+    complain "the job does not find its networks: $(cat report)"
 [ "$failures" = 0 ]

@@ -31,7 +31,7 @@ static const struct members_job plain = {.start = HOSTS,
 static void open_job(const struct members_job *job)
 {
     if (!hosts_open(HOSTS + 1))
-        skip();
+        TEST_SKIP("no network namespaces here");
     members_open(&members, job);
     for (uint32_t i = 0; i < job->start; i++)
         members_await(&members, i, 20);

@@ -48,7 +48,8 @@ prepare_network() {
         net.ipv4.conf.all.arp_announce=2 net.ipv6.conf.{all,default}.disable_ipv6=$((1 - ipv6))
 }
 
-# IPv6 rules of an earlier call would lead the connections of a device to itself out into the bridge.
+# IPv6 rules of an earlier call would lead the connections of a device to itself out into the
+# bridge.
 reset_ipv6_rules() {
     ip -6 rule flush
     ip -6 rule add priority 0 lookup local 2>/dev/null || true # it is there at the first call
