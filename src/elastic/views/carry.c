@@ -16,7 +16,7 @@
 #define MS 1000000ull
 #define ROUND_WEIGHT 2   /* a call costs more than its messages */
 #define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
-#define PATIENCE_MS 2000 /* more than silence takes: then it was no loss */
+#define PATIENCE_MS 2000 /* more than silence takes: then nobody is lost */
 #define ATTEMPTS 5       /* views in which a member may lack memory for one operation */
 
 /* ---- waiting ----------------------------------------------------------------------------------
@@ -202,10 +202,9 @@ static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op
  */
 
 /* lock, which is given away meanwhile. Tell the node whom the engine lost. */
-static bool suspect_lost(struct shoal_world *world)
+static void suspect_lost(struct shoal_world *world)
 {
     struct shoal_comm *comm = world->comm;
-    bool any = false;
     world->users++;
     pthread_mutex_unlock(&world->lock);
     for (uint32_t i = 0; i < comm->size; i++) {
@@ -215,12 +214,10 @@ static bool suspect_lost(struct shoal_world *world)
         shl_token_give(comm->engine);
         if (lost)
             shl_node_suspect(world->node, world->members.at[i].id);
-        any |= lost;
     }
     pthread_mutex_lock(&world->lock);
     world->users--;
     pthread_cond_broadcast(&world->changed);
-    return any;
 }
 
 /* The view may be given up, and the next one be there, before a waiting thread runs again. */
@@ -265,7 +262,8 @@ static void lack_memory(struct shoal_world *world, struct shl_op *op, const char
         shl_views_end(world, SHOAL_ERR_NOMEM, text);
 }
 
-/* An error that all members have alike ends the operation; any other is the sign of a change. */
+/* An error that all members have alike ends the operation; any other is the sign of a change, or
+ * is made one. */
 static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
 {
     char text[SHL_WORLD_TEXT];
@@ -281,10 +279,13 @@ static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_sta
     if (!is_agreed(status)) {
         if (await_fence(world, epoch, SUSPECT_MS))
             return;
-        if (suspect_lost(world) &&
-            await_fence(world, epoch, world->options.world.recovery_timeout_ms))
-            return;
+        suspect_lost(world);
         if (await_fence(world, epoch, PATIENCE_MS))
+            return;
+        /* All members live and hear each other, but connections of the view were given up, as after
+         * an outage that one side of them took for the end: the same members make a new view. */
+        shl_views_decide(world);
+        if (is_given_up(world, epoch))
             return;
     }
     shl_error_set(text);

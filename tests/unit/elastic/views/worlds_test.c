@@ -1,10 +1,13 @@
 /*
- * Two members in one process, over a store in memory: one that lacks memory, and one that comes and
- * goes a few hundred times (SHOAL_TEST_CHANGES: as often as that) and leaves nothing behind.
+ * Two members in one process, over a store in memory: one that lacks memory, one whose connections
+ * break, and one that comes and goes a few hundred times (SHOAL_TEST_CHANGES: as often as that) and
+ * leaves nothing behind.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/sys.h"
+#include "elastic/views/views.h"
+#include "elastic/world.h"
 #include "support/leaks.h"
 #include "support/test.h"
 
@@ -209,6 +212,47 @@ static void who_lacks_memory_gets_what_the_other_gets(void **state)
     assert_null(failed);
 }
 
+/* ---- connections break -------------------------------------------------------------------- */
+
+/* Alike on both, but for one whose data connections and their control end in the middle, as if the
+ * others had given it up. Its membership does not end: the session of the node lives. */
+static void *sums_over_a_cut(void *arg)
+{
+    struct shoal_world *world = NULL;
+    struct shoal_op_info info = {.struct_size = sizeof(info)};
+    bool cuts = arg != NULL;
+    float send[4] = {1, 2, 3, 4}, recv[4];
+    uint64_t epoch = 0;
+    enum shoal_status status = join(2, &world);
+    for (uint32_t i = 0; i < 8 && status == SHOAL_OK; i++) {
+        if (cuts && i == 4)
+            shl_world_cut(world->comm->world, "cut by a test");
+        status = shoal_world_allreduce(world, send, recv, 4, SHOAL_F32, SHOAL_SUM);
+        if (status == SHOAL_OK)
+            status = shoal_world_last(world, &info);
+        if (status == SHOAL_OK && (recv[3] != 8 || info.contributors != 2))
+            status = SHOAL_ERR_INTERNAL;
+        epoch = i ? epoch : info.epoch;
+    }
+    if (status < 0)
+        print_error("%s: %d, %s\n", cuts ? "cut" : "other", (int)status, shoal_last_error());
+    bool anew = info.epoch > epoch;
+    shoal_world_destroy(world);
+    return status == SHOAL_OK && anew ? NULL : &pair;
+}
+
+static void connections_that_break_are_made_anew(void **state)
+{
+    pthread_t other;
+    void *failed = NULL;
+    (void)state;
+    assert_int_equal(pthread_create(&other, NULL, sums_over_a_cut, NULL), 0);
+    void *mine = sums_over_a_cut(&pair);
+    pthread_join(other, &failed);
+    assert_null(mine);
+    assert_null(failed);
+}
+
 /* ---- coming and going --------------------------------------------------------------------- */
 
 static int one_step(struct shoal_world *world)
@@ -331,6 +375,8 @@ int main(void)
     mallopt(M_ARENA_MAX, 1); /* else the C library takes a while to have an arena a thread */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_lacks_memory_gets_what_the_other_gets, open_pair,
+                                        close_pair),
+        cmocka_unit_test_setup_teardown(connections_that_break_are_made_anew, open_pair,
                                         close_pair),
         cmocka_unit_test_setup_teardown(members_that_come_and_go_leave_nothing_behind, open_pair,
                                         close_pair),
