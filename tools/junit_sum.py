@@ -4,12 +4,12 @@
 Usage: junit_sum.py FILE...
        junit_sum.py --again FILE
 
-First line: passed, failed and skipped. Then one line for each failed test with the end of what it
-printed, and one for each skipped test or case with its reason: the last line that it printed. A
-test that could not run has failed; only one that said so itself (exit status 77, or cmocka's
-skip()) was skipped. A file in a folder `again` holds the second attempt of tests that failed in the
-others: what passed there counts as passed, and is named as unsteady. The exit status is 1 if a
-test failed.
+First line: passed, failed and skipped. Then one line for each failed test with the errors and the
+end of what it printed, and one for each skipped test or case with its reason: the last line that
+it printed. A test that could not run has failed; only one that said so itself (exit status 77, or
+cmocka's skip()) was skipped. A file in a folder `again` holds the second attempt of tests that
+failed in the others: what passed there counts as passed, and is named as unsteady. The exit status
+is 1 if a test failed.
 
 --again prints a regular expression of the failed tests for which a second attempt says something:
 all but those that a sanitizer ended, since what it found is there however seldom it shows.
@@ -29,7 +29,8 @@ CASE_SKIPPED = re.compile(r"^\[ +SKIPPED \] ([A-Za-z_]\w*)$")
 
 
 SANITIZER = re.compile(r"\b(\w+Sanitizer|runtime error):")
-TAIL_LINES = 15
+ERROR = re.compile(r"error|fail", re.IGNORECASE)
+EXCERPT_LINES = 8
 
 
 class Summary(typing.NamedTuple):
@@ -92,6 +93,14 @@ def worth_another(part):
     return f"^({'|'.join(names)})$" if names else ""
 
 
+def excerpt(output):
+    """The first lines that speak of an error, and the last lines."""
+    lines = output.splitlines()
+    last = lines[-EXCERPT_LINES:]
+    first = [line for line in lines[:-EXCERPT_LINES] if ERROR.search(line)]
+    return first[:EXCERPT_LINES] + last
+
+
 def read(path):
     """Summary of the file at `path`."""
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -111,7 +120,7 @@ def main():
     for title, group in (("failed", failed), ("unsteady, passed when run again", unsteady)):
         for name, output in group:
             print(f"{title}: {name}")
-            for line in output.splitlines()[-TAIL_LINES:]:
+            for line in excerpt(output):
                 print(f"    {line}")
     for name, reason in skipped:
         print(f"skipped: {name}: {reason}")

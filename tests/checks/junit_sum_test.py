@@ -61,6 +61,13 @@ class JunitSumTest(unittest.TestCase):
         passed, failed, _, unsteady = junit_sum.merge([first], [second])
         self.assertEqual((passed, failed, unsteady), (2, [("c", "wrong")], [("b", "late")]))
 
+    def test_the_excerpt_has_the_errors_and_the_end(self):
+        lines = ["ERROR: 1 is not 2"] + ["more"] * 20 + ["[  FAILED  ] that_test", "1 FAILED"]
+        found = junit_sum.excerpt("\n".join(lines))
+        self.assertEqual(found[0], lines[0])
+        self.assertEqual(found[-2:], lines[-2:])
+        self.assertLess(len(found), 17)
+
     def test_what_a_sanitizer_found_gets_no_second_attempt(self):
         found = "x.c:3\nWARNING: ThreadSanitizer: data race"
         part = junit_sum.Summary([], {"race": found, "a.b": "late", "c": "x"}, [])

@@ -248,7 +248,7 @@ static void the_digest_holds_what_must_agree(void **state)
 {
     (void)state;
     uint64_t base = digest_with(NULL);
-    assert_true(digest_with("SHOAL_HEARTBEAT_MS=200") == base);
+    assert_true(digest_with("SHOAL_HEARTBEAT_MS=100") == base);
     assert_true(digest_with("SHOAL_HEARTBEAT_MS=201") != base);
     assert_true(digest_with("SHOAL_ALGORITHM=allreduce=ring") != base);
     assert_true(digest_with("SHOAL_TRANSPORT=tcp,shm") == base);

@@ -156,7 +156,7 @@ static void settings_that_belong_together_are_checked(void **state)
     (void)state;
     struct shl_config config;
     ASSERT_STATUS(SHOAL_ERR_CONFIG, load_with(&config, "SHOAL_HEARTBEAT_MS=700"));
-    ASSERT_DETAIL("SHOAL_DEAD_AFTER_MS is 1200");
+    ASSERT_DETAIL("SHOAL_DEAD_AFTER_MS is 1350");
     ASSERT_DETAIL("SHOAL_HEARTBEAT_MS=700; raise it to 1400");
     ASSERT_OK(load_with(&config, "SHOAL_HEARTBEAT_MS=600"));
     shl_config_free(&config);

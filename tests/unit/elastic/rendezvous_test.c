@@ -34,7 +34,7 @@ static struct shl_rendezvous_server *serve(const char *address)
 
 static int set_up(void **state)
 {
-    static const char *const setting = "SHOAL_HEARTBEAT_MS=100";
+    static const char *const setting = "SHOAL_HEARTBEAT_MS=250";
     char *const no_environment[] = {NULL};
     struct shl_config_options sources = {.environment = no_environment};
     (void)state;
