@@ -15,8 +15,8 @@
 
 #define HOSTS_MAX 16u
 
-/* Moves the calling thread into the router's namespace. False: not allowed to make
- * namespaces here. */
+/* Moves the calling thread into the router's namespace, where jobs need no secret. False: not
+ * allowed to make namespaces here. */
 bool hosts_open(uint32_t count);
 /* Moves the calling thread, in a child of whoever opened, into a host. */
 void hosts_enter(uint32_t host);

@@ -103,8 +103,6 @@ static void run_member(struct members *members, uint32_t slot)
         count++;
     if (job->hosts)
         hosts_enter(slot % job->hosts);
-    if (job->prepare)
-        job->prepare(slot);
     struct shoal_context_options context = {
         .struct_size = sizeof(context), .settings = settings, .setting_count = count};
     struct shoal_world_options options = {.struct_size = sizeof(options),

@@ -65,8 +65,7 @@ struct members_job {
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
     void (*body)(struct member *self);
-    void (*prepare)(uint32_t slot); /* in the process, before it joins; may be NULL */
-    uint32_t victim;                /* slot + 1 of a member with settings of its own: */
+    uint32_t victim; /* slot + 1 of a member with settings of its own: */
     const char *const *victim_settings;
 };
 

@@ -2,10 +2,11 @@
  * Sharded state in worlds whose members join and are killed. Every element is a function of the
  * steps that were committed, so any that is of another version, or of two, shows. A member is
  * killed at one message after another, between a commit and the end of the refresh of the next;
- * all copies of a shard are lost.
+ * a whole host is lost; all copies of a shard are lost.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "multiproc/hosts.h"
 #include "multiproc/members.h"
 #include "support/test.h"
 
@@ -350,6 +351,30 @@ static void one_version_wherever_a_member_dies(void **state)
         kill_at("recv", k);
 }
 
+/* A host with two of five members goes: each shard has its second copy on the other host. */
+static void a_whole_host_is_lost(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(4, 0, tcp);
+    job.hosts = 2;
+    if (!hosts_open(3))
+        TEST_SKIP("no network namespaces here");
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    members_start(&members, 4);
+    members_await(&members, 4, 3);
+    members_kill(&members, 1, SIGKILL);
+    members_kill(&members, 3, SIGKILL);
+    members_await(&members, 0, 10);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 5; i += 2) {
+        check_member(&members, i, "host lost");
+        assert_int_equal(shared->told[i].lost, 0);
+    }
+}
+
 /* Without replicas exactly what the lost member owned is lost; all members say so alike. */
 static void lost_ranges_are_named(void **state)
 {
@@ -380,6 +405,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(least_bytes_are_moved),
         cmocka_unit_test(lost_ranges_are_named),
+        cmocka_unit_test(a_whole_host_is_lost),
         cmocka_unit_test(one_version_wherever_a_member_dies),
     };
     return cmocka_run_group_tests_name("sharded_state", tests, NULL, NULL);

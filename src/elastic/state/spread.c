@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/sys.h"
+#include "elastic/node/address.h"
 #include "elastic/shards/placement.h"
 #include "elastic/state/state.h"
 
@@ -37,15 +38,22 @@ static enum shoal_status share_table(struct shoal_state *state, const struct shl
     return shl_request_run(comm, &call, comm->op_timeout_ms * NS_PER_MS);
 }
 
+/* As members published it when they joined: the communicator's hosts are those that share memory,
+ * which is less when a transport is chosen. */
+static uint64_t host_of(const struct shl_member *member)
+{
+    struct shl_node_address address;
+    return shl_node_address_get(member, &address) ? address.host : member->id;
+}
+
 /* state->next: who is to hold what among these members. */
-static enum shoal_status place(struct shoal_state *state, const struct shoal_comm *comm,
-                               const struct shl_members *members)
+static enum shoal_status place(struct shoal_state *state, const struct shl_members *members)
 {
     struct shoal_member *placed = shl_mem->alloc(members->count * sizeof(*placed));
     if (!placed)
         return shl_fail_errno("cannot allocate a list of %u members", members->count);
     for (uint32_t rank = 0; rank < members->count; rank++)
-        placed[rank] = (struct shoal_member){members->at[rank].id, comm->host_of[rank]};
+        placed[rank] = (struct shoal_member){members->at[rank].id, host_of(&members->at[rank])};
     struct shoal_place_options options = {.struct_size = sizeof(options),
                                           .shards = state->table.shards,
                                           .replicas = state->table.width - 1,
@@ -191,7 +199,7 @@ enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_m
         .state = state, .members = members, .list = &list, .id = members->at[comm->rank].id};
     SHL_TRY(share_table(state, meeting));
     shl_state_drop_pending(state);
-    enum shoal_status status = place(state, comm, members);
+    enum shoal_status status = place(state, members);
     if (status == SHOAL_OK)
         status = allocate_copies(state, spread.id);
     if (status == SHOAL_OK)
