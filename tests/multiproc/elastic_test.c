@@ -218,6 +218,40 @@ static void a_stopped_member_of_this_host_is_ended(void **state)
     assert_true(members_check_history(&members, left, 2) > 20);
 }
 
+/* Sums, and a child of its own that holds all its descriptors for longer than it lives itself. */
+static void have_a_child(struct member *self)
+{
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    if (self->slot == 1 && fork() == 0) {
+        while (!self->shared->stop && members_now_s() < end_s)
+            usleep(1000);
+        _exit(0);
+    }
+    members_loop(self);
+}
+
+/* Its sockets stay open and silent, and silence would take longer than the test does. */
+static void a_death_shows_though_children_live(void **state)
+{
+    (void)state;
+    static const char *const patient[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_DEAD_AFTER_MS=200000",
+                                          NULL};
+    struct members_job job = {
+        .start = 3, .min = 1, .settings = patient, .elements = SMALL, .body = have_a_child};
+    const uint32_t left[] = {0, 2};
+    struct members members;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 3; i++)
+        members_await(&members, i, 20);
+    members_kill(&members, 1, SIGKILL);
+    for (uint32_t i = 0; i < 2; i++)
+        members_await(&members, left[i], 50);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_ended_well(&members, left, 2);
+    assert_true(members_check_history(&members, left, 2) > 20);
+}
+
 /* Ends its membership without asking, and goes on as a process until the others have as members. */
 static void end_early(struct member *self)
 {
@@ -483,6 +517,7 @@ int main(void)
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(a_stopped_member_learns_that_it_is_out),
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
+        cmocka_unit_test(a_death_shows_though_children_live),
         cmocka_unit_test(who_destroys_its_world_is_not_ended),
         cmocka_unit_test(steps_are_redone),
         cmocka_unit_test(steps_are_redone_over_tcp),

@@ -198,7 +198,7 @@ class WorldLoader:
 
     options  of torch.utils.data.DataLoader: num_workers, prefetch_factor, ... With workers give
              multiprocessing_context="forkserver" too: forked ones hold this member's sockets, so
-             that the others notice its death by silence alone
+             that members on other hosts notice its death by silence alone
     """
 
     def __init__(

@@ -57,9 +57,10 @@ struct shl_node_peer {
     struct shl_dial_target target;
     struct shl_dialler dialler;
     struct shl_timer retry;
-    uint32_t backoff_ms;    /* before the next dial; 0: the last one worked */
-    struct shl_watch watch; /* fd -1: not connected */
-    int pidfd;              /* of a member on this host; -1 */
+    uint32_t backoff_ms;      /* before the next dial; 0: the last one worked */
+    struct shl_watch watch;   /* fd -1: not connected */
+    int pidfd;                /* of a member on this host; -1 */
+    struct shl_watch process; /* the same descriptor, until the process ends */
     uint64_t heard_ns;
     uint64_t seen_epoch, seen_started; /* of its last beat */
     struct shl_node_buffer tx, rx;

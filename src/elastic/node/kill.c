@@ -62,6 +62,7 @@ static void take_handle(struct shl_node *node, void *arg)
         struct shl_node_peer *peer = SHL_CONTAINER_OF(at, struct shl_node_peer, link);
         if (peer->id != handle->id)
             continue;
+        shl_loop_unwatch(&node->loop, &peer->process);
         handle->fd = peer->pidfd;
         handle->local = peer->has_address && peer->target.addresses[0].any.sa_family == AF_UNIX;
         peer->pidfd = -1;

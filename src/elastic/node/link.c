@@ -218,11 +218,33 @@ static void on_ready(void *arg, uint32_t events)
         shl_node_link_read(peer);
 }
 
+/* Children that it forked, as those that load data, may hold its sockets open and say nothing. */
+static void on_process_end(void *arg, uint32_t events)
+{
+    struct shl_node_peer *peer = arg;
+    (void)events;
+    shl_loop_unwatch(&peer->node->loop, &peer->process);
+    broken(peer, "its process ended");
+    shl_node_peer_suspect(peer, "its process ended");
+}
+
+static void follow_process(struct shl_node_peer *peer, int fd)
+{
+    if (peer->pidfd >= 0)
+        return;
+    peer->pidfd = shl_node_pidfd_of(fd);
+    if (peer->pidfd >= 0 &&
+        shl_loop_watch(&peer->node->loop, &peer->process, peer->pidfd, EPOLLIN) < 0)
+        shl_log(SHL_LOG_INFO, "the end of member %016llx shows by its sockets only: %s",
+                (unsigned long long)peer->id, shl_error_text());
+}
+
 /* ---- connections ---------------------------------------------------------------------------- */
 
 void shl_node_link_init(struct shl_node_peer *peer)
 {
     shl_watch_init(&peer->watch, on_ready, peer);
+    shl_watch_init(&peer->process, on_process_end, peer);
     peer->pidfd = -1;
 }
 
@@ -232,8 +254,7 @@ bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
     peer->broke = peer->refuses = false;
     peer->heard_ns = shl_now_ns();
     shl_sock_keep_pace(fd);
-    if (peer->pidfd < 0)
-        peer->pidfd = shl_node_pidfd_of(fd);
+    follow_process(peer, fd);
     if (shl_loop_watch(&peer->node->loop, &peer->watch, fd, EPOLLIN) < 0) {
         shl_log(SHL_LOG_WARN, "session with member %016llx: %s", (unsigned long long)peer->id,
                 shl_error_text());
@@ -260,6 +281,7 @@ void shl_node_link_detach(struct shl_node_peer *peer)
 void shl_node_link_free(struct shl_node_peer *peer)
 {
     shl_node_link_detach(peer);
+    shl_loop_unwatch(&peer->node->loop, &peer->process);
     if (peer->pidfd >= 0)
         shl_fd->close(peer->pidfd);
     shl_mem->free(peer->tx.data);
