@@ -201,12 +201,22 @@ void shl_node_peer_accepted(void *arg, int fd, const struct shl_hello *hello, bo
 
 /* ---- following the record ------------------------------------------------------------------- */
 
+/* Said once, when the peer is new. */
+static void tell_unreachable(const struct shl_node_peer *peer)
+{
+    shl_log(SHL_LOG_WARN,
+            "member %016llx of another host listens on loopback only and cannot be reached; set "
+            "SHOAL_SECRET_FILE for all members, or SHOAL_INSECURE=1 on a trusted network",
+            (unsigned long long)peer->id);
+}
+
 static void note_member(struct shl_node *node, const struct shl_member *member, bool in_view)
 {
     struct shl_node_address address;
     if (member->id == node->self.id)
         return;
     struct shl_node_peer *peer = shl_node_peer_find(node, member->id);
+    bool is_new = !peer;
     if (!peer)
         peer = create(node, member->id);
     if (!peer)
@@ -218,6 +228,8 @@ static void note_member(struct shl_node *node, const struct shl_member *member, 
     if (!peer->has_address && shl_node_address_get(member, &address)) {
         shl_node_address_target(&address, member->id, node->host, &peer->target);
         peer->has_address = peer->target.count > 0;
+        if (is_new && !peer->has_address)
+            tell_unreachable(peer);
     }
 }
 
