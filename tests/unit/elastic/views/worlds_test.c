@@ -121,6 +121,7 @@ struct pair {
     pthread_t thread;
     _Atomic bool stop;
     _Atomic int status;
+    _Atomic uint32_t steps; /* of the host */
 };
 
 static struct pair pair;
@@ -269,6 +270,7 @@ static void *host(void *arg)
     (void)arg;
     while (!pair.stop && pair.status == SHOAL_OK) {
         pair.status = one_step(pair.host);
+        pair.steps++;
         usleep(500); /* alone it would do nothing else */
     }
     return NULL;
@@ -297,6 +299,20 @@ static bool is_alone(void *arg)
     struct shoal_view view = {.struct_size = sizeof(view)};
     (void)arg;
     return shoal_world_view(pair.host, &view) == SHOAL_OK && view.size == 1;
+}
+
+/* Before that the view without the visitor may still be formed, and nothing of it be there. */
+static bool goes_on(void *arg)
+{
+    const uint32_t *steps = arg;
+    return pair.steps >= *steps + 3;
+}
+
+static void await_host_alone(void)
+{
+    assert_true(shl_test_wait_for(is_alone, NULL, 20000));
+    uint32_t steps = pair.steps;
+    assert_true(shl_test_wait_for(goes_on, &steps, 20000));
 }
 
 struct usage {
@@ -351,7 +367,7 @@ static void members_that_come_and_go_leave_nothing_behind(void **state)
     assert_int_equal(pthread_create(&pair.thread, NULL, host, NULL), 0);
     for (uint32_t i = 0; i < WARM + visits; i++) {
         visit(i);
-        assert_true(shl_test_wait_for(is_alone, NULL, 20000));
+        await_host_alone();
         if (i == WARM - 1)
             before = settled();
     }
