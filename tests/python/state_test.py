@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import numpy
@@ -73,24 +74,57 @@ def work(folder):
     (folder / f"worker-{os.getpid()}.json").write_text(json.dumps(seen), encoding="ascii")
 
 
+def await_loss(world, step):
+    """Without a call, so that nothing of the step is under way when the others hear of it."""
+    end = time.monotonic() + 30
+    while world.epoch == step.epoch and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def begin_within(world):
+    """A step within a step is refused, and leaves the open one as it is."""
+    try:
+        world.step().__enter__()
+    except shoal.InvalidArgument:
+        return True
+    return False
+
+
+def use_again(world):
+    """A world may have another state when the first is closed. Was it kept over a step?"""
+    array = numpy.full(1000, -1.0)
+    state = world.state(shards=8)
+    state.add("again", array, sharded=True)
+    for number in range(2):
+        with world.step():
+            for part in state.owned("again"):
+                array[part] = number
+    state.gather("again")
+    state.close()
+    return bool((array == 1).all())
+
+
 def shard(folder):
     """Owners count in their parts; one worker is killed, and what it owned goes on."""
     world = shoal.World(step_mode=shoal.StepMode.ABORT, timeout=30)
     array = numpy.zeros(100000)
     state = world.state(shards=64)
     state.add("sums", array, sharded=True)
-    retries = 0
+    retries, refused = 0, True
     while True:
         with world.step() as step:
-            if step.number == FAIL_AT and step.rank == 1 and not (folder / "killed").exists():
-                (folder / "killed").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            if step.number == FAIL_AT and not retries and not step.joined:
+                if step.rank == 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                await_loss(world, step)
             if step.number > FAIL_AT and step.joined:
                 (folder / "joined").touch()
             ends = numpy.array([float((folder / "joined").exists() and step.number >= STEPS)])
             world.allreduce(ends, op="min")
             for part in state.owned("sums"):
                 array[part] += 1
+            if step.number == STEPS - 1:
+                refused = begin_within(world)
         retries += not step.committed
         if step.committed and ends[0] == 1:
             break
@@ -105,6 +139,7 @@ def shard(folder):
         "refreshed": state.info.refresh_bytes,
     }
     state.close()
+    seen["again"] = use_again(world) and refused
     world.close()
     (folder / f"worker-{os.getpid()}.json").write_text(json.dumps(seen), encoding="ascii")
 
@@ -134,6 +169,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual(sum(worker["elements"] for worker in seen), 100000)
         for worker in seen:
             self.assertTrue(worker["right"])
+            self.assertTrue(worker["again"])
             self.assertEqual(worker["lost"], [])
             self.assertEqual(worker["refreshed"], worker["elements"] * 8)
         self.assertEqual(sorted(worker["retries"] for worker in seen), [0, 1, 1])

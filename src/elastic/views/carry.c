@@ -17,7 +17,7 @@
 #define ROUND_WEIGHT 2   /* a call costs more than its messages */
 #define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
 #define PATIENCE_MS 2000 /* more than silence takes: then nobody is lost */
-#define ATTEMPTS 5       /* views in which a member may lack memory for one operation */
+#define ATTEMPTS 5 /* views in which an operation may fail for want of memory or connections */
 
 /* ---- waiting ----------------------------------------------------------------------------------
  */
@@ -284,7 +284,10 @@ static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_sta
             return;
         /* All members live and hear each other, but connections of the view were given up, as after
          * an outage that one side of them took for the end: the same members make a new view. */
-        shl_views_decide(world);
+        if (++op->attempts < ATTEMPTS)
+            shl_views_decide(world);
+        else
+            shl_views_end(world, status, text);
         if (is_given_up(world, epoch))
             return;
     }

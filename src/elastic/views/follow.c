@@ -2,8 +2,8 @@
  * Where state that follows the members is called: before a step begins, while it is committed.
  *
  * Settling is an operation like the program's, so all members do it as the same number, and it
- * survives losses as they do. It is due on all alike: the flags are set when a view is adopted, and
- * cleared where the operation was done in the view in force.
+ * survives losses as they do. It is due on all alike: the flags are set when a view with other
+ * members is adopted, and cleared where the operation was done in it or in a later one.
  *
  * A member that has begun a step and called nothing in it may be alone in that when others are
  * lost: nobody else can know. It begins again, as the others do who settle first.
@@ -22,8 +22,10 @@ enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_followe
     else if (world->log->in_step)
         status = shl_fail(SHOAL_ERR_INVALID, "step %llu is open; create state between steps",
                           (unsigned long long)world->log->step);
-    else
+    else {
         world->follower = follower;
+        world->joined_due = true; /* it is new to all */
+    }
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
     return status;
@@ -92,8 +94,11 @@ enum shoal_status shl_views_follow(struct shoal_world *world)
 {
     struct shl_follower *follower = world->follower;
     while (is_due(world)) {
-        SHL_TRY(carry_task(world, &follower->settle));
-        if (follower->settle.epoch == world->epoch)
+        enum shoal_status carried = carry_task(world, &follower->settle);
+        if (carried == SHOAL_ERR_EPOCH && !world->ended)
+            continue; /* interrupted: members changed again */
+        SHL_TRY(carried);
+        if (follower->settle.epoch >= world->changed_epoch)
             world->joined_due = world->lost_due = false;
         pthread_mutex_unlock(&world->lock);
         enum shoal_status status = follower->settled(follower->arg);
@@ -111,6 +116,7 @@ bool shl_views_drop_stale(struct shoal_world *world)
     if (!log->in_step || !is_due(world))
         return false;
     log->in_step = false;
+    log->retry = true;
     return true;
 }
 

@@ -27,6 +27,9 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
         return shl_fail(SHOAL_ERR_INVALID, "step %llu is open already; commit it first",
                         (unsigned long long)log->step);
     log->retry = false;
+    pthread_mutex_unlock(&world->lock);
+    shl_views_follow_begin(world);
+    pthread_mutex_lock(&world->lock);
     SHL_TRY(shl_views_follow(world));
     log->in_step = true;
     shl_views_show(world);
@@ -47,7 +50,6 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step)
 {
     pthread_mutex_lock(&world->calling);
-    shl_views_follow_begin(world);
     pthread_mutex_lock(&world->lock);
     shl_views_call_from(world);
     enum shoal_status status = begin_locked(world, step);

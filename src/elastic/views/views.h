@@ -106,6 +106,7 @@ struct shoal_world {
     uint64_t *votes;               /* of a commit: two by rank */
     struct shl_follower *follower; /* NULL: none */
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
+    uint64_t changed_epoch;        /* the last view with other members than the one before */
     struct shl_streams streams;
     uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
 };
