@@ -13,6 +13,7 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
 
 from shoal import _ffi
@@ -89,6 +90,7 @@ class State:
             _ffi.lib.shoal_state_create(world.handle, _ffi.byref(options), _ffi.byref(handle))
         )
         self._handle = handle.value
+        self._process = os.getpid()
         for name, array in arrays.items():
             self.add(name, array)
 
@@ -184,4 +186,5 @@ class State:
             self._pins = []
 
     def __del__(self) -> None:
-        self.close()
+        if self._handle is not None and self._process == os.getpid():  # not in a forked copy
+            self.close()

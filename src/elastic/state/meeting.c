@@ -25,7 +25,7 @@ enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine,
 
 /* What a member tells. */
 struct card {
-    uint64_t known;
+    uint64_t known, veteran;
     uint64_t arrays, bytes;
     uint8_t schema[SHL_HASH_BYTES];
 };
@@ -72,7 +72,9 @@ static enum shoal_status compare(const struct card *cards, uint32_t size)
 enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_comm *comm,
                                  struct shl_meeting *meeting)
 {
-    struct card mine = {.known = state->known, .arrays = state->array_count};
+    struct card mine = {.known = state->known,
+                        .veteran = state->world->streams.settled,
+                        .arrays = state->array_count};
     for (uint32_t i = 0; i < state->array_count; i++)
         mine.bytes += state->arrays[i].bytes;
     SHL_TRY(hash_schema(state, mine.schema));
@@ -82,13 +84,22 @@ enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_c
     enum shoal_status status = shl_state_allgather(comm, &mine, cards, sizeof(mine));
     if (status == SHOAL_OK)
         status = compare(cards, comm->size);
-    *meeting = (struct shl_meeting){.comm = comm};
+    *meeting = (struct shl_meeting){.comm = comm, .veteran = comm->size};
     for (uint32_t i = 0; i < comm->size && status == SHOAL_OK; i++) {
         meeting->known[i] = cards[i].known != 0;
         meeting->known_count += meeting->known[i];
+        if (cards[i].veteran && meeting->veteran == comm->size)
+            meeting->veteran = i;
     }
     shl_mem->free(cards);
     return status;
+}
+
+/* Who lacks memory asks all to decide, and ends by itself if that does not help: to the others it
+ * is an operation that was interrupted. */
+static enum shoal_status seen_by_others(enum shoal_status status)
+{
+    return status == SHOAL_ERR_NOMEM ? SHOAL_ERR_ABORTED : status;
 }
 
 enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status)
@@ -104,7 +115,7 @@ enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status sta
     for (uint32_t i = 0; i < comm->size && told == SHOAL_OK; i++)
         if (all[i] < 0)
             told = i == comm->rank ? shl_fail(status, "%s", text)
-                                   : shl_fail((enum shoal_status)all[i],
+                                   : shl_fail(seen_by_others((enum shoal_status)all[i]),
                                               "rank %u could not take part in an operation of the "
                                               "state; its own error says more",
                                               i);

@@ -17,7 +17,8 @@
 
 /* ---- a job begins --------------------------------------------------------------------------- */
 
-static enum shoal_status broadcast_all(const struct shoal_state *state, struct shoal_comm *comm)
+static enum shoal_status broadcast_all(const struct shoal_state *state,
+                                       const struct shl_meeting *meeting)
 {
     for (uint32_t i = 0; i < state->array_count; i++) {
         const struct shl_state_array *array = &state->arrays[i];
@@ -27,10 +28,12 @@ static enum shoal_status broadcast_all(const struct shoal_state *state, struct s
             struct shoal_call call = {.struct_size = sizeof(call),
                                       .collective = SHOAL_BROADCAST,
                                       .dtype = SHOAL_U8,
+                                      .root = meeting->veteran,
                                       .count = bytes,
                                       .send = array->data + at,
                                       .recv = array->data + at};
-            SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * NS_PER_MS));
+            SHL_TRY(
+                shl_request_run(meeting->comm, &call, meeting->comm->op_timeout_ms * NS_PER_MS));
         }
     }
     return SHOAL_OK;
@@ -211,7 +214,7 @@ enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_mee
     if (meeting->known_count == meeting->comm->size)
         return SHOAL_OK;
     if (meeting->known_count == 0)
-        return broadcast_all(state, meeting->comm);
+        return broadcast_all(state, meeting);
     enum shoal_status status = shl_state_agree(meeting->comm, open_pull(&pull));
     if (status == SHOAL_OK)
         status = move_all(&pull, &verified);

@@ -35,9 +35,15 @@ enum shoal_status shl_table_make(uint32_t shards, uint32_t width, struct shl_tab
     if (!made.holders)
         return shl_fail_errno("cannot allocate a table of %u shards", shards);
     made.fresh = (uint8_t *)(made.holders + (size_t)shards * width);
-    memset(made.fresh, 1, shards);
     *table = made;
+    shl_table_clear(table);
     return SHOAL_OK;
+}
+
+void shl_table_clear(struct shl_table *table)
+{
+    memset(table->holders, 0, (size_t)table->shards * table->width * sizeof(uint64_t));
+    memset(table->fresh, 1, table->shards);
 }
 
 void shl_table_free(struct shl_table *table)
@@ -54,7 +60,7 @@ void shl_table_copy(struct shl_table *to, const struct shl_table *from)
 uint32_t shl_table_find(const struct shl_table *table, uint32_t shard, uint64_t id)
 {
     const uint64_t *row = shl_table_row(table, shard);
-    for (uint32_t i = 0; i < table->width; i++)
+    for (uint32_t i = 0; i < table->width && id; i++)
         if (row[i] == id)
             return i;
     return UINT32_MAX;

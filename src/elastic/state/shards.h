@@ -47,6 +47,7 @@ struct shl_shard_span {
 struct shl_shard_span shl_shard_span(uint64_t count, uint32_t shards, uint32_t shard);
 
 enum shoal_status shl_table_make(uint32_t shards, uint32_t width, struct shl_table *table);
+void shl_table_clear(struct shl_table *table); /* nobody holds anything, and all is fresh */
 void shl_table_free(struct shl_table *table);
 void shl_table_copy(struct shl_table *to, const struct shl_table *from); /* of the same size */
 size_t shl_table_bytes(const struct shl_table *table);

@@ -24,6 +24,8 @@ static enum shoal_status share_table(struct shoal_state *state, const struct shl
 {
     struct shoal_comm *comm = meeting->comm;
     uint32_t root = 0;
+    if (meeting->known_count == 0)
+        shl_table_clear(&state->table); /* it may be here from a settling that was cut short */
     if (meeting->known_count == 0 || meeting->known_count == comm->size)
         return SHOAL_OK;
     while (!meeting->known[root])
@@ -169,7 +171,9 @@ static enum shoal_status plan_shard(const struct spread *spread, uint32_t shard)
     uint32_t givers[SHOAL_PLACE_REPLICAS_MAX + 1];
     bool fresh = state->table.fresh[shard];
     uint32_t count = find_givers(spread, shard, givers);
-    state->next.fresh[shard] = !fresh && count == 0; /* lost */
+    /* Lost, or still lost: whoever was to write it anew has not come to a commit. */
+    uint64_t owner = shl_table_row(&state->table, shard)[0];
+    state->next.fresh[shard] = fresh ? owner && owner != row[0] : count == 0;
     if (state->next.fresh[shard])
         return SHOAL_OK;
     for (uint32_t i = 0; i < state->next.width && row[i]; i++) {

@@ -20,6 +20,10 @@ static enum shoal_status settle(void *arg, struct shoal_comm *comm,
     uint64_t begin_ns = shl_now_ns();
     state->stats.sent = state->stats.received = state->stats.moved = 0;
     SHL_TRY(shl_state_meet(state, comm, &meeting));
+    /* Those who have just joined would take for the state what they begin with themselves. */
+    if (meeting.known_count == 0 && meeting.veteran == comm->size)
+        return shl_fail(SHOAL_ERR_STATE_LOST, "all members that had the state were lost before the "
+                                              "others got it; begin anew from a checkpoint");
     SHL_TRY(shl_state_pull(state, &meeting));
     if (state->follower.on_loss)
         SHL_TRY(shl_state_spread(state, &meeting, members));

@@ -62,7 +62,8 @@ enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_st
 /* Who takes part in an operation of the state, by rank. */
 struct shl_meeting {
     struct shoal_comm *comm;
-    uint32_t known_count; /* members that have the state; 0: the job begins */
+    uint32_t known_count; /* members that have the state; 0: it is new to all */
+    uint32_t veteran;     /* the first that founded the job or committed a step; comm->size: none */
     bool known[SHL_MEMBERS_MAX];
 };
 
