@@ -31,6 +31,8 @@ static int open_peer(int fd, pid_t pid)
     char byte;
     if (shl_sock->getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) == 0)
         return pidfd;
+    if (errno != ENOPROTOOPT)
+        return -1; /* the process is gone, or there is no descriptor left */
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     ssize_t got = shl_sock->recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (pidfd >= 0 && (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))) {

@@ -201,7 +201,7 @@ static void begin_life(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
     /* A rail that cannot be connected is left by another life. */
-    direct->reset_wanted =
+    direct->reset_wanted |=
         shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0;
     direct->peer_reset = false;
     direct->up = true;

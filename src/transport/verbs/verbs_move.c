@@ -12,7 +12,6 @@
 #include <stdio.h>
 
 #define DRAIN_NS UINT64_C(1000000000)
-#define MOVE_NS UINT64_C(5000000000) /* a peer that does not answer for so long is lost */
 #define PAUSE_NS_MIN UINT64_C(1000000000)
 #define PAUSE_NS_MAX UINT64_C(64000000000)
 #define LASTED_NS UINT64_C(60000000000) /* a carrier that held for so long was a good one */
@@ -27,7 +26,7 @@ static void leave(struct shl_verbs_link *link)
         return;
     move->from_channel = link->rail == SHL_VERBS_CHANNEL;
     move->step = SHL_VERBS_LEAVING;
-    if (shl_now_ns() - move->since_ns > LASTED_NS)
+    if (!move->from_channel && shl_now_ns() - move->since_ns > LASTED_NS)
         move->pause_ns = 0;
     move->since_ns = shl_now_ns();
     link->rail = SHL_VERBS_NOWHERE;
@@ -213,7 +212,6 @@ static bool retry_is_due(const struct shl_verbs_link *link, uint64_t now_ns)
 
 unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
 {
-    struct shl_verbs_move *move = &link->move;
     unsigned work = 0;
     if (link->state != SHL_VERBS_UP)
         return 0;
@@ -223,11 +221,6 @@ unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
     }
     while (step(link, now_ns))
         work++;
-    if (link->state == SHL_VERBS_UP && move->step != SHL_VERBS_SETTLED &&
-        now_ns > move->since_ns + MOVE_NS)
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
-                            "a rail failed, and rank %u does not say by which it goes on",
-                            link->peer);
     return work;
 }
 
