@@ -85,16 +85,24 @@ static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool k
     }
 }
 
+static bool believable(const struct shl_report *report, uint64_t most)
+{
+    return report->settled <= most && report->step_last <= most;
+}
+
 /* First operation of the step that no survivor has seen committed; 0: no survivor has begun one. */
 static uint64_t open_step(const struct shl_outcome_input *input)
 {
     uint64_t committed = 0, first = 0, most = settled_at_most(input);
-    for (uint32_t i = 0; i < input->count; i++)
-        if (input->reports[i].step_last > committed && input->reports[i].step_last <= most)
-            committed = input->reports[i].step_last;
-    for (uint32_t i = 0; i < input->count; i++)
-        if (input->reports[i].step_first > first)
-            first = input->reports[i].step_first;
+    for (uint32_t i = 0; i < input->count; i++) {
+        const struct shl_report *report = &input->reports[i];
+        if (!believable(report, most))
+            continue;
+        if (report->step_last > committed)
+            committed = report->step_last;
+        if (report->step_first > first)
+            first = report->step_first;
+    }
     return first > committed ? first : 0;
 }
 
@@ -103,7 +111,7 @@ static void merge(const struct shl_outcome_input *input, struct shl_decision *de
     uint64_t most = settled_at_most(input);
     for (uint32_t i = 0; i < input->count; i++) {
         const struct shl_report *report = &input->reports[i];
-        if (report->settled > most || report->step_last > most)
+        if (!believable(report, most))
             continue;
         if (report->settled > decision->settled)
             decision->settled = report->settled;
@@ -122,9 +130,12 @@ static void merge(const struct shl_outcome_input *input, struct shl_decision *de
 /* A wish about a step that somebody has seen committed comes too late. */
 static bool gives_up(const struct shl_outcome_input *input, const struct shl_decision *decision)
 {
-    for (uint32_t i = 0; i < input->count; i++)
-        if (input->reports[i].gives_up && input->reports[i].step == decision->step)
+    for (uint32_t i = 0; i < input->count; i++) {
+        const struct shl_report *report = &input->reports[i];
+        if (report->gives_up && report->step == decision->step &&
+            believable(report, settled_at_most(input)))
             return true;
+    }
     return false;
 }
 

@@ -314,6 +314,28 @@ static void what_somebody_did_not_begin_is_not_settled(void **state)
     assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
 }
 
+/* A member that tells of a step far ahead does not hide the one that is open. */
+static void a_step_that_cannot_be_does_not_count(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        report(i, 5, 7);
+        ops(i, SHL_OP_RETAINED, SHL_OP_RETAINED);
+        reports[i].step_first = 6;
+    }
+    decide();
+    struct shl_decision honest = decision;
+    report(1, 1000000000, 1000000001);
+    ops(1, SHL_OP_RETAINED, 0);
+    reports[1].step_first = 1000000001;
+    reports[1].gives_up = true;
+    decide();
+    assert_int_equal(decision.retry, honest.retry);
+    assert_int_equal(decision.redo_from, honest.redo_from);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
+    assert_int_equal(decision.outcomes[1], SHL_OUTCOME_REDO);
+}
+
 static void bad_reports_are_refused(void **state)
 {
     (void)state;
@@ -344,6 +366,7 @@ int main(void)
         cmocka_unit_test_setup(a_step_is_given_up_although_nobody_is_lost, reset),
         cmocka_unit_test_setup(a_step_without_operations_is_given_up, reset),
         cmocka_unit_test_setup(a_committed_step_is_not_given_up, reset),
+        cmocka_unit_test_setup(a_step_that_cannot_be_does_not_count, reset),
         cmocka_unit_test_setup(settled_anywhere_is_done, reset),
         cmocka_unit_test_setup(held_by_all_is_done, reset),
         cmocka_unit_test_setup(held_somewhere_is_forwarded, reset),
