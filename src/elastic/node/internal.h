@@ -53,11 +53,12 @@ struct shl_node_peer {
     bool is_spared; /* silent, but starved of CPU: logged once */
     bool broke;     /* its connection is of no use: see shl_node_settle */
     bool doomed;    /* to be freed by shl_node_settle */
+    bool spoke;     /* by the last session */
     bool refuses;   /* the last dial ended with nobody listening */
     struct shl_dial_target target;
     struct shl_dialler dialler;
     struct shl_timer retry;
-    uint32_t backoff_ms;      /* before the next dial; 0: the last one worked */
+    uint32_t backoff_ms;      /* before the next dial; 0: it spoke since */
     struct shl_watch watch;   /* fd -1: not connected */
     int pidfd;                /* of a member on this host; -1 */
     struct shl_watch process; /* the same descriptor, until the process ends */

@@ -172,6 +172,8 @@ static bool next_frame(struct shl_node_peer *peer)
         return false;
     }
     rx->at += SHL_NODE_HEADER_BYTES + bytes;
+    peer->spoke = true;
+    peer->backoff_ms = 0;
     on_frame(peer, kind, in.data + in.at, bytes);
     return true;
 }
@@ -251,7 +253,7 @@ void shl_node_link_init(struct shl_node_peer *peer)
 bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
 {
     shl_node_link_detach(peer);
-    peer->broke = peer->refuses = false;
+    peer->broke = peer->refuses = peer->spoke = false;
     peer->heard_ns = shl_now_ns();
     shl_sock_keep_pace(fd);
     follow_process(peer, fd);

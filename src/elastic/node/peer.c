@@ -61,7 +61,6 @@ static void connected(struct shl_node_peer *peer, int fd)
         dial_later(peer);
         return;
     }
-    peer->backoff_ms = 0;
     shl_loop_timer_stop(&peer->node->loop, &peer->retry);
     if (peer->suspected) {
         peer->suspected = false;
@@ -286,7 +285,9 @@ static void let_go(struct shl_node *node)
             shl_log(SHL_LOG_INFO, "session with member %016llx: %s", (unsigned long long)peer->id,
                     peer->why);
             shl_node_link_detach(peer);
-            if (peer->in_record)
+            if (peer->in_record && !peer->spoke)
+                dial_later(peer); /* a session that brings nothing is no success */
+            else if (peer->in_record)
                 shl_node_peer_dial(peer);
         }
         if (peer->doomed || node->ended || is_idle(peer))

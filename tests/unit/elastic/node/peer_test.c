@@ -205,6 +205,26 @@ static void who_refuses_is_left_alone_for_longer(void **state)
     close(end);
 }
 
+/* It connects each time, and breaks before a frame has come: that is no success. */
+static void who_says_nothing_is_left_alone_for_longer(void **state)
+{
+    (void)state;
+    uint32_t waited_ms = 0;
+    int end = come();
+    struct shl_node_peer *peer = know();
+    for (uint32_t i = 0; i < 4; i++) {
+        peer->broke = true;
+        shl_node_settle(&node);
+        assert_true(peer->retry.armed && !peer->dialler.running);
+        assert_true(peer->backoff_ms > waited_ms);
+        waited_ms = peer->backoff_ms;
+        close(end);
+        end = come();
+        assert_false(peer->retry.armed);
+    }
+    close(end);
+}
+
 /* ---- processes ------------------------------------------------------------------------------ */
 
 /* A process that connects and waits; *fd is this end of the session. */
@@ -290,6 +310,8 @@ int main(void)
                                         open_node, close_node),
         cmocka_unit_test_setup_teardown(a_process_is_held_by_its_session, open_node, close_node),
         cmocka_unit_test_setup_teardown(a_process_is_held_by_its_number, open_node, close_node),
+        cmocka_unit_test_setup_teardown(who_says_nothing_is_left_alone_for_longer, open_node,
+                                        close_node),
         cmocka_unit_test_setup_teardown(who_refuses_is_left_alone_for_longer, open_node,
                                         close_node),
     };
