@@ -51,8 +51,9 @@ prepare_network() {
 # IPv6 rules of an earlier call would lead the connections of a device to itself out into the
 # bridge.
 reset_ipv6_rules() {
-    ip -6 rule flush
-    ip -6 rule add priority 0 lookup local 2>/dev/null || true # it is there at the first call
+    ip -6 rule flush # leaves those of priority 0, and a second one like the kernel's may be added
+    while ip -6 rule delete priority 0 2>/dev/null; do :; done
+    ip -6 rule add priority 0 lookup local
     ip -6 rule add priority 32766 lookup main
 }
 
