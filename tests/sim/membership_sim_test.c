@@ -6,14 +6,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "sim/membership_world.h"
+#include "sim/membership_acts.h"
 
 #include <stdlib.h>
-
-static uint64_t bit(uint32_t life)
-{
-    return 1ull << life;
-}
 
 static uint32_t alive_members(struct world *world, bool that_may_write)
 {
@@ -42,20 +37,13 @@ static bool can_go_on(struct world *world)
 
 /* ---- faults --------------------------------------------------------------------------------- */
 
-static void cut(struct world *world, uint32_t a, uint32_t b, bool both, uint64_t ns)
-{
-    world->cut_until_ns[a][b] = world->now_ns + ns;
-    if (both)
-        world->cut_until_ns[b][a] = world->now_ns + ns;
-}
-
 static void partition(struct world *world, uint64_t ns)
 {
     uint64_t side = world_random(world, 1u << world->options.slots);
     for (uint32_t a = 0; a < world->options.slots; a++)
         for (uint32_t b = 0; b < world->options.slots; b++)
             if ((side >> a & 1) != (side >> b & 1))
-                cut(world, a, b, false, ns);
+                world_cut(world, a, b, false, ns);
 }
 
 static void one_fault(struct world *world)
@@ -77,11 +65,11 @@ static void one_fault(struct world *world)
         break;
     case 3:
         if (slot != other)
-            cut(world, slot, other, false, ns);
+            world_cut(world, slot, other, false, ns);
         break;
     case 4:
         if (slot != other)
-            cut(world, slot, other, true, ns);
+            world_cut(world, slot, other, true, ns);
         break;
     case 5:
         partition(world, ns);
@@ -100,19 +88,6 @@ static void one_fault(struct world *world)
     }
 }
 
-/* Somebody cannot finish its step. */
-static void one_wish(struct world *world)
-{
-    struct world_life *life =
-        world_in_slot(world, (uint32_t)world_random(world, world->options.slots));
-    if (!life || !life->epoch || life->fenced_for || world->options.loose || !life->in_step ||
-        life->commit_open || life->stopped_until_ns > world->now_ns)
-        return;
-    world->wishes++;
-    life->gives_up = true;
-    shl_membership_decide(life->core, world->now_ns);
-}
-
 static void heal(struct world *world)
 {
     world->calm = true;
@@ -125,45 +100,6 @@ static void heal(struct world *world)
     for (uint32_t i = 0; i < world->life_count; i++)
         if (world->lives[i]->stopped_until_ns > world->now_ns)
             world->lives[i]->stopped_until_ns = world->now_ns;
-}
-
-static void tell_progress(struct world *world)
-{
-    for (uint32_t i = 0; i < world->life_count; i++) {
-        const struct world_life *life = world->lives[i];
-        if (!life->running || !life->epoch)
-            continue;
-        WORLD_SAY(world,
-                  "life %u: epoch %llu, operations %llu begun, %llu settled, %u not "
-                  "returned; %llu of step %llu%s%s%s\n",
-                  i, (unsigned long long)life->epoch, (unsigned long long)life->started,
-                  (unsigned long long)life->settled, life->unreturned,
-                  (unsigned long long)life->in_step, (unsigned long long)life->step + 1,
-                  life->commit_open ? ", committing" : "", life->fenced_for ? ", fenced" : "",
-                  shl_membership_at_boundary(life->core) ? ", at a boundary" : "");
-    }
-}
-
-/* Steps go on, in one view that all its members share. */
-static void check_alive(struct world *world, uint64_t steps_before)
-{
-    uint64_t epoch = 0, members = 0;
-    for (uint32_t i = 0; i < world->life_count; i++) {
-        struct world_life *life = world->lives[i];
-        if (!life->running || !life->epoch)
-            continue;
-        WORLD_CHECK(world, !epoch || epoch == life->epoch, "life %u is in epoch %llu, not %llu\n",
-                    i, (unsigned long long)life->epoch, (unsigned long long)epoch);
-        epoch = life->epoch;
-        members |= bit(i);
-    }
-    WORLD_CHECK(world, epoch == world->store.record.view_epoch, "nobody is in the last view\n");
-    for (uint32_t i = 0; i < world->life_count; i++)
-        if (members & bit(i))
-            WORLD_CHECK(world, world->lives[i]->members == members,
-                        "life %u has a member that is gone\n", i);
-    tell_progress(world);
-    WORLD_CHECK(world, world->steps_done > steps_before, "no step since the faults ceased\n");
 }
 
 struct tally {
@@ -212,7 +148,7 @@ static void one_schedule(const struct world_options *options, struct tally *tall
     for (uint32_t i = 0; i < faults; i++) {
         one_fault(world);
         world_run(world, world->now_ns + world_random(world, 300) * WORLD_MS);
-        one_wish(world);
+        world_wish(world);
     }
     heal(world);
     bool live = can_go_on(world);
@@ -221,7 +157,7 @@ static void one_schedule(const struct world_options *options, struct tally *tall
     uint64_t steps = world->steps_done;
     world_run(world, world->now_ns + WORLD_SECOND);
     if (live) {
-        check_alive(world, steps);
+        world_check_alive(world, steps);
         tally->live++;
     }
     count(tally, world);
@@ -254,31 +190,7 @@ static void schedules_of_faults(void **state)
                     tally.redone && tally.forwarded && tally.wishes);
 }
 
-/* ---- single stories ------------------------------------------------------------------------- */
-
-static struct world_options plain(uint32_t slots)
-{
-    return (struct world_options){.seed = 42 + slots,
-                                  .slots = slots,
-                                  .start = slots,
-                                  .min = 1,
-                                  .max = slots,
-                                  .mode = SHL_STEP_RETAIN,
-                                  .policy = SHL_PARTITION_MAJORITY};
-}
-
-static void run_for(struct world *world, uint64_t ms)
-{
-    world_run(world, world->now_ns + ms * WORLD_MS);
-}
-
-static struct world *formed(const struct world_options *options)
-{
-    struct world *world = world_open(options);
-    run_for(world, 500);
-    WORLD_CHECK(world, world->commits >= 1 && world->steps_done > 10, "not formed\n");
-    return world;
-}
+/* ---- the checks themselves ------------------------------------------------------------------ */
 
 static void same_seed_same_course(void **state)
 {
@@ -289,7 +201,7 @@ static void same_seed_same_course(void **state)
         struct world *world = world_open(&options);
         for (unsigned fault = 0; fault < 5; fault++) {
             one_fault(world);
-            run_for(world, 200);
+            world_run_for(world, 200);
         }
         traces[i] = world->trace ^ world->events_run;
         world_close(world);
@@ -297,256 +209,18 @@ static void same_seed_same_course(void **state)
     assert_int_equal(traces[0], traces[1]);
 }
 
-/* Steps need no store; it is asked for nothing while nobody fails, joins or leaves. */
-static void steps_go_on_without_a_store(void **state)
-{
-    (void)state;
-    struct world_options options = plain(4);
-    struct world *world = formed(&options);
-    world->store.down_until_ns = UINT64_MAX;
-    uint64_t steps = world->steps_done;
-    run_for(world, 10000);
-    WORLD_CHECK(world, world->steps_done > steps + 100 && world->commits == 1, "stopped\n");
-    for (uint32_t i = 0; i < 4; i++)
-        WORLD_CHECK(world, world->lives[i]->running, "life %u ended\n", i);
-    world_close(world);
-}
-
-static void check_all_ended(struct world *world, uint64_t except, enum shoal_status status)
-{
-    for (uint32_t i = 0; i < world->life_count; i++)
-        if (!(except & bit(i)))
-            WORLD_CHECK(world, world->lives[i]->ended && world->lives[i]->status == status,
-                        "life %u: ended %d, status %d\n", i, world->lives[i]->ended,
-                        (int)world->lives[i]->status);
-}
-
-static void a_failure_without_a_store_is_the_same_error_on_all(void **state)
-{
-    (void)state;
-    struct world_options options = plain(4);
-    options.no_restart = true;
-    struct world *world = formed(&options);
-    world->store.down_until_ns = UINT64_MAX;
-    world_crash(world, 1);
-    run_for(world, 6000);
-    check_all_ended(world, bit(1), SHOAL_ERR_STORE);
-    world_close(world);
-}
-
-static void a_failure_waits_for_the_store(void **state)
-{
-    (void)state;
-    struct world_options options = plain(4);
-    options.no_restart = true;
-    struct world *world = formed(&options);
-    world->store.down_until_ns = world->now_ns + 3 * WORLD_SECOND;
-    world_crash(world, 0);
-    run_for(world, 4000);
-    uint64_t steps = world->steps_done;
-    run_for(world, 1000);
-    check_alive(world, steps);
-    world_close(world);
-}
-
-/* Epochs of the store that began anew lie above all that anybody has seen; host_publish checks. */
-static void a_lost_journal_ends_the_old_life_and_repeats_no_epoch(void **state)
-{
-    (void)state;
-    struct world_options options = plain(3);
-    struct world *world = formed(&options);
-    for (unsigned i = 0; i < 3; i++) { /* some epochs to stay above of */
-        struct world_life *life = NULL;
-        while (!life)
-            life = world_in_slot(world, (uint32_t)world_random(world, 3));
-        world_crash(world, life->number);
-        run_for(world, 1500);
-    }
-    uint64_t before = world->store.record.epoch;
-    uint32_t old = world->life_count;
-    world_store_lose(world);
-    for (uint32_t i = 0; i < 3; i++) { /* one failure shows it to all others */
-        struct world_life *life = world_in_slot(world, i);
-        if (life) {
-            world_crash(world, life->number);
-            break;
-        }
-    }
-    for (uint32_t i = 0; i < 3; i++)
-        if (world->current[i] == WORLD_LIVES_MAX)
-            world_start(world, i, WORLD_MS, before);
-    run_for(world, 8000);
-    for (uint32_t i = 0; i < old; i++)
-        WORLD_CHECK(world, !world->lives[i]->running, "life %u lives on\n", i);
-    WORLD_CHECK(world, world->store.record.view_epoch > before, "epoch %llu after %llu\n",
-                (unsigned long long)world->store.record.view_epoch, (unsigned long long)before);
-    world_close(world);
-}
-
-static void the_majority_goes_on(void **state)
-{
-    (void)state;
-    struct world_options options = plain(5);
-    options.no_restart = true;
-    struct world *world = formed(&options);
-    for (uint32_t a = 0; a < 5; a++)
-        for (uint32_t b = 0; b < 5; b++)
-            if ((a < 2) != (b < 2))
-                cut(world, a, b, false, 3 * WORLD_SECOND);
-    run_for(world, 2000);
-    WORLD_CHECK(world, world->store.record.view.count == 3, "%u members\n",
-                world->store.record.view.count);
-    run_for(world, 4000);
-    uint64_t steps = world->steps_done;
-    run_for(world, 1000);
-    check_alive(world, steps);
-    check_all_ended(world, world_lives_of(world, &world->store.record.view), SHOAL_ERR_EPOCH);
-    world_close(world);
-}
-
-static void one_way_cuts_end_in_one_view(void **state)
-{
-    (void)state;
-    for (uint32_t a = 0; a < 4; a++) {
-        for (uint32_t b = 0; b < 4; b++) {
-            struct world_options options = plain(4);
-            options.no_restart = true;
-            if (a == b)
-                continue;
-            struct world *world = formed(&options);
-            uint64_t epoch = world->store.record.epoch;
-            cut(world, a, b, false, 2 * WORLD_SECOND);
-            run_for(world, 1000);
-            WORLD_CHECK(world, world->store.record.epoch == epoch + 1, "more than one proposal\n");
-            WORLD_CHECK(world, world->store.record.view.count == 3, "more than one evicted\n");
-            world_close(world);
-        }
-    }
-}
-
-/* Whoever notices first is one voice against one. It must not even be proposed to go in place of
- * the stopped one: a proposal already kills those on the same host whom it leaves out. */
-static void the_stopped_one_goes_whoever_notices_first(void **state)
-{
-    (void)state;
-    for (uint32_t pair = 0; pair < 9; pair++) {
-        struct world_options options = plain(3);
-        uint32_t stopped = pair / 3, first = pair % 3;
-        options.no_restart = true;
-        if (stopped == first)
-            continue;
-        struct world *world = formed(&options);
-        const struct shl_record *record = &world->store.record;
-        cut(world, stopped, first, false, 4 * WORLD_SECOND);
-        run_for(world, 80);
-        world_in_slot(world, stopped)->stopped_until_ns = world->now_ns + 4 * WORLD_SECOND;
-        for (uint32_t ms = 0; ms < 2000; ms++) {
-            run_for(world, 1);
-            WORLD_CHECK(world,
-                        record->phase != SHL_PHASE_PREPARED ||
-                            world_lives_of(world, &record->next) == (7 & ~bit(stopped)),
-                        "%u noticed first that %u is stopped\n", first, stopped);
-        }
-        WORLD_CHECK(world, record->view.count == 2, "nobody went\n");
-        world_close(world);
-    }
-}
-
-/* All members live, and the next view has the same. */
-static void a_step_is_given_up_for_one_that_cannot_finish_it(void **state)
-{
-    (void)state;
-    for (unsigned mode = SHL_STEP_RETAIN; mode <= SHL_STEP_ABORT; mode++) {
-        struct world_options options = plain(4);
-        options.mode = mode;
-        struct world *world = formed(&options);
-        uint32_t views = world->commits;
-        for (uint32_t i = 0; i < 200; i++) {
-            one_wish(world);
-            run_for(world, 10);
-        }
-        uint64_t steps = world->steps_done;
-        run_for(world, 1000);
-        check_alive(world, steps);
-        WORLD_CHECK(world, world->wishes > 20 && world->commits > views + 20, "%u wishes\n",
-                    world->wishes);
-        WORLD_CHECK(world, world->store.record.view.count == 4 && !world->evictions, "lost one\n");
-        world_close(world);
-    }
-}
-
-static void too_small_a_world_waits_and_fails(void **state)
-{
-    (void)state;
-    struct world_options options = plain(3);
-    options.min = 3;
-    options.no_restart = true;
-    struct world *world = formed(&options);
-    world_crash(world, 2);
-    run_for(world, 2000);
-    WORLD_CHECK(world, world->lives[0]->running && world->commits == 1, "did not wait\n");
-    run_for(world, 4000);
-    check_all_ended(world, bit(2), SHOAL_ERR_EPOCH);
-    world_close(world);
-}
-
-/* With a spare one that waits, a full world of least size replaces a lost member at once. */
-static void a_spare_takes_the_place(void **state)
-{
-    (void)state;
-    for (unsigned mode = SHL_STEP_RETAIN; mode <= SHL_STEP_ABORT; mode++) {
-        struct world_options options = plain(4);
-        options.mode = mode;
-        options.start = options.min = options.max = 3;
-        options.no_restart = true;
-        struct world *world = formed(&options);
-        uint32_t gone = world_life_of(world, world->store.record.view.at[1].id);
-        world_crash(world, gone);
-        run_for(world, 1000);
-        uint64_t steps = world->steps_done;
-        run_for(world, 1000);
-        check_alive(world, steps);
-        WORLD_CHECK(world, world->store.record.view.count == 3, "no spare\n");
-        world_close(world);
-    }
-}
-
-static void joins_and_leaves_abort_nothing(void **state)
-{
-    (void)state;
-    for (unsigned loose = 0; loose < 2; loose++) {
-        struct world_options options = plain(6);
-        options.mode = SHL_STEP_ABORT;
-        options.loose = loose;
-        options.start = 2;
-        struct world *world = formed(&options);
-        run_for(world, 500);
-        WORLD_CHECK(world, world->store.record.view.count == 6, "not all came in\n");
-        for (uint32_t i = 0; i < 4; i++) {
-            shl_membership_leave(world_in_slot(world, i)->core, world->now_ns);
-            if (i % 2)
-                run_for(world, 500);
-        }
-        WORLD_CHECK(world, world->store.record.view.count == 2 && world->leaves == 4,
-                    "%u members, %u left\n", world->store.record.view.count, world->leaves);
-        WORLD_CHECK(world, !world->retries && !world->failures && !world->redone,
-                    "something was aborted\n");
-        world_close(world);
-    }
-}
-
 /* A member stops for about as long as it takes to evict it, and goes on with what it was doing. */
 static uint32_t zombies(enum world_broken_rule rule)
 {
     uint32_t found = 0;
     for (uint64_t ms = 100; ms < 220; ms++) {
-        struct world_options options = plain(4);
+        struct world_options options = world_plain(4);
         options.seed = ms;
         options.loose = options.optimistic = true;
         options.broken = rule;
-        struct world *world = formed(&options);
+        struct world *world = world_formed(&options);
         world->lives[ms % 4]->stopped_until_ns = world->now_ns + ms * WORLD_MS;
-        run_for(world, 600);
+        world_run_for(world, 600);
         found += world->troubles > 0;
         world_close(world);
     }
@@ -566,7 +240,7 @@ static uint32_t troubles(enum world_broken_rule rule)
         world_run(world, 200 * WORLD_MS);
         for (uint32_t i = 0; i < 6 && !world->troubles; i++) {
             one_fault(world);
-            run_for(world, 200);
+            world_run_for(world, 200);
         }
         found += world->troubles > 0;
         count(&tally, world);
@@ -589,17 +263,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_seed_same_course),
-        cmocka_unit_test(steps_go_on_without_a_store),
-        cmocka_unit_test(a_failure_without_a_store_is_the_same_error_on_all),
-        cmocka_unit_test(a_failure_waits_for_the_store),
-        cmocka_unit_test(a_lost_journal_ends_the_old_life_and_repeats_no_epoch),
-        cmocka_unit_test(the_majority_goes_on),
-        cmocka_unit_test(one_way_cuts_end_in_one_view),
-        cmocka_unit_test(the_stopped_one_goes_whoever_notices_first),
-        cmocka_unit_test(a_step_is_given_up_for_one_that_cannot_finish_it),
-        cmocka_unit_test(too_small_a_world_waits_and_fails),
-        cmocka_unit_test(a_spare_takes_the_place),
-        cmocka_unit_test(joins_and_leaves_abort_nothing),
         cmocka_unit_test(broken_rules_are_noticed),
         cmocka_unit_test(schedules_of_faults),
     };
