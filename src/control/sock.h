@@ -1,8 +1,8 @@
 /*
  * The fault table of sockets, and the few things every socket of Shoal needs.
  *
- * Only control/, transport/tcp/ and transport/verbs/ call it. Descriptors are close-on-exec and
- * non-blocking from birth, and are closed with shl_fd->close.
+ * Only control/, transport/tcp/, transport/verbs/ and elastic/ call it. Descriptors are
+ * close-on-exec and non-blocking from birth, and are closed with shl_fd->close.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -76,7 +76,8 @@ void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, co
     size_t bytes = head_bytes + body_bytes;
     if (peer->watch.fd < 0 || peer->broke)
         return;
-    /* What is lost here is said again in the next session, and only there. */
+    /* What is lost here is said again in the next session, and only there; but for DONE, whose
+     * waiting ends by itself. */
     if (tx->end - tx->at > SHL_NODE_TX_MAX) {
         broken(peer, "it reads nothing: too much waits to be sent to it");
         return;
