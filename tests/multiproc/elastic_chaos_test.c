@@ -143,12 +143,11 @@ static void catch_up(struct chaos *chaos)
 
 static void run(enum shoal_step_mode mode, const char *const *settings)
 {
-    char journal[] = "/tmp/shoal-chaos-XXXXXX";
     struct members_job job = {.start = 4,
                               .min = 1,
                               .mode = mode,
                               .settings = settings,
-                              .journal = journal,
+                              .restarts = true,
                               .elements = 2000,
                               .body = members_steps};
     static struct chaos chaos;
@@ -156,10 +155,6 @@ static void run(enum shoal_step_mode mode, const char *const *settings)
     uint64_t seed = number_from("SHOAL_TEST_SEED", (uint64_t)time(NULL));
     double end_s = members_now_s() + (double)number_from("SHOAL_TEST_CHAOS_S", CHAOS_S);
     print_message("SHOAL_TEST_SEED=%llu\n", (unsigned long long)seed);
-    int fd = mkstemp(journal);
-    assert_true(fd >= 0);
-    close(fd);
-    unlink(journal); /* it is not made yet: only its name is new */
     chaos = (struct chaos){.random = seed, .next_slot = 4};
     for (uint32_t i = 0; i < 4; i++)
         chaos.there[i] = true;
@@ -175,7 +170,6 @@ static void run(enum shoal_step_mode mode, const char *const *settings)
     catch_up(&chaos);
     chaos.members.shared->stop = 1;
     members_close(&chaos.members);
-    unlink(journal);
     for (uint32_t i = 0; i < chaos.next_slot; i++)
         if (chaos.there[i])
             left[count++] = i;

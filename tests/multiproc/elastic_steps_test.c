@@ -17,17 +17,6 @@
 static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
 static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
 
-static void assert_ended_well(const struct members *members, const uint32_t *slots, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const struct member_report *report = &members->shared->reports[slots[i]];
-        if (report->join_status != SHOAL_OK || report->status != SHOAL_OK)
-            fail_msg("member %u: %d, %d: %s", slots[i], report->join_status, report->status,
-                     report->text);
-        assert_true(report->done);
-    }
-}
-
 static void note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask)
 {
     struct member_report *report = self->report;
@@ -134,7 +123,7 @@ static void steps_are_given_up(enum shoal_step_mode mode, const char *const *set
         members_await(&members, i, 3 * ROUNDS);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, all, 3);
+    members_check_ended(&members, all, 3);
     assert_true(members_check_history(&members, all, 3) >= 3 * ROUNDS);
     for (uint32_t i = 0; i < 3; i++) {
         const struct member_report *report = &members.shared->reports[i];
@@ -172,7 +161,7 @@ static void a_step_is_given_up_while_a_member_dies(void **state)
         members_await(&members, left[i], 2 * ROUNDS);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, 3);
+    members_check_ended(&members, left, 3);
     assert_true(members_check_history(&members, left, 3) >= 2 * ROUNDS);
 }
 
@@ -263,7 +252,7 @@ static void step_whose_root_is_lost(enum shoal_step_mode mode, const char *const
         members_await(&members, left[i], 20);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, count);
+    members_check_ended(&members, left, count);
     assert_true(members_check_history(&members, left, count) >= 20);
     for (uint32_t i = 0; i < count; i++) {
         const struct member_report *report = &members.shared->reports[left[i]];
@@ -339,7 +328,7 @@ static void a_broadcast_whose_root_is_lost_fails_on_all(void **state)
         members_await(&members, left[i], 20);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, count);
+    members_check_ended(&members, left, count);
     assert_true(members_check_history(&members, left, count) >= 20);
     for (uint32_t i = 0; i < count; i++) {
         const struct member_report *report = &members.shared->reports[left[i]];

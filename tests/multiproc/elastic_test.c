@@ -22,17 +22,6 @@
 static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
 static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
 
-static void assert_ended_well(const struct members *members, const uint32_t *slots, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const struct member_report *report = &members->shared->reports[slots[i]];
-        if (report->join_status != SHOAL_OK || report->status != SHOAL_OK)
-            fail_msg("member %u: %d, %d: %s", slots[i], report->join_status, report->status,
-                     report->text);
-        assert_true(report->done);
-    }
-}
-
 /* Four run; some are killed in the middle of operations; the others go on without them. */
 static void kill_some(const struct members_job *how, const uint32_t *victims, uint32_t victim_count)
 {
@@ -54,7 +43,7 @@ static void kill_some(const struct members_job *how, const uint32_t *victims, ui
         members_await(&members, left[i], 50);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, count);
+    members_check_ended(&members, left, count);
     assert_true(members_check_history(&members, left, count) > 20);
     const struct member_report *report = &members.shared->reports[left[0]];
     const struct member_saw *last = &report->saw[report->count - 1];
@@ -115,7 +104,7 @@ static void two_deaths_at_once(void **state)
         members_await(&members, left[i], 50);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, 3);
+    members_check_ended(&members, left, 3);
     assert_true(members_check_history(&members, left, 3) > 20);
 }
 
@@ -146,7 +135,7 @@ static void the_driver_dies(void **state)
             members_await(&members, left[i], 50);
         members.shared->stop = 1;
         members_close(&members);
-        assert_ended_well(&members, left, count);
+        members_check_ended(&members, left, count);
         assert_true(members_check_history(&members, left, count) > 20);
     }
 }
@@ -167,7 +156,7 @@ static void one_after_the_other(void **state)
     }
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, &last, 1);
+    members_check_ended(&members, &last, 1);
     const struct member_report *report = &members.shared->reports[last];
     assert_int_equal(report->saw[report->count - 1].mask, 1u << last);
 }
@@ -193,7 +182,7 @@ static void a_stopped_member_learns_that_it_is_out(void **state)
     members.shared->stop = 1;
     members_close(&members);
     assert_int_equal(members.shared->reports[1].status, SHOAL_ERR_EPOCH);
-    assert_ended_well(&members, left, 3);
+    members_check_ended(&members, left, 3);
     assert_true(members_check_history(&members, left, 3) > 20);
 }
 
@@ -214,7 +203,7 @@ static void a_stopped_member_of_this_host_is_ended(void **state)
     members.shared->stop = 1;
     members_close(&members);
     assert_true(WIFSIGNALED(members.exits[2]) && WTERMSIG(members.exits[2]) == SIGKILL);
-    assert_ended_well(&members, left, 2);
+    members_check_ended(&members, left, 2);
     assert_true(members_check_history(&members, left, 2) > 20);
 }
 
@@ -248,7 +237,7 @@ static void a_death_shows_though_children_live(void **state)
         members_await(&members, left[i], 50);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, 2);
+    members_check_ended(&members, left, 2);
     assert_true(members_check_history(&members, left, 2) > 20);
 }
 
@@ -298,7 +287,7 @@ static void who_destroys_its_world_is_not_ended(void **state)
     members.shared->stop = 1;
     members_close(&members);
     assert_true(WIFEXITED(members.exits[2]));
-    assert_ended_well(&members, all, 3);
+    members_check_ended(&members, all, 3);
     assert_int_equal(members.shared->reports[0].saw[members.shared->reports[0].count - 1].mask, 3);
 }
 
@@ -333,7 +322,7 @@ static void join_leave_and_fail(enum shoal_step_mode mode, const char *const *se
         members_await(&members, left[i], 20);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, 2);
+    members_check_ended(&members, left, 2);
     assert_true(members_check_history(&members, left, 2) > 20);
     const struct member_report *one = &members.shared->reports[1];
     assert_int_equal(one->state, members.shared->reports[3].state);
@@ -418,7 +407,7 @@ static void newcomers_are_told_again_when_a_step_is_given_up(void **state)
     members_await(&members, 3, 5);
     members.shared->stop = 1;
     members_close(&members);
-    assert_ended_well(&members, left, 3);
+    members_check_ended(&members, left, 3);
     for (uint32_t i = 0; i < 3; i++)
         assert_true(members.shared->reports[left[i]].retries <= 1);
 }
@@ -458,7 +447,7 @@ static void shapes_follow_the_view(void **state)
         members_await(&members, i, 20);
     members_kill(&members, 2, SIGKILL);
     members_close(&members);
-    assert_ended_well(&members, left, 3);
+    members_check_ended(&members, left, 3);
 }
 
 /* Too few are left: all wait for the time that a change may take, and end alike. */

@@ -60,7 +60,7 @@ struct members_job {
     const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
     uint32_t hosts; /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
                        the next one; 0: all on this host */
-    const char *journal; /* of the coordinator, so that it can be started again; NULL: none */
+    bool restarts;  /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
@@ -73,6 +73,7 @@ struct members {
     const struct members_job *job;
     struct members_shared *shared;
     char address[64];
+    char journal[64]; /* of the coordinator */
     pid_t coordinator;
     pid_t pids[MEMBERS_MAX]; /* 0: not started, or reaped */
     int exits[MEMBERS_MAX];  /* status of waitpid */
@@ -88,6 +89,8 @@ void members_kill(struct members *members, uint32_t slot, int signal);
 /* Wait for everybody to exit, fail on hangs, and end the coordinator. */
 void members_close(struct members *members);
 
+/* These slots' members joined and came to the end of what they do. */
+void members_check_ended(const struct members *members, const uint32_t *slots, uint32_t count);
 /* No two of these slots saw different results of one operation. Returns the number of operations
  * that were compared. */
 uint32_t members_check_history(const struct members *members, const uint32_t *slots,
