@@ -24,6 +24,7 @@
 
 static struct shl_config config, other_config;
 static struct shl_key key, other_key;
+static uint32_t threads_at_first; /* a thread that a test left behind is not among them */
 
 static struct shl_rendezvous_server *serve(const char *address)
 {
@@ -38,6 +39,7 @@ static int set_up(void **state)
     char *const no_environment[] = {NULL};
     struct shl_config_options sources = {.environment = no_environment};
     (void)state;
+    threads_at_first = shl_test_threads_at_first();
     shl_log_configure(SHL_LOG_OFF, NULL);
     ASSERT_OK(shl_config_load(&sources, &config));
     sources.settings = &setting;
@@ -146,8 +148,6 @@ static int late_getaddrinfo(const char *host, const char *service, const struct 
     return shl_sock_kernel.getaddrinfo("localhost", service, hints, found) || !host;
 }
 
-static uint32_t threads_at_first;
-
 static void a_name_may_appear_late(void **state)
 {
     struct joiner joiner;
@@ -178,7 +178,6 @@ static int install_late_resolver(void **state)
     late = shl_sock_kernel;
     late.getaddrinfo = late_getaddrinfo;
     shl_sock = &late;
-    threads_at_first = shl_test_threads_at_first();
     return 0;
 }
 
