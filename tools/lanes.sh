@@ -27,12 +27,11 @@ run() { # preset [ctest argument...]
     "${steady[@]}" ctest --test-dir "build-$preset" --output-junit "$results/$preset.xml" \
         --output-on-failure --test-output-size-passed 65536 --parallel "$jobs" \
         --no-tests=error "$@" || again "$preset" "${steady[@]}" ctest --test-dir "build-$preset" \
-        --output-on-failure --label-regex 'multiproc|python' \
-        --output-junit "$results/again/$preset.xml"
+        --output-on-failure --output-junit "$results/again/$preset.xml"
 }
 
-# Tests of real processes depend on what else the machine does. Those that failed run once more,
-# one at a time, by COMMAND; the report names each that passes then as unsteady.
+# Tests of real processes, threads and sockets depend on what else the machine does. Those that
+# failed run once more, one at a time, by COMMAND; the report names each that passes then as unsteady.
 again() { # name-of-junit-file COMMAND...
     local name=$1 regex
     shift
