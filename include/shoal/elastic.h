@@ -126,15 +126,16 @@ SHOAL_API enum shoal_status shoal_world_members(struct shoal_world *world, uint6
 /* ---- operations on the view ---------------------------------------------------------------- */
 
 /*
- * As in shoal/collectives.h, with the members of the view as ranks. A failure meanwhile is not an
- * error: the call returns the result that others have got already, or that of the survivors, of
- * which AVG divides by their number.
+ * All those of shoal/collectives.h, with the members of the view as ranks. A failure meanwhile is
+ * not an error: the call returns the result that others have got already, or that of the survivors,
+ * of which AVG divides by their number.
  *
  * In place costs a copy of the input. Inside of a step of SHOAL_STEP_RETAIN buffers belong to the
  * world until shoal_step_commit has returned, inputs unchanged; results are provisional until then.
  * Errors   SHOAL_ERR_EPOCH with the world going on: the root of a broadcast or reduce was lost; or
  *          the view changed since the program looked (shoal_step_begin, shoal_world_view), or
- *          during the call, of a reduce_scatter or allgather, whose shapes follow the view
+ *          during the call, of a reduce_scatter or allgather, whose shapes follow the view.
+ *          SHOAL_ERR_STEP_RETRY within a step, in both modes, for the same reasons
  */
 SHOAL_API enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send,
                                                   void *recv, size_t count, enum shoal_dtype dtype,
@@ -145,7 +146,6 @@ SHOAL_API enum shoal_status shoal_world_broadcast(struct shoal_world *world, con
 SHOAL_API enum shoal_status shoal_world_reduce(struct shoal_world *world, const void *send,
                                                void *recv, size_t count, enum shoal_dtype dtype,
                                                uint32_t op, uint32_t root);
-/* These two not inside of a step of SHOAL_STEP_RETAIN: SHOAL_ERR_UNSUPPORTED. */
 SHOAL_API enum shoal_status shoal_world_reduce_scatter(struct shoal_world *world, const void *send,
                                                        void *recv, size_t recv_count,
                                                        enum shoal_dtype dtype, uint32_t op);

@@ -295,12 +295,13 @@ class World:
     def reduce_scatter(
         self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
     ) -> Any:
-        """As Comm.reduce_scatter; not in a step of StepMode.RETAIN."""
+        """As Comm.reduce_scatter. Raises EpochChanged when members change before it is done, and
+        in a step StepRetry: its blocks are those of the view."""
         call = calls.reduce_scatter(self, send, recv, op, dtype)
         return self._reduced("shoal_world_reduce_scatter", call)
 
     def allgather(self, send: Any, recv: Any, *, dtype: Optional[DTypeLike] = None) -> Any:
-        """As Comm.allgather; not in a step of StepMode.RETAIN."""
+        """As Comm.allgather; raises what reduce_scatter does."""
         call = calls.allgather(self, send, recv, dtype)
         return self._run("shoal_world_allgather", call, call.send.dtype)
 

@@ -17,26 +17,6 @@
 static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
 static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
 
-static void note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask)
-{
-    struct member_report *report = self->report;
-    uint32_t at = report->count;
-    if (at == MEMBERS_SEEN)
-        return;
-    report->saw[at] =
-        (struct member_saw){.seq = seq,
-                            .epoch = epoch,
-                            .mask = (uint64_t)mask,
-                            .contributors = (uint32_t)__builtin_popcountll((uint64_t)mask)};
-    report->count = at + 1;
-}
-
-static void end_with(struct member *self, int status)
-{
-    self->report->status = status;
-    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
-}
-
 /* Until the kernel or another member has done something; not for ever. */
 static bool await_flag(const _Atomic int *flag)
 {
@@ -93,7 +73,7 @@ static int one_step(struct member *self, uint64_t *tried, bool *stop)
     if (status != SHOAL_OK)
         return status;
     *stop = sum[0] > 0 && again[0] > 0;
-    note(self, step.step + 1, step.position, sum[1]);
+    members_note(self, step.step + 1, step.position, sum[1]);
     return sum[1] == again[1] ? SHOAL_OK : SHOAL_ERR_INTERNAL;
 }
 
@@ -109,7 +89,7 @@ static void give_up_sometimes(struct member *self)
             status = SHOAL_OK;
         }
     }
-    end_with(self, status);
+    members_end_with(self, status);
 }
 
 static void steps_are_given_up(enum shoal_step_mode mode, const char *const *settings)
@@ -207,7 +187,7 @@ static int step_of_root(struct member *self, bool *stop)
     if (status != SHOAL_OK)
         return status;
     *stop = sum[0] > 0;
-    note(self, step.step + 1, step.position, sum[1]);
+    members_note(self, step.step + 1, step.position, sum[1]);
     return sum[1] & value ? SHOAL_OK : SHOAL_ERR_INTERNAL; /* of a contributor */
 }
 
@@ -223,7 +203,7 @@ static void steps_of_root(struct member *self)
             status = SHOAL_OK;
         }
     }
-    end_with(self, status);
+    members_end_with(self, status);
 }
 
 /* Everybody but the founder of the last rank. */
@@ -301,7 +281,7 @@ static int broadcast_of_last(struct member *self, bool bad_day, bool *stop)
     if (status != SHOAL_OK)
         return status;
     shoal_world_last(self->world, &info);
-    note(self, info.seq, info.epoch, value[1]);
+    members_note(self, info.seq, info.epoch, value[1]);
     *stop = value[0] > 0;
     return SHOAL_OK;
 }
@@ -313,7 +293,7 @@ static void broadcasts_of_last(struct member *self)
     self->report->state = (uint64_t)getpid();
     while (status == SHOAL_OK && !stop)
         status = broadcast_of_last(self, self->report->count == 10, &stop);
-    end_with(self, status);
+    members_end_with(self, status);
 }
 
 static void a_broadcast_whose_root_is_lost_fails_on_all(void **state)

@@ -104,6 +104,9 @@ void members_check_samples(const struct members *members, const uint32_t *slots,
 void members_loop(struct member *self);
 /* A body: steps of two such sums over some samples; whoever joins gets the state by a broadcast. */
 void members_steps(struct member *self);
+/* For other bodies: what an operation or a step came to, and why the loop ended. */
+void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask);
+void members_end_with(struct member *self, int status);
 /* One such sum. *stop: somebody wants to end. */
 int members_sum(struct member *self, int64_t *send, int64_t *recv, bool *stop);
 double members_now_s(void);

@@ -13,6 +13,27 @@
 /* ---- what members do --------------------------------------------------------------------------
  */
 
+void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask)
+{
+    struct member_report *report = self->report;
+    uint32_t at = report->count;
+    if (at == MEMBERS_SEEN)
+        return;
+    report->saw[at] =
+        (struct member_saw){.seq = seq,
+                            .epoch = epoch,
+                            .mask = (uint64_t)mask,
+                            .contributors = (uint32_t)__builtin_popcountll((uint64_t)mask),
+                            .at_s = members_now_s()};
+    report->count = at + 1;
+}
+
+void members_end_with(struct member *self, int status)
+{
+    self->report->status = status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+}
+
 /* Element 0 tells who wants to stop; the others are a multiple of the contributors' bits. */
 static void fill(const struct member *self, int64_t *send)
 {
@@ -71,8 +92,7 @@ void members_loop(struct member *self)
     int status = SHOAL_OK;
     while (status == SHOAL_OK && !stop)
         status = members_sum(self, send, recv, &stop);
-    self->report->status = status;
-    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
+    members_end_with(self, status);
     free(recv);
     free(send);
 }
@@ -129,22 +149,6 @@ static int check_contributors(const struct member *self, uint64_t mask)
     return status;
 }
 
-static void note_step(struct member *self, const struct shoal_step *step, int64_t mask)
-{
-    struct member_report *report = self->report;
-    uint32_t at = report->count;
-    if (at == MEMBERS_SEEN)
-        return;
-    /* Steps are numbered like operations here, and positions rise like epochs. */
-    report->saw[at] =
-        (struct member_saw){.seq = step->step + 1,
-                            .epoch = step->position,
-                            .mask = (uint64_t)mask,
-                            .contributors = (uint32_t)__builtin_popcountll((uint64_t)mask),
-                            .at_s = members_now_s()};
-    report->count = at + 1;
-}
-
 static int sum(struct member *self, const int64_t *send, int64_t *recv)
 {
     return shoal_world_allreduce(self->world, send, recv, self->job->elements, SHOAL_I64,
@@ -178,7 +182,8 @@ static int train(struct member *self, struct training *training)
         return SHOAL_ERR_INTERNAL;
     training->state += training->one[7];
     training->stop = training->one[0] > 0 && training->two[0] > 0;
-    note_step(self, &step, training->one[7]);
+    /* Steps are numbered like operations here, and positions rise like epochs. */
+    members_note(self, step.step + 1, step.position, training->one[7]);
     return check_contributors(self, (uint64_t)training->one[7]);
 }
 

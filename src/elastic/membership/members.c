@@ -5,6 +5,8 @@
  */
 #include "elastic/membership/members.h"
 
+#include "elastic/samples/permutation.h"
+
 #include <string.h>
 
 void shl_members_copy(struct shl_members *to, const struct shl_members *from)
@@ -19,6 +21,14 @@ uint32_t shl_members_find(const struct shl_members *members, uint64_t id)
         if (members->at[i].id == id)
             return i;
     return SHL_MEMBER_NONE;
+}
+
+uint64_t shl_members_hash(const struct shl_members *members)
+{
+    uint64_t hash = shl_mix64(members->count);
+    for (uint32_t i = 0; i < members->count; i++)
+        hash = shl_mix64(hash ^ members->at[i].id) + i;
+    return hash ? hash : 1;
 }
 
 bool shl_members_add(struct shl_members *members, const struct shl_member *member)

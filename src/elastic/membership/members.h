@@ -38,6 +38,8 @@ struct shl_members {
 /* Copies only what is there: a list is large. */
 void shl_members_copy(struct shl_members *to, const struct shl_members *from);
 uint32_t shl_members_find(const struct shl_members *members, uint64_t id); /* or NONE */
+/* The same members in the same order have the same; others have not, but for chance. Not 0. */
+uint64_t shl_members_hash(const struct shl_members *members);
 /* false when it is full or holds the id already. */
 bool shl_members_add(struct shl_members *members, const struct shl_member *member);
 

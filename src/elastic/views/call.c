@@ -59,19 +59,28 @@ static void describe(struct shoal_world *world, struct shl_op *op, const struct 
     bool small = call->collective == SHOAL_BARRIER ||
                  (call->collective == SHOAL_ALLREDUCE && bytes <= SHL_OPLOG_KEPT_BYTES);
     op->call = *call;
-    op->is_fixed = follows_view(call);
+    op->shape = follows_view(call) ? shl_members_hash(&world->seen) : 0;
     op->result_bytes = call->collective == SHOAL_BARRIER ? 0 : bytes;
     op->rounds = !op->in_step;
     op->small = op->rounds && small;
     op->root_id = root_of(world, call);
 }
 
-/* In place the input would be gone when it is needed again. */
-static bool is_overwritten(const struct shoal_world *world, const struct shoal_call *call)
+/* In place the input would be gone when it is needed again: so many bytes of it. An allgather
+ * leaves it where it is, and a broadcast the root's. */
+static size_t overwritten_bytes(const struct shoal_world *world, const struct shoal_call *call)
 {
-    bool sums = call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE;
     bool kept = !world->log->in_step || world->log->mode == SHL_STEP_RETAIN;
-    return sums && kept && call->recv && call->send == call->recv && call->count;
+    size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
+    const uint8_t *send = call->send, *recv = call->recv;
+    if (!kept || !recv || !bytes)
+        return 0;
+    if (call->collective == SHOAL_ALLREDUCE || call->collective == SHOAL_REDUCE)
+        return send == recv ? bytes : 0;
+    size_t all_bytes = bytes * world->seen.count;
+    if (call->collective == SHOAL_REDUCE_SCATTER)
+        return send <= recv && recv < send + all_bytes ? all_bytes : 0;
+    return 0;
 }
 
 /* lock: an operation may be begun. */
@@ -102,22 +111,26 @@ static enum shoal_status check_root(struct shoal_world *world, const struct shoa
                     (unsigned long long)world->epoch);
 }
 
-static enum shoal_status check_shape(const struct shoal_world *world, const struct shoal_call *call)
+static enum shoal_status check_shape(struct shoal_world *world, const struct shoal_call *call)
 {
-    if (world->log->in_step && world->log->mode == SHL_STEP_RETAIN && follows_view(call))
-        return shl_fail(SHOAL_ERR_UNSUPPORTED,
-                        "%s cannot be redone in another view, so it has no place in a step that is "
-                        "retained; use SHOAL_STEP_ABORT, or call it between steps",
-                        shoal_collective_string(call->collective));
-    /* Its buffers have the size of a view: that must be this one. Nothing was begun, so the program
-     * may look and call again, while the others wait. */
-    if (follows_view(call) && world->seen_epoch != world->epoch)
-        return shl_fail(SHOAL_ERR_EPOCH,
-                        "%s was called for the view of epoch %llu, and that of epoch %llu is in "
-                        "force; look at the view and call it again",
-                        shoal_collective_string(call->collective),
-                        (unsigned long long)world->seen_epoch, (unsigned long long)world->epoch);
-    return SHOAL_OK;
+    /* Its buffers have the size of a view: that must be this one. */
+    if (!follows_view(call) || world->seen_epoch == world->epoch ||
+        shl_members_hash(&world->seen) == shl_members_hash(&world->members))
+        return SHOAL_OK;
+    if (world->log->in_step) {
+        SHL_TRY(shl_views_give_up(world));
+        return shl_fail(
+            SHOAL_ERR_STEP_RETRY,
+            "%s has the shape of the view of epoch %llu, and members changed within the "
+            "step; begin it again",
+            shoal_collective_string(call->collective), (unsigned long long)world->seen_epoch);
+    }
+    /* Nothing was begun, so the program may look and call again, while the others wait. */
+    return shl_fail(SHOAL_ERR_EPOCH,
+                    "%s was called for the view of epoch %llu, and that of epoch %llu is in force; "
+                    "look at the view and call it again",
+                    shoal_collective_string(call->collective),
+                    (unsigned long long)world->seen_epoch, (unsigned long long)world->epoch);
 }
 
 static enum shoal_status end_call(struct shoal_world *world, struct shl_op *op,
@@ -134,13 +147,12 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
     SHL_TRY(prepare(world));
     SHL_TRY(check_shape(world, call));
     SHL_TRY(check_root(world, call));
-    bool overwritten = is_overwritten(world, call);
-    size_t bytes = call->count * shoal_dtype_bytes(call->dtype);
-    if (overwritten)
+    size_t bytes = overwritten_bytes(world, call);
+    if (bytes)
         SHL_TRY(find_memory(world, bytes));
     SHL_TRY(shl_oplog_begin(world->log, false, &op));
     describe(world, op, call);
-    if (overwritten) {
+    if (bytes) {
         take_memory(world, op);
         memcpy(op->input, call->send, bytes);
     }

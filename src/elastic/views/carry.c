@@ -112,6 +112,9 @@ static void note_held(struct shoal_world *world, struct shl_op *op)
 static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struct shoal_comm *comm)
 {
     struct shoal_call call = op->call;
+    if (op->shape && op->shape != shl_members_hash(&world->members))
+        return shl_fail(SHOAL_ERR_EPOCH, "its shape is not that of epoch %llu",
+                        (unsigned long long)world->epoch);
     if (op->root_id) {
         call.root = shl_members_find(&world->members, op->root_id);
         if (call.root == SHL_MEMBER_NONE)
@@ -125,7 +128,7 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
         /* In place once: from then on the input is where it was copied to. */
         if (op->restores)
             call.send = op->input;
-        op->restores = op->restores || (op->input && call.send == call.recv);
+        op->restores = op->input != NULL;
         if (op->small)
             op->rounds = (double)op->result_bytes > kept_bytes(comm);
         SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));

@@ -190,6 +190,12 @@ static bool is_root_lost(const struct shl_op *op, const struct shl_members *next
     return op->root_id && shl_members_find(next, op->root_id) == SHL_MEMBER_NONE;
 }
 
+/* Neither the root nor the sizes of its buffers are what they were. */
+static bool is_out_of_place(const struct shl_op *op, const struct shl_members *next)
+{
+    return is_root_lost(op, next) || (op->shape && op->shape != shl_members_hash(next));
+}
+
 static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op,
                         const struct shl_members *next)
 {
@@ -201,20 +207,20 @@ static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op,
         return log->mode == SHL_STEP_RETAIN ? SHL_OP_RETAINED : 0;
     if (op->kept)
         return SHL_OP_HELD | SHL_OP_COPY;
-    if (op->is_fixed || is_root_lost(op, next))
+    if (is_out_of_place(op, next))
         return op->held ? SHL_OP_HELD : 0;
     return SHL_OP_RETAINED;
 }
 
 /* Who has the result of a root that is lost keeps it, who has not never gets it: so neither counts,
- * and the step begins again. */
+ * and the step begins again. So it does when buffers have the shape of a view that is gone. */
 static bool gives_up(const struct shl_oplog *log, const struct shl_members *next)
 {
     if (!log->in_step || log->gives_up)
         return log->in_step;
     for (uint64_t seq = log->step_first; seq && seq <= log->started; seq++) {
         const struct shl_op *op = find(log, seq);
-        if (op && op->begun && is_root_lost(op, next))
+        if (op && op->begun && is_out_of_place(op, next))
             return true;
     }
     return false;

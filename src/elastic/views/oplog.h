@@ -51,7 +51,6 @@ struct shl_op {
     bool failed;  /* with `status` */
     bool kept;    /* held, and the log's copy is of it */
     bool in_step, is_commit;
-    bool is_fixed; /* its shape is the view's, so it cannot be redone in another */
     bool rounds;   /* returns after a completion round */
     bool small;    /* returns without one where keeping the result costs less */
     bool restores; /* recv was the input, and may be overwritten: send is `input` from now on */
@@ -61,6 +60,8 @@ struct shl_op {
     struct shoal_call call; /* as it is carried out: send may be `input` */
     struct shl_task *task;  /* instead of the call; NULL: none */
     uint64_t root_id;       /* member; 0: it has no root */
+    uint64_t shape;         /* shl_members_hash, of those that its buffers are made for, so that it
+                               cannot be redone by others; 0: any */
     size_t result_bytes;
     uint8_t *input; /* of the library; NULL: the caller's is used */
     size_t input_bytes;
@@ -114,7 +115,8 @@ void shl_oplog_unpin(struct shl_oplog *log);
 /* It failed on all members alike, or cannot be carried out on any. */
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status);
 
-/* `next`: of the view that is proposed; operations whose root is not in it cannot be redone. */
+/* `next`: of the view that is proposed; operations whose root is not in it, or whose shape it does
+ * not have, cannot be redone. */
 void shl_oplog_report(const struct shl_oplog *log, const struct shl_members *next,
                       struct shl_report *report);
 /* SHOAL_ERR_EPOCH: it contradicts what this member reported, and nothing was done. */

@@ -125,7 +125,7 @@ static void a_shape_of_the_view_is_not_redone(void **state)
     struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
     static struct shl_decision decision;
     struct shl_op *op = begin(logs[0], false);
-    op->is_fixed = true;
+    op->shape = shl_members_hash(&everybody) + 1;
     decide(logs, 2, true, &decision);
     assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FAILED);
     assert_true(op->failed);
@@ -139,12 +139,27 @@ static void a_shape_of_the_view_is_not_redone(void **state)
     close_all(logs, 2);
 }
 
+/* Connections broke, and nobody is lost: the buffers fit the next view, too. */
+static void the_same_members_redo_what_has_their_shape(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    struct shl_op *op = begin(logs[0], false);
+    op->shape = shl_members_hash(&everybody);
+    op->held = true; /* and was in its completion round */
+    decide(logs, 2, false, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_REDO);
+    assert_ptr_equal(shl_oplog_next(logs[0]), op);
+    close_all(logs, 2);
+}
+
 static void a_failure_is_told_after_two_changes(void **state)
 {
     (void)state;
     struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
     static struct shl_decision decision;
-    begin(logs[0], false)->is_fixed = true;
+    begin(logs[0], false)->shape = shl_members_hash(&everybody) + 1;
     decide(logs, 2, true, &decision);
     shl_oplog_unpin(logs[0]);
     decide(logs, 2, true, &decision);
@@ -281,6 +296,26 @@ static void a_step_whose_root_is_lost_is_given_up(void **state)
     close_all(logs, 2);
 }
 
+static void a_step_with_the_shape_of_a_former_view_is_given_up(void **state)
+{
+    (void)state;
+    static struct shl_decision decision;
+    for (int lost = 0; lost < 2; lost++) {
+        struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0)};
+        for (uint32_t i = 0; i < 2; i++)
+            logs[i]->in_step = true;
+        struct shl_op *op = begin(logs[0], false); /* the other has not called it */
+        op->shape = shl_members_hash(&everybody) + (uint64_t)lost;
+        shl_oplog_held(logs[0], op, false);
+        shl_oplog_unpin(logs[0]);
+        decide(logs, 2, lost, &decision);
+        assert_int_equal(decision.retry, lost);
+        assert_int_equal(logs[1]->retry, lost);
+        assert_true(lost || shl_oplog_next(logs[0]) == op);
+        close_all(logs, 2);
+    }
+}
+
 static void an_operation_whose_root_is_lost_fails_on_all(void **state)
 {
     (void)state;
@@ -410,6 +445,7 @@ int main(void)
         cmocka_unit_test(what_one_holds_is_forwarded),
         cmocka_unit_test(what_nobody_holds_is_redone),
         cmocka_unit_test(a_shape_of_the_view_is_not_redone),
+        cmocka_unit_test(the_same_members_redo_what_has_their_shape),
         cmocka_unit_test(a_failure_is_told_after_two_changes),
         cmocka_unit_test(a_retained_step_is_redone_from_its_first_operation),
         cmocka_unit_test(a_retained_step_stays_when_nobody_is_lost),
@@ -417,6 +453,7 @@ int main(void)
         cmocka_unit_test(a_commit_that_one_returned_from_is_committed_everywhere),
         cmocka_unit_test(a_step_is_given_up_by_who_cannot_finish_it),
         cmocka_unit_test(a_step_whose_root_is_lost_is_given_up),
+        cmocka_unit_test(a_step_with_the_shape_of_a_former_view_is_given_up),
         cmocka_unit_test(an_operation_whose_root_is_lost_fails_on_all),
         cmocka_unit_test(a_step_that_was_committed_is_not_given_up),
         cmocka_unit_test(a_decision_about_what_was_not_begun_is_refused),
