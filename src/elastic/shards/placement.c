@@ -1,78 +1,14 @@
 /*
  * Placing: keep what can stay, fill what is missing, even out, choose owners. Path: api/placement.c
- * checks; quota.c says how many each is to hold.
+ * checks; quota.c says how many each is to hold; even.c evens out.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "elastic/shards/placement.h"
 
 #include "core/sys.h"
-#include "elastic/samples/permutation.h"
 
 #include <string.h>
-
-static uint32_t *row_of(const struct shl_placement *placement, uint32_t shard)
-{
-    return &placement->table[(size_t)shard * placement->width];
-}
-
-static uint32_t held(const struct shl_placement *placement, const uint32_t *row)
-{
-    uint32_t count = 0;
-    while (count < placement->width && row[count] != SHL_NO_MEMBER)
-        count++;
-    return count;
-}
-
-static bool holds(const struct shl_placement *placement, const uint32_t *row, uint32_t member)
-{
-    for (uint32_t k = 0; k < placement->width; k++)
-        if (row[k] == member)
-            return true;
-    return false;
-}
-
-static uint32_t on_host(const struct shl_placement *placement, const uint32_t *row, uint32_t host)
-{
-    uint32_t count = 0;
-    for (uint32_t k = 0; k < placement->width && row[k] != SHL_NO_MEMBER; k++)
-        count += placement->members[row[k]].host == host;
-    return count;
-}
-
-static uint32_t hosts_of(const struct shl_placement *placement, const uint32_t *row)
-{
-    uint32_t count = 0;
-    for (uint32_t k = 0; k < placement->width && row[k] != SHL_NO_MEMBER; k++) {
-        bool first = true;
-        for (uint32_t j = 0; j < k; j++)
-            first &= placement->members[row[j]].host != placement->members[row[k]].host;
-        count += first;
-    }
-    return count;
-}
-
-static void add_holder(struct shl_placement *placement, uint32_t *row, uint32_t member)
-{
-    row[held(placement, row)] = member;
-    placement->members[member].load++;
-}
-
-static void drop_holder(struct shl_placement *placement, uint32_t *row, uint32_t at)
-{
-    uint32_t last = held(placement, row) - 1;
-    placement->members[row[at]].load--;
-    memmove(&row[at], &row[at + 1], (last - at) * sizeof(*row));
-    row[last] = SHL_NO_MEMBER;
-}
-
-/* Among those that are equally good each shard prefers others, so that what a member held comes
- * back from many. */
-static uint64_t taste(const struct shl_placement *placement, uint32_t shard, uint32_t member)
-{
-    return shl_mix64(placement->members[member].id ^
-                     shl_mix64(shard + UINT64_C(0x9e3779b97f4a7c15)));
-}
 
 /* ---- copies --------------------------------------------------------------------------------- */
 
@@ -81,8 +17,8 @@ static uint64_t taste(const struct shl_placement *placement, uint32_t shard, uin
 static void drop_crowded(struct shl_placement *placement, uint32_t *row)
 {
     for (;;) {
-        uint32_t count = held(placement, row);
-        uint32_t more_hosts = placement->spread - hosts_of(placement, row);
+        uint32_t count = shl_row_held(placement, row);
+        uint32_t more_hosts = placement->spread - shl_row_hosts(placement, row);
         uint32_t victim = SHL_NO_MEMBER;
         int64_t worst = INT64_MIN;
         if (count + more_hosts <= placement->copies)
@@ -90,35 +26,55 @@ static void drop_crowded(struct shl_placement *placement, uint32_t *row)
         for (uint32_t k = 0; k < count; k++) {
             const struct shl_placed_member *member = &placement->members[row[k]];
             int64_t above = (int64_t)member->load - member->high;
-            if (on_host(placement, row, member->host) > 1 && above >= worst) {
+            if (shl_row_on_host(placement, row, member->host) > 1 && above >= worst) {
                 victim = k;
                 worst = above;
             }
         }
-        drop_holder(placement, row, victim);
+        shl_row_drop(placement, row, victim);
     }
 }
 
-/* Whoever is furthest below its quota, on another host where that is needed, or at least as good.
- */
+/* How good a member is as a holder: less is better, from the first that differs on. */
+struct merit {
+    int64_t above; /* its quota; below that it is no matter how far */
+    uint64_t meets;
+    int64_t load;
+    uint64_t taste;
+};
+
+static bool is_better(const struct merit *merit, const struct merit *than)
+{
+    if (merit->above != than->above)
+        return merit->above < than->above;
+    if (merit->meets != than->meets)
+        return merit->meets < than->meets;
+    if (merit->load != than->load)
+        return merit->load < than->load;
+    return merit->taste < than->taste;
+}
+
+/* Whoever is below its quota, and least together with the holders, on another host where that is
+ * needed. */
 static uint32_t choose(const struct shl_placement *placement, uint32_t shard, const uint32_t *row)
 {
-    uint32_t missing = placement->copies - held(placement, row);
-    uint32_t hosts = hosts_of(placement, row), best = SHL_NO_MEMBER;
+    uint32_t missing = placement->copies - shl_row_held(placement, row);
+    uint32_t hosts = shl_row_hosts(placement, row), best = SHL_NO_MEMBER;
     bool elsewhere = hosts < placement->spread && placement->spread - hosts >= missing;
-    int64_t best_room = INT64_MIN;
-    uint64_t best_taste = 0;
+    struct merit best_merit = {.above = 0};
     for (uint32_t m = 0; m < placement->member_count; m++) {
         const struct shl_placed_member *member = &placement->members[m];
-        int64_t room = (int64_t)member->high - member->load;
-        if (room < best_room || holds(placement, row, m) ||
-            (elsewhere && on_host(placement, row, member->host) > 0))
+        int64_t load = (int64_t)member->load - member->high;
+        if (shl_row_has(placement, row, m) ||
+            (elsewhere && shl_row_on_host(placement, row, member->host) > 0))
             continue;
-        uint64_t liked = taste(placement, shard, m);
-        if (room > best_room || liked > best_taste) {
+        struct merit merit = {.above = load < 0 ? -1 : load,
+                              .meets = shl_row_meets(placement, row, UINT32_MAX, m),
+                              .load = load,
+                              .taste = shl_row_taste(placement, shard, m)};
+        if (best == SHL_NO_MEMBER || is_better(&merit, &best_merit)) {
             best = m;
-            best_room = room;
-            best_taste = liked;
+            best_merit = merit;
         }
     }
     return best;
@@ -127,76 +83,16 @@ static uint32_t choose(const struct shl_placement *placement, uint32_t shard, co
 static void fill(struct shl_placement *placement)
 {
     for (uint32_t shard = 0; shard < placement->shards; shard++) {
-        uint32_t *row = row_of(placement, shard);
-        while (held(placement, row) > placement->copies)
-            drop_holder(placement, row, held(placement, row) - 1);
+        uint32_t *row = shl_row(placement, shard);
+        while (shl_row_held(placement, row) > placement->copies)
+            shl_row_drop(placement, row, shl_row_held(placement, row) - 1);
         drop_crowded(placement, row);
     }
     for (uint32_t shard = 0; shard < placement->shards; shard++) {
-        uint32_t *row = row_of(placement, shard);
-        while (held(placement, row) < placement->copies)
-            add_holder(placement, row, choose(placement, shard, row));
+        uint32_t *row = shl_row(placement, shard);
+        while (shl_row_held(placement, row) < placement->copies)
+            shl_row_add(placement, row, choose(placement, shard, row));
     }
-}
-
-/* ---- evening out ---------------------------------------------------------------------------- */
-
-/* May the holder at `at` hand the shard to a member? */
-static bool may_replace(struct shl_placement *placement, uint32_t *row, uint32_t at,
-                        uint32_t member)
-{
-    uint32_t giver = row[at];
-    if (holds(placement, row, member))
-        return false;
-    row[at] = member;
-    bool legal = hosts_of(placement, row) >= placement->spread;
-    row[at] = giver;
-    return legal;
-}
-
-/* The holder that a shard would best be taken from; SHL_NO_MEMBER: none has more than its part.
- * `spare`: having more than the lower of its two numbers is enough. */
-static uint32_t giver_of(struct shl_placement *placement, uint32_t *row, uint32_t member,
-                         bool spare)
-{
-    uint32_t best = SHL_NO_MEMBER;
-    int64_t most = 0;
-    for (uint32_t k = 0; k < placement->copies; k++) {
-        const struct shl_placed_member *giver = &placement->members[row[k]];
-        int64_t above = (int64_t)giver->load - (spare ? giver->low : giver->high);
-        if (above > most && may_replace(placement, row, k, member)) {
-            most = above;
-            best = k;
-        }
-    }
-    return best;
-}
-
-static void take_for(struct shl_placement *placement, uint32_t member, uint32_t until, bool spare)
-{
-    struct shl_placed_member *taker = &placement->members[member];
-    uint32_t start = (uint32_t)(taste(placement, 0, member) % placement->shards);
-    for (uint32_t i = 0; i < placement->shards && taker->load < until; i++) {
-        uint32_t *row = row_of(placement, (uint32_t)(((uint64_t)start + i) % placement->shards));
-        uint32_t at = giver_of(placement, row, member, spare);
-        if (at == SHL_NO_MEMBER)
-            continue;
-        placement->members[row[at]].load--;
-        row[at] = member;
-        taker->load++;
-    }
-}
-
-/* First from those above both of their numbers, to those below both: moves that cannot be spared.
- */
-static void even_out(struct shl_placement *placement)
-{
-    for (uint32_t m = 0; m < placement->member_count; m++)
-        take_for(placement, m, placement->members[m].low, false);
-    for (uint32_t m = 0; m < placement->member_count; m++)
-        take_for(placement, m, placement->members[m].low, true);
-    for (uint32_t m = 0; m < placement->member_count; m++)
-        take_for(placement, m, placement->members[m].high, false);
 }
 
 /* ---- owners --------------------------------------------------------------------------------- */
@@ -230,7 +126,7 @@ static bool was_owner(const struct shl_placement *placement, uint32_t shard, uin
 static void choose_owners(struct shl_placement *placement)
 {
     for (uint32_t shard = 0; shard < placement->shards; shard++) {
-        uint32_t *row = row_of(placement, shard);
+        uint32_t *row = shl_row(placement, shard);
         for (uint32_t k = 0; k < placement->copies; k++)
             if (was_owner(placement, shard, row[k])) {
                 make_owner(placement, row, k);
@@ -238,14 +134,14 @@ static void choose_owners(struct shl_placement *placement)
             }
     }
     for (uint32_t shard = 0; shard < placement->shards; shard++) {
-        uint32_t *row = row_of(placement, shard);
+        uint32_t *row = shl_row(placement, shard);
         if (!was_owner(placement, shard, row[0]))
             make_owner(placement, row, lighter(placement, row, 1));
     }
     for (bool changed = true; changed;) {
         changed = false;
         for (uint32_t shard = 0; shard < placement->shards; shard++) {
-            uint32_t *row = row_of(placement, shard), at = lighter(placement, row, 2);
+            uint32_t *row = shl_row(placement, shard), at = lighter(placement, row, 2);
             if (at == 0)
                 continue;
             placement->members[row[0]].owns--;
@@ -303,32 +199,26 @@ static void read_holders(struct shl_placement *placement, const uint64_t *holder
     memset(placement->table, 0xff, entries * sizeof(*placement->table));
     memset(placement->before, 0xff, entries * sizeof(*placement->before));
     for (size_t i = 0; i < entries; i++) {
-        uint32_t shard = (uint32_t)(i / placement->width), *row = row_of(placement, shard);
+        uint32_t shard = (uint32_t)(i / placement->width), *row = shl_row(placement, shard);
         uint32_t member = holders[i] ? find_member(placement, holders[i]) : SHL_NO_MEMBER;
-        if (member == SHL_NO_MEMBER || holds(placement, row, member))
+        if (member == SHL_NO_MEMBER || shl_row_has(placement, row, member))
             continue;
         placement->before[i] = member;
-        add_holder(placement, row, member);
+        shl_row_add(placement, row, member);
     }
-}
-
-static bool held_before(const struct shl_placement *placement, uint32_t shard, uint32_t member)
-{
-    const uint32_t *before = &placement->before[(size_t)shard * placement->width];
-    return holds(placement, before, member);
 }
 
 /* What one shard adds to the result; its ids are not yet replaced. */
 static void count_shard(const struct shl_placement *placement, uint32_t shard, const uint64_t *ids,
                         struct shoal_place_result *result)
 {
-    const uint32_t *row = row_of(placement, shard);
+    const uint32_t *row = shl_row(placement, shard);
     bool had = false, has = false;
     uint32_t fresh = 0;
     for (uint32_t k = 0; k < placement->width; k++) {
         had |= ids[k] != 0;
         has |= placement->before[(size_t)shard * placement->width + k] != SHL_NO_MEMBER;
-        fresh += row[k] != SHL_NO_MEMBER && !held_before(placement, shard, row[k]);
+        fresh += row[k] != SHL_NO_MEMBER && !shl_row_had(placement, shard, row[k]);
     }
     result->copies += has ? fresh : 0;
     result->lost += had && !has;
@@ -340,7 +230,7 @@ static void write_holders(const struct shl_placement *placement, uint64_t *holde
 {
     for (uint32_t shard = 0; shard < placement->shards; shard++) {
         uint64_t *ids = &holders[(size_t)shard * placement->width];
-        const uint32_t *row = row_of(placement, shard);
+        const uint32_t *row = shl_row(placement, shard);
         count_shard(placement, shard, ids, result);
         for (uint32_t k = 0; k < placement->width; k++)
             ids[k] = row[k] == SHL_NO_MEMBER ? 0 : placement->members[row[k]].id;
@@ -360,12 +250,16 @@ static enum shoal_status place(struct shl_placement *placement,
                               placement->shards, options->member_count);
     SHL_TRY(read_members(placement, options));
     uint32_t count = placement->member_count;
+    if (count <= SHL_PLACE_PAIRS_MAX)
+        placement->pairs = shl_mem->alloc((size_t)count * count * sizeof(*placement->pairs));
+    if (count <= SHL_PLACE_PAIRS_MAX && !placement->pairs)
+        return shl_fail_errno("cannot allocate the pairs of %u members", count);
     placement->copies = placement->width < count ? placement->width : count;
     placement->spread = placement->copies < placement->hosts ? placement->copies : placement->hosts;
     SHL_TRY(shl_placement_quota(placement));
     read_holders(placement, holders);
     fill(placement);
-    even_out(placement);
+    shl_placement_even_out(placement);
     choose_owners(placement);
     return SHOAL_OK;
 }
@@ -377,6 +271,7 @@ enum shoal_status shl_place(const struct shoal_place_options *options, uint64_t 
     enum shoal_status status = place(&placement, options, holders);
     if (status == SHOAL_OK)
         write_holders(&placement, holders, result);
+    shl_mem->free(placement.pairs);
     shl_mem->free(placement.before);
     shl_mem->free(placement.table);
     shl_mem->free(placement.members);
