@@ -170,8 +170,7 @@ static void on_bye(struct shl_verbs_link *link)
         ;
     if (link->state != SHL_VERBS_UP)
         return;
-    shl_fd->close(link->fd);
-    link->fd = -1;
+    shl_verbs_link_hang_up(link);
     link->state = SHL_VERBS_GONE;
 }
 

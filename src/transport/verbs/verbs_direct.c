@@ -36,6 +36,12 @@ void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *no
 {
     struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
     shl_list_remove(&note->link);
+    if (state->invited || state->served) { /* requests of it may be outstanding */
+        shl_verbs_note_free(link->t, note);
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u announces a place for a message twice",
+                            link->peer);
+        return;
+    }
     if (!state->hold)
         state->hold = shl_verbs_hold(link->t, xfer->data, xfer->bytes, true);
     if (!state->hold) {
@@ -44,7 +50,7 @@ void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *no
         shl_verbs_say_unplace(link, &frame, true);
         return;
     }
-    state->direct = true;
+    state->direct = state->invited = true;
     state->posted = state->unsettled = false;
     state->placed = state->acked = state->outstanding = 0;
     note->xfer = xfer;
@@ -62,6 +68,8 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
         return;
     }
     if (xfer && !shl_verbs_agrees(link, xfer, frame))
+        return;
+    if (!xfer && !shl_verbs_is_first(link, frame))
         return;
     struct shl_verbs_note *note = shl_verbs_note_new(link, frame);
     if (!note)
@@ -266,8 +274,8 @@ void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
     }
     lane->recvs--;
     if (shl_verbs_pair_direct_recv(link, rail) < 0)
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
-    else
+        shl_verbs_rail_fail(link, rail, "%s", shl_error_text());
+    if (link->state != SHL_VERBS_LOST) /* what came is there, whatever becomes of the rail */
         shl_verbs_on_placed(link, completion->imm_data);
 }
 

@@ -77,17 +77,24 @@ static void absorb_taken(struct shl_verbs_link *link)
     }
 }
 
-static bool lane_drained(const struct shl_verbs_lane *lane)
+/* Rails, as bits, of whose pairs not every request is accounted for. */
+static uint32_t undrained(const struct shl_verbs_direct *direct)
 {
-    return !lane->qp || (lane->recvs == 0 && lane->requested == lane->completed);
+    uint32_t rails = 0;
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+        const struct shl_verbs_lane *lane = &direct->lanes[rail];
+        if (lane->qp && (lane->recvs || lane->requested != lane->completed))
+            rails |= 1u << rail;
+    }
+    return rails;
 }
 
-static bool drained(const struct shl_verbs_direct *direct)
+static uint32_t mute_rails(const struct shl_transport *t)
 {
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
-        if (!lane_drained(&direct->lanes[rail]))
-            return false;
-    return true;
+    uint32_t rails = 0;
+    for (uint32_t rail = 0; rail < t->rail_count; rail++)
+        rails |= t->rails[rail].mute ? 1u << rail : 0;
+    return rails;
 }
 
 static void destroy_pairs(struct shl_verbs_link *link)
@@ -114,11 +121,38 @@ static void post_last(struct shl_verbs_link *link, uint32_t rail)
         (void)shl_verbs->post_send(lane->qp, &request, &bad); /* else DRAIN_NS ends it */
 }
 
-static void fence(struct shl_verbs_link *link)
+/* Wait until all is accounted for. A device that tells nothing costs this wait once, not once a
+ * peer; and a process that did not run for a while looks several times before it gives up. */
+static void drain(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
     struct shl_transport *t = link->t;
     uint64_t deadline_ns = shl_now_ns() + DRAIN_NS;
+    absorb_taken(link);
+    for (unsigned looks = 0; undrained(direct); looks++) {
+        if (t->deferred_count == t->deferred_capacity)
+            break; /* no room to take more; destroying the pairs fences as well */
+        if (looks >= SHL_VERBS_LOOKS &&
+            (shl_now_ns() >= deadline_ns || !(undrained(direct) & ~mute_rails(t))))
+            break;
+        if (shl_verbs_take(t, UINT32_MAX) == 0)
+            shl_time->sleep_ns(PAUSE_NS);
+        absorb_taken(link);
+    }
+    for (uint32_t rail = 0; rail < t->rail_count; rail++) {
+        if (!(undrained(direct) >> rail & 1))
+            continue;
+        t->rails[rail].mute = true;
+        shl_log(SHL_LOG_WARN,
+                "%s: the queue pair for writes in place to rank %u is destroyed before it is "
+                "drained",
+                t->rails[rail].port.device, link->peer);
+    }
+}
+
+static void fence(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
     for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
         struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
         if (!direct->lanes[rail].qp)
@@ -126,19 +160,7 @@ static void fence(struct shl_verbs_link *link)
         shl_verbs->modify_qp(direct->lanes[rail].qp, &attr, IBV_QP_STATE);
         post_last(link, rail);
     }
-    absorb_taken(link);
-    while (!drained(direct) && shl_now_ns() < deadline_ns) {
-        if (t->deferred_count == t->deferred_capacity)
-            break; /* no room to take more; destroying the pairs fences as well */
-        if (shl_verbs_take(t, UINT32_MAX) == 0)
-            shl_time->sleep_ns(PAUSE_NS);
-        absorb_taken(link);
-    }
-    if (!drained(direct))
-        shl_log(SHL_LOG_WARN,
-                "%s: queue pairs for writes in place to rank %u are destroyed before they are "
-                "drained",
-                t->port.device, link->peer);
+    drain(link);
     destroy_pairs(link);
 }
 
@@ -162,8 +184,10 @@ static void doubt_sends(struct shl_list *list)
     {
         struct shl_verbs_send_state *state =
             shl_verbs_send_state(SHL_CONTAINER_OF(node, struct shl_xfer, link));
-        if (state->direct && !shl_verbs_send_landed(state))
-            state->unsettled = state->unsettled || state->placed > 0;
+        if (!state->direct || shl_verbs_send_landed(state))
+            continue;
+        state->unsettled = state->unsettled || state->placed > 0;
+        state->invited = false;
     }
 }
 
@@ -296,7 +320,7 @@ void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_fra
         struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
         state->outstanding = 0;
         state->unsettled = false;
-        state->posted = true;
+        state->posted = state->invited = true;
         link->direct.settle = true;
     }
 }

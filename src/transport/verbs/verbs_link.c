@@ -5,11 +5,13 @@
  */
 #include "transport/verbs/verbs_link.h"
 
+#include "control/sock.h"
 #include "core/log.h"
 #include "core/sys.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 
 enum shoal_status shl_verbs_link_create(struct shl_transport *t, uint32_t peer)
 {
@@ -60,6 +62,19 @@ static void take_windows_back(struct shl_verbs_link *link)
     }
 }
 
+void shl_verbs_link_hang_up(struct shl_verbs_link *link)
+{
+    struct epoll_event none = {0};
+    if (link->fd < 0)
+        return;
+    /* A child that was forked meanwhile has the socket too: it must neither keep the connection
+     * open nor wake whoever waits here. */
+    (void)shl_fd->epoll_ctl(link->t->epoll_fd, EPOLL_CTL_DEL, link->fd, &none);
+    (void)shl_sock->shutdown(link->fd, SHUT_RDWR);
+    shl_fd->close(link->fd);
+    link->fd = -1;
+}
+
 void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state)
 {
     shl_verbs_direct_shut(link);
@@ -69,9 +84,7 @@ void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state
     link->qp = NULL;
     link->rail = SHL_VERBS_NOWHERE;
     take_windows_back(link);
-    if (link->fd >= 0)
-        shl_fd->close(link->fd);
-    link->fd = -1;
+    shl_verbs_link_hang_up(link);
 }
 
 static void free_notes(struct shl_transport *t, struct shl_list *list)

@@ -190,10 +190,13 @@ struct shl_transport {
 struct shl_verbs_send_state {
     uint64_t placed; /* bytes given to the queue pair */
     uint64_t acked;
+    uint64_t granted; /* bytes that windows were granted for, from the start */
     struct shl_verbs_hold *hold;
     uint32_t outstanding; /* requests of it on direct pairs */
     bool ready_sent;
+    bool served;    /* a window was granted */
     bool direct;    /* it goes to a place */
+    bool invited;   /* the place was announced in this life of the direct pairs */
     bool posted;    /* all of it, to direct pairs */
     bool unsettled; /* the pairs ended meanwhile: only the peer knows whether it has landed */
 };
@@ -256,6 +259,8 @@ enum shoal_status shl_verbs_link_create(struct shl_transport *t, uint32_t peer);
 void shl_verbs_link_destroy(struct shl_verbs_link *link);
 /* Nothing is written or read through the queue pair any more. */
 void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state);
+/* The control channel is closed and not watched any more. */
+void shl_verbs_link_hang_up(struct shl_verbs_link *link);
 /* Give the peer up and tell the engine, once. */
 void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, const char *format,
                          ...) __attribute__((format(printf, 3, 4), cold));
@@ -344,6 +349,9 @@ bool shl_verbs_agrees(struct shl_verbs_link *link, struct shl_xfer *xfer,
                       const struct shl_verbs_frame *frame);
 enum shoal_status shl_verbs_length_differs(const struct shl_verbs_link *link,
                                            const struct shl_xfer *xfer, uint64_t bytes);
+/* A GRANT or PLACE for what is not posted yet: is there no other one? If there is, the link fails.
+ */
+bool shl_verbs_is_first(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 /* Frames about sends of this rank. */
 void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 /* Frames about receives of this rank; `payload` is only valid during the call. */

@@ -29,6 +29,7 @@ static void leave(struct shl_verbs_link *link)
     if (!move->from_channel && shl_now_ns() - move->since_ns > LASTED_NS)
         move->pause_ns = 0;
     move->since_ns = shl_now_ns();
+    move->looks = 0;
     link->rail = SHL_VERBS_NOWHERE;
     link->signalled = 0;
     link->quiet_ns = 0;
@@ -161,11 +162,12 @@ static void join(struct shl_verbs_link *link, const struct shl_verbs_record *pee
 
 /* ---- step by step -------------------------------------------------------------------------- */
 
-static bool is_drained(const struct shl_verbs_link *link, uint64_t now_ns)
+static bool is_drained(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->move.from_channel)
         return !link->channel.busy;
-    return link->posted_recvs == 0 || now_ns > link->move.since_ns + DRAIN_NS;
+    return link->posted_recvs == 0 ||
+           (++link->move.looks >= SHL_VERBS_LOOKS && now_ns > link->move.since_ns + DRAIN_NS);
 }
 
 static bool step(struct shl_verbs_link *link, uint64_t now_ns)

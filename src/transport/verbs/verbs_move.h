@@ -38,6 +38,7 @@ struct shl_verbs_move {
     enum shl_verbs_step step;
     uint64_t life;               /* carriers so far, counted alike at both ends */
     uint64_t since_ns;           /* when the step LEAVING began, or SETTLED */
+    uint32_t looks;              /* LEAVING: how often completions were looked for */
     bool from_channel;           /* LEAVING, GONE_FROM: the channel, not a pair */
     bool returned;               /* to be told: a rail works again */
     uint32_t rail;               /* PAIRED, JOINED: the next carrier */

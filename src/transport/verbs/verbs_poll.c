@@ -34,8 +34,11 @@ unsigned shl_verbs_take(struct shl_transport *t, uint32_t most)
             break;
         int count =
             shl_verbs->poll_cq(t->rails[rail].cq, (int)left, t->deferred + t->deferred_count);
-        t->deferred_count += count > 0 ? (uint32_t)count : 0;
-        taken += count > 0 ? (unsigned)count : 0;
+        if (count <= 0)
+            continue;
+        t->rails[rail].mute = false;
+        t->deferred_count += (uint32_t)count;
+        taken += (unsigned)count;
     }
     return taken;
 }
@@ -65,8 +68,7 @@ bool shl_verbs_said_bye(struct shl_verbs_link *link)
     if (link->state != SHL_VERBS_UP || link->channel.in_bytes ||
         shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK) != 1 || word != SHL_VERBS_BYE)
         return false;
-    shl_fd->close(link->fd);
-    link->fd = -1;
+    shl_verbs_link_hang_up(link);
     link->state = SHL_VERBS_GONE;
     return true;
 }

@@ -18,6 +18,10 @@
 #include "transport/verbs/verbs_sys.h"
 #include "transport/verbs/verbs_wire.h"
 
+/* How often completions are looked for, at least, before a pair in ERROR counts as never drained:
+ * time alone passes also while this process does not run. */
+#define SHL_VERBS_LOOKS 64
+
 struct shl_transport;
 
 /* Memory of a transfer, registered on all rails. */
@@ -37,6 +41,7 @@ struct shl_verbs_rail {
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
     bool down; /* the device says so */
+    bool mute; /* it did not tell of all requests of ended pairs in time, nor anything since */
 };
 
 /* ---- verbs_device.c: what a transport holds of its device ------------------------------------ */

@@ -53,9 +53,27 @@ bool shl_verbs_agrees(struct shl_verbs_link *link, struct shl_xfer *xfer,
     return true;
 }
 
+/* Windows are granted in order and once: a send ends when all of it is written, and what was
+ * granted twice would be served after that. */
+static bool is_due(struct shl_xfer *xfer, const struct shl_verbs_frame *grant)
+{
+    const struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+    return grant->offset == state->granted && (grant->length > 0 || !state->served) &&
+           (grant->length > 0 || xfer->bytes == 0);
+}
+
 /* Use a GRANT for a posted send. The note is taken. */
 static void use(struct shl_verbs_link *link, struct shl_verbs_note *note, struct shl_xfer *xfer)
 {
+    struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
+    if (!is_due(xfer, &note->frame)) {
+        shl_verbs_note_free(link->t, note);
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u grants part of a message out of order",
+                            link->peer);
+        return;
+    }
+    state->granted += note->frame.length;
+    state->served = true;
     note->xfer = xfer;
     shl_list_remove(&note->link);
     shl_list_append(&link->serving, &note->link);
@@ -67,6 +85,18 @@ static void be_ready(struct shl_verbs_link *link, struct shl_xfer *xfer)
     if (!state->ready_sent)
         shl_verbs_say(link, SHL_VERBS_READY, xfer);
     state->ready_sent = true;
+}
+
+/* More than one window is granted only to a sender that is READY. */
+bool shl_verbs_is_first(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
+{
+    if (!shl_verbs_note_find(link, &frame->tag, SHL_VERBS_GRANT) &&
+        !shl_verbs_note_find(link, &frame->tag, SHL_VERBS_PLACE))
+        return true;
+    shl_verbs_link_fail(link, SHOAL_ERR_PEER,
+                        "rank %u announces a message twice (number %u of operation %" PRIu64 ")",
+                        link->peer, frame->tag.msg, frame->tag.seq);
+    return false;
 }
 
 static bool fits_grant(const struct shl_verbs_frame *frame)
@@ -96,6 +126,8 @@ void shl_verbs_on_announce(struct shl_verbs_link *link, const struct shl_verbs_f
         be_ready(link, xfer);
         return;
     }
+    if (!xfer && grant && !shl_verbs_is_first(link, frame))
+        return;
     note = shl_verbs_note_new(link, frame);
     if (!note)
         return;

@@ -120,7 +120,9 @@ static void linger(struct shl_transport *t, struct shl_verbs_link *link, uint64_
     while ((node = shl_list_pop(&link->serving)))
         shl_list_append(&t->notes_free, node);
     bool said = false;
-    while (link->state == SHL_VERBS_UP && shl_now_ns() < deadline_ns) {
+    for (unsigned looks = 0; link->state == SHL_VERBS_UP; looks++) {
+        if (looks >= SHL_VERBS_LOOKS && shl_now_ns() >= deadline_ns)
+            break;
         shl_verbs_flush(link);
         said = said || (shl_list_empty(&link->outbox) && shl_verbs_say_last(link));
         if (said && link->requested == link->completed)
