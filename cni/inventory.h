@@ -19,6 +19,12 @@ json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs);
 /* With the distance to each RDMA device. */
 json_t *cni_inventory_gpus(struct cni_sysfs *sysfs, const json_t *rdma);
 
+/* What libibverbs tells of this machine's ports; NULL: no memory. */
+struct cni_verbs *cni_verbs_open(struct cni_sysfs *sysfs);
+void cni_verbs_close(struct cni_verbs *verbs); /* NULL is ignored */
+/* -1: unknown, as of a device that cannot be opened. */
+int64_t cni_verbs_active_mtu(struct cni_verbs *verbs, const char *device, uint32_t port);
+
 /* cni_inventory_hwloc - places from a topology in XML, into an inventory; false: it cannot be read.
  */
 bool cni_inventory_hwloc(json_t *inventory, const char *path);

@@ -45,8 +45,8 @@ static json_t *gids(struct cni_sysfs *sysfs, const char *device, const char *por
     return list;
 }
 
-/* RoCE: the largest packet that the interface holds beside the headers, as the kernel reckons it.
- */
+/* Of RoCE it can be reckoned, as the kernel does: the largest packet that the interface holds beside
+ * the headers. */
 static int64_t active_mtu(struct cni_sysfs *sysfs, const json_t *interfaces, const char *layer)
 {
     const char *name = json_string_value(json_array_get(interfaces, 0));
@@ -59,7 +59,8 @@ static int64_t active_mtu(struct cni_sysfs *sysfs, const json_t *interfaces, con
     return -1;
 }
 
-static json_t *ports(struct cni_sysfs *sysfs, const char *device, const json_t *interfaces)
+static json_t *ports(struct cni_sysfs *sysfs, struct cni_verbs *verbs, const char *device,
+                     const json_t *interfaces)
 {
     json_t *list = json_array();
     const char *const *names = cni_sysfs_list(sysfs, CLASS "/ports", device);
@@ -67,12 +68,14 @@ static json_t *ports(struct cni_sysfs *sysfs, const char *device, const json_t *
         json_t *port = json_object();
         const char *state = cni_sysfs_text(sysfs, PORT "/state", device, *names);
         const char *physical = cni_sysfs_text(sysfs, PORT "/phys_state", device, *names);
-        cni_put_number(port, "port", strtol(*names, NULL, 10));
+        long number = strtol(*names, NULL, 10);
+        int64_t mtu = cni_verbs_active_mtu(verbs, device, (uint32_t)number);
+        cni_put_number(port, "port", number);
         cni_put_text(port, "state", word_after_number(state));
         cni_put_text(port, "physical_state", word_after_number(physical));
         const char *layer = cni_sysfs_text(sysfs, PORT "/link_layer", device, *names);
         cni_put_text(port, "link_layer", layer);
-        cni_put_number(port, "active_mtu", active_mtu(sysfs, interfaces, layer));
+        cni_put_number(port, "active_mtu", mtu > 0 ? mtu : active_mtu(sysfs, interfaces, layer));
         cni_put_text(port, "rate", cni_sysfs_text(sysfs, PORT "/rate", device, *names));
         cni_put_number(port, "lid", cni_sysfs_integer(sysfs, PORT "/lid", device, *names));
         cni_put_number(port, "sm_lid", cni_sysfs_integer(sysfs, PORT "/sm_lid", device, *names));
@@ -146,6 +149,7 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
 {
     json_t *list = json_array();
     const char *const *names = cni_sysfs_list(sysfs, "/sys/class/infiniband");
+    struct cni_verbs *verbs = *names ? cni_verbs_open(sysfs) : NULL;
     for (; *names; names++) {
         json_t *device = json_object();
         const char *path = cni_sysfs_real(sysfs, CLASS "/device", *names);
@@ -163,8 +167,9 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
         cni_put_text(device, "uverbs", uverbs(sysfs, *names));
         json_object_set_new(device, "netdevs", netdevs(sysfs, *names));
         json_object_set_new(device, "ports",
-                            ports(sysfs, *names, json_object_get(device, "netdevs")));
+                            ports(sysfs, verbs, *names, json_object_get(device, "netdevs")));
         json_array_append_new(list, device);
     }
+    cni_verbs_close(verbs);
     return list;
 }
