@@ -7,6 +7,8 @@
  */
 #include "dcb.h"
 
+#include "netlink.h"
+
 #include <linux/dcbnl.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -15,50 +17,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 #define ANSWER_BYTES 16384
-#define WAIT_US 500000
-
-struct attribute {
-    uint16_t type;
-    const uint8_t *data;
-    size_t bytes;
-};
-
-/* The next attribute of [*at, *at + *left), or false. */
-static bool next(const uint8_t **at, size_t *left, struct attribute *out)
-{
-    struct nlattr head;
-    if (*left < sizeof(head))
-        return false;
-    memcpy(&head, *at, sizeof(head));
-    if (head.nla_len < sizeof(head) || head.nla_len > *left)
-        return false;
-    *out = (struct attribute){.type = head.nla_type & NLA_TYPE_MASK,
-                              .data = *at + NLA_HDRLEN,
-                              .bytes = head.nla_len - NLA_HDRLEN};
-    size_t aligned = (size_t)NLA_ALIGN(head.nla_len), step = aligned < *left ? aligned : *left;
-    *at += step;
-    *left -= step;
-    return true;
-}
-
-static bool find(const uint8_t *at, size_t left, uint16_t type, struct attribute *found)
-{
-    while (next(&at, &left, found))
-        if (found->type == type)
-            return true;
-    return false;
-}
 
 /* Drivers sort by DSCP as soon as one value is mapped. */
-static bool maps_dscp(const struct attribute *table)
+static bool maps_dscp(const struct cni_netlink_attribute *table)
 {
     const uint8_t *at = table->data;
     size_t left = table->bytes;
-    for (struct attribute entry; next(&at, &left, &entry);) {
+    for (struct cni_netlink_attribute entry; cni_netlink_next(&at, &left, &entry);) {
         struct dcb_app app;
         if (entry.type != DCB_ATTR_IEEE_APP || entry.bytes < sizeof(app))
             continue;
@@ -73,7 +40,7 @@ bool cni_dcb_parse(const void *answer, size_t bytes, struct cni_dcb *dcb)
 {
     struct nlmsghdr head;
     struct dcbmsg message;
-    struct attribute ieee, found;
+    struct cni_netlink_attribute ieee, found;
     struct ieee_pfc pfc;
     size_t skip = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(message));
     if (bytes < skip)
@@ -83,15 +50,18 @@ bool cni_dcb_parse(const void *answer, size_t bytes, struct cni_dcb *dcb)
     if (head.nlmsg_type != RTM_GETDCB || message.cmd != DCB_CMD_IEEE_GET || head.nlmsg_len < skip ||
         head.nlmsg_len > bytes)
         return false;
-    if (!find((const uint8_t *)answer + skip, head.nlmsg_len - skip, DCB_ATTR_IEEE, &ieee) ||
-        !find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_PFC, &found) || found.bytes < sizeof(pfc))
+    if (!cni_netlink_find((const uint8_t *)answer + skip, head.nlmsg_len - skip, DCB_ATTR_IEEE,
+                          &ieee) ||
+        !cni_netlink_find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_PFC, &found) ||
+        found.bytes < sizeof(pfc))
         return false;
     memcpy(&pfc, found.data, sizeof(pfc));
     for (int priority = 0; priority < 8; priority++) {
         dcb->pfc[priority * 2] = (char)('0' + (pfc.pfc_en >> priority & 1));
         dcb->pfc[priority * 2 + 1] = priority < 7 ? ',' : '\0';
     }
-    bool dscp = find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_APP_TABLE, &found) && maps_dscp(&found);
+    bool dscp = cni_netlink_find(ieee.data, ieee.bytes, DCB_ATTR_IEEE_APP_TABLE, &found) &&
+                maps_dscp(&found);
     dcb->trust = dscp ? "dscp" : "pcp";
     return true;
 }
@@ -122,19 +92,7 @@ static size_t question(const char *interface, uint8_t *out, size_t capacity)
 bool cni_dcb_ask(const char *interface, struct cni_dcb *dcb)
 {
     uint8_t asked[128], answer[ANSWER_BYTES];
-    const struct timeval wait = {.tv_usec = WAIT_US};
-    struct sockaddr_nl from = {.nl_family = AF_NETLINK};
-    socklen_t from_bytes = sizeof(from);
     size_t bytes = question(interface, asked, sizeof(asked));
-    int fd = bytes ? socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE) : -1;
-    if (fd < 0)
-        return false;
-    bool good =
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0 &&
-        sendto(fd, asked, bytes, 0, (struct sockaddr *)&from, sizeof(from)) == (ssize_t)bytes;
-    ssize_t got =
-        good ? recvfrom(fd, answer, sizeof(answer), 0, (struct sockaddr *)&from, &from_bytes) : -1;
-    close(fd);
-    /* From the kernel only: other processes may send here, too. */
-    return got > 0 && from.nl_pid == 0 && cni_dcb_parse(answer, (size_t)got, dcb);
+    long got = bytes ? cni_netlink_ask(asked, bytes, answer, sizeof(answer)) : -1;
+    return got > 0 && cni_dcb_parse(answer, (size_t)got, dcb);
 }

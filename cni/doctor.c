@@ -63,6 +63,24 @@ const char *cni_doctor_variable(const struct cni_doctor *doctor, const char *nam
     return NULL;
 }
 
+const char *cni_doctor_text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+const json_t *cni_doctor_netdev(const struct cni_doctor *doctor, const char *name)
+{
+    const json_t *netdev;
+    size_t index;
+    json_array_foreach(json_object_get(doctor->inventory, "netdevs"), index, netdev)
+    {
+        if (strcmp(cni_doctor_text_of(netdev, "name"), name) == 0)
+            return netdev;
+    }
+    return NULL;
+}
+
 bool cni_doctor_run(struct cni_doctor *doctor)
 {
     size_t count = json_array_size(json_object_get(doctor->inventory, "rdma"));
@@ -74,5 +92,8 @@ bool cni_doctor_run(struct cni_doctor *doctor)
     cni_doctor_devices(doctor);
     cni_doctor_host(doctor);
     cni_doctor_losses(doctor);
+    cni_doctor_addresses(doctor);
+    if (doctor->pod)
+        cni_doctor_attached(doctor);
     return count > 0;
 }

@@ -74,5 +74,15 @@ const char *cni_doctor_variable(const struct cni_doctor *doctor, const char *nam
 void cni_doctor_devices(struct cni_doctor *doctor);
 void cni_doctor_host(struct cni_doctor *doctor);
 void cni_doctor_losses(struct cni_doctor *doctor);
+void cni_doctor_addresses(struct cni_doctor *doctor);
+/* Asks on each wire whether others have our addresses, too. */
+void cni_doctor_addresses_probe(struct cni_doctor *doctor);
+/* What multus says that it attached. */
+void cni_doctor_attached(struct cni_doctor *doctor);
+
+/* A text of an inventory's object, or "". */
+const char *cni_doctor_text_of(const json_t *object, const char *key);
+/* The interface of this name in this network namespace, or NULL. */
+const json_t *cni_doctor_netdev(const struct cni_doctor *doctor, const char *name);
 
 #endif

@@ -10,24 +10,6 @@
 
 #define LOSSLESS_UNKNOWN (-1)
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static const json_t *netdev_called(const struct cni_doctor *doctor, const char *name)
-{
-    const json_t *list = json_object_get(doctor->inventory, "netdevs"), *netdev;
-    size_t index;
-    json_array_foreach(list, index, netdev)
-    {
-        if (strcmp(text_of(netdev, "name"), name) == 0)
-            return netdev;
-    }
-    return NULL;
-}
-
 /* The interface of a device in this network namespace, or NULL. */
 static const json_t *interface_of(const struct cni_doctor *doctor, const json_t *device)
 {
@@ -36,14 +18,14 @@ static const json_t *interface_of(const struct cni_doctor *doctor, const json_t 
     json_array_foreach(names, index, name)
     {
         if (!found)
-            found = netdev_called(doctor, json_string_value(name));
+            found = cni_doctor_netdev(doctor, json_string_value(name));
     }
     return found;
 }
 
 static bool is_iwarp(const json_t *device)
 {
-    return strcmp(text_of(device, "transport"), "iWARP") == 0;
+    return strcmp(cni_doctor_text_of(device, "transport"), "iWARP") == 0;
 }
 
 /* ---- character devices -------------------------------------------------------------------------
@@ -67,10 +49,10 @@ static void check_nodes(struct cni_doctor *doctor)
     size_t index, count = 0;
     json_array_foreach(list, index, device)
     {
-        bool good = has_node(doctor, text_of(device, "uverbs"));
+        bool good = has_node(doctor, cni_doctor_text_of(device, "uverbs"));
         const char **names = good ? &open : &shut;
         *names = cni_arena_format(doctor->arena, "%s%s%s", *names, **names ? ", " : "",
-                                  text_of(device, "name"));
+                                  cni_doctor_text_of(device, "name"));
         count += good;
     }
     if (!json_array_size(list))
@@ -100,9 +82,9 @@ static const char *routable_gid(const struct cni_doctor *doctor, const json_t *p
     size_t index;
     json_array_foreach(gids, index, gid)
     {
-        const char *text = text_of(gid, "gid");
-        if (strcmp(text_of(gid, "type"), "RoCE v2") != 0 ||
-            !netdev_called(doctor, text_of(gid, "netdev")))
+        const char *text = cni_doctor_text_of(gid, "gid");
+        if (strcmp(cni_doctor_text_of(gid, "type"), "RoCE v2") != 0 ||
+            !cni_doctor_netdev(doctor, cni_doctor_text_of(gid, "netdev")))
             continue;
         if (strncmp(text, "fe80", 4) != 0)
             return text;
@@ -126,14 +108,15 @@ static void check_gids(struct cni_doctor *doctor, const char *name, const json_t
 
 static void check_port(struct cni_doctor *doctor, const json_t *device, const json_t *port)
 {
-    const char *state = text_of(port, "state"), *name = text_of(device, "name");
-    const char *layer = text_of(port, "link_layer");
+    const char *state = cni_doctor_text_of(port, "state"),
+               *name = cni_doctor_text_of(device, "name");
+    const char *layer = cni_doctor_text_of(port, "link_layer");
     bool infiniband = strcmp(layer, "InfiniBand") == 0;
     const json_t *manager = json_object_get(port, "sm_lid");
     int number = (int)json_integer_value(json_object_get(port, "port"));
     if (strcmp(state, "ACTIVE") == 0)
         cni_doctor_good(doctor, CNI_CHECK_port_state, "%s:%d is ACTIVE, %s", name, number,
-                        text_of(port, "rate"));
+                        cni_doctor_text_of(port, "rate"));
     else
         cni_doctor_bad(doctor, CNI_CHECK_port_state, doctor->pod ? CNI_WARNING : CNI_ERROR,
                        "%s:%d is %s%s", name, number, *state ? state : "in no known state",
@@ -146,19 +129,21 @@ static void check_port(struct cni_doctor *doctor, const json_t *device, const js
 
 static void check_device(struct cni_doctor *doctor, const json_t *device)
 {
-    const char *guid = text_of(device, "node_guid");
+    const char *guid = cni_doctor_text_of(device, "node_guid");
     const json_t *port;
     if (is_iwarp(device))
-        cni_doctor_bad(doctor, CNI_CHECK_iwarp, CNI_NOTE, "%s is iWARP%s%s",
-                       text_of(device, "name"), interface_of(doctor, device) ? ", of " : "",
-                       interface_of(doctor, device) ? text_of(interface_of(doctor, device), "name")
-                                                    : "");
+        cni_doctor_bad(
+            doctor, CNI_CHECK_iwarp, CNI_NOTE, "%s is iWARP%s%s",
+            cni_doctor_text_of(device, "name"), interface_of(doctor, device) ? ", of " : "",
+            interface_of(doctor, device) ? cni_doctor_text_of(interface_of(doctor, device), "name")
+                                         : "");
     size_t index;
     if (strspn(guid, "0:") == strlen(guid))
-        cni_doctor_bad(doctor, CNI_CHECK_node_guid, CNI_ERROR, "%s has %s", text_of(device, "name"),
-                       *guid ? guid : "none");
+        cni_doctor_bad(doctor, CNI_CHECK_node_guid, CNI_ERROR, "%s has %s",
+                       cni_doctor_text_of(device, "name"), *guid ? guid : "none");
     else
-        cni_doctor_good(doctor, CNI_CHECK_node_guid, "%s has %s", text_of(device, "name"), guid);
+        cni_doctor_good(doctor, CNI_CHECK_node_guid, "%s has %s",
+                        cni_doctor_text_of(device, "name"), guid);
     json_array_foreach(json_object_get(device, "ports"), index, port)
     {
         check_port(doctor, device, port);
@@ -198,19 +183,19 @@ static void check_rails(struct cni_doctor *doctor)
     json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
     {
         const json_t *netdev = interface_of(doctor, device);
-        if (netdev && count < 64 && strcmp(text_of(netdev, "kind"), "ethernet") == 0)
+        if (netdev && count < 64 && strcmp(cni_doctor_text_of(netdev, "kind"), "ethernet") == 0)
             rails[count++] = netdev;
     }
     for (size_t i = 0; count > 1 && i < count; i++) {
         const json_t *mtu = json_object_get(rails[i], "mtu");
-        check_arp(doctor, text_of(rails[i], "name"));
+        check_arp(doctor, cni_doctor_text_of(rails[i], "name"));
         if (!first && json_is_integer(mtu))
             first = rails[i];
         if (first && json_is_integer(mtu) && !json_equal(mtu, json_object_get(first, "mtu")))
             cni_doctor_bad(doctor, CNI_CHECK_mtu, CNI_WARNING, "%s has %d, %s has %d",
-                           text_of(first, "name"),
+                           cni_doctor_text_of(first, "name"),
                            (int)json_integer_value(json_object_get(first, "mtu")),
-                           text_of(rails[i], "name"), (int)json_integer_value(mtu));
+                           cni_doctor_text_of(rails[i], "name"), (int)json_integer_value(mtu));
     }
 }
 
@@ -228,17 +213,17 @@ static void check_class(struct cni_doctor *doctor)
     json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
     {
         const json_t *netdev = interface_of(doctor, device), *qos = json_object_get(netdev, "qos");
-        const char *pfc = text_of(qos, "pfc"), *trust = text_of(qos, "trust");
+        const char *pfc = cni_doctor_text_of(qos, "pfc"), *trust = cni_doctor_text_of(qos, "trust");
         long priority = class >> 5;
         if (!*pfc)
             continue;
         if (strlen(pfc) == 15 && pfc[priority * 2] == '1' && strcmp(trust, "dscp") == 0)
             cni_doctor_good(doctor, CNI_CHECK_traffic_class, "%s: class %ld, priority %ld, pfc %s",
-                            text_of(netdev, "name"), class, priority, pfc);
+                            cni_doctor_text_of(netdev, "name"), class, priority, pfc);
         else
             cni_doctor_bad(doctor, CNI_CHECK_traffic_class, CNI_WARNING,
                            "%s: class %ld is priority %ld, but pfc is %s and trust is %s",
-                           text_of(netdev, "name"), class, priority, pfc,
+                           cni_doctor_text_of(netdev, "name"), class, priority, pfc,
                            *trust ? trust : "unknown");
     }
 }
@@ -250,7 +235,7 @@ void cni_doctor_devices(struct cni_doctor *doctor)
     check_nodes(doctor);
     json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
     {
-        bool given = !doctor->pod || has_node(doctor, text_of(device, "uverbs"));
+        bool given = !doctor->pod || has_node(doctor, cni_doctor_text_of(device, "uverbs"));
         if (given) /* those of other pods are none of ours */
             check_device(doctor, device);
     }

@@ -14,12 +14,6 @@
 #define CAP_IPC_LOCK 14
 #define DMABUF_KERNEL 512 /* 5.12 */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* A number behind a key of /proc/self/status. */
 static const char *status_of(struct cni_doctor *doctor, const char *key)
 {
@@ -48,7 +42,7 @@ static void check_memlock(struct cni_doctor *doctor)
 
 static void check_mode(struct cni_doctor *doctor)
 {
-    const char *mode = text_of(doctor->inventory, "rdma_netns_mode");
+    const char *mode = cni_doctor_text_of(doctor->inventory, "rdma_netns_mode");
     bool devices = json_array_size(json_object_get(doctor->inventory, "rdma")) > 0;
     if (*mode && (devices || strcmp(mode, "shared") == 0))
         cni_doctor_good(doctor, CNI_CHECK_netns_mode, "%s", mode);
@@ -89,17 +83,18 @@ static void check_distance(struct cni_doctor *doctor, const json_t *gpu)
             }
     }
     if (nearest && best < 4)
-        cni_doctor_good(doctor, CNI_CHECK_gpu_distance, "%s is %s from %s", text_of(gpu, "pci"),
-                        order[best], nearest);
+        cni_doctor_good(doctor, CNI_CHECK_gpu_distance, "%s is %s from %s",
+                        cni_doctor_text_of(gpu, "pci"), order[best], nearest);
     else if (nearest)
         cni_doctor_bad(doctor, CNI_CHECK_gpu_distance, CNI_WARNING,
-                       "%s is on another socket than every RDMA device", text_of(gpu, "pci"));
+                       "%s is on another socket than every RDMA device",
+                       cni_doctor_text_of(gpu, "pci"));
 }
 
 static void check_gpus(struct cni_doctor *doctor)
 {
     const json_t *gpus = json_object_get(doctor->inventory, "gpus"), *gpu;
-    const char *kernel = text_of(doctor->inventory, "kernel");
+    const char *kernel = cni_doctor_text_of(doctor->inventory, "kernel");
     char *end;
     size_t index;
     long version = strtol(kernel, &end, 10) * 100;
@@ -128,7 +123,7 @@ static bool is_known(const struct cni_doctor *doctor, const char *pci, size_t le
     size_t index;
     json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
     {
-        const char *own = text_of(device, "pci");
+        const char *own = cni_doctor_text_of(device, "pci");
         if (strlen(own) == length && strncmp(own, pci, length) == 0)
             return true;
     }

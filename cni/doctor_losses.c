@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* ---- devices -----------------------------------------------------------------------------------
  */
 
@@ -24,7 +18,7 @@ static bool has_rdma(const struct cni_doctor *doctor, const json_t *netdev)
     size_t index;
     json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
     {
-        if (strcmp(text_of(device, "pci"), text_of(netdev, "pci")) == 0)
+        if (strcmp(cni_doctor_text_of(device, "pci"), cni_doctor_text_of(netdev, "pci")) == 0)
             return true;
     }
     return false;
@@ -37,8 +31,8 @@ static bool is_expected(const struct cni_doctor *doctor, const json_t *netdev)
     size_t index;
     json_array_foreach(json_object_get(doctor->inventory, "netdevs"), index, other)
     {
-        if (*text_of(other, "pci") && has_rdma(doctor, other) &&
-            strcmp(text_of(other, "driver"), text_of(netdev, "driver")) == 0)
+        if (*cni_doctor_text_of(other, "pci") && has_rdma(doctor, other) &&
+            strcmp(cni_doctor_text_of(other, "driver"), cni_doctor_text_of(netdev, "driver")) == 0)
             return true;
     }
     return false;
@@ -48,16 +42,17 @@ static void check_lost(struct cni_doctor *doctor)
 {
     const json_t *netdev;
     size_t index, lost = 0;
-    if (strcmp(text_of(doctor->inventory, "rdma_netns_mode"), "exclusive") != 0)
+    if (strcmp(cni_doctor_text_of(doctor->inventory, "rdma_netns_mode"), "exclusive") != 0)
         return;
     json_array_foreach(json_object_get(doctor->inventory, "netdevs"), index, netdev)
     {
-        if (!*text_of(netdev, "pci") || !*text_of(netdev, "driver") || has_rdma(doctor, netdev) ||
-            !is_expected(doctor, netdev))
+        if (!*cni_doctor_text_of(netdev, "pci") || !*cni_doctor_text_of(netdev, "driver") ||
+            has_rdma(doctor, netdev) || !is_expected(doctor, netdev))
             continue;
         cni_doctor_bad(doctor, CNI_CHECK_lost, CNI_WARNING,
-                       "%s (%s, %s) is here, and its RDMA device is not", text_of(netdev, "name"),
-                       text_of(netdev, "pci"), text_of(netdev, "driver"));
+                       "%s (%s, %s) is here, and its RDMA device is not",
+                       cni_doctor_text_of(netdev, "name"), cni_doctor_text_of(netdev, "pci"),
+                       cni_doctor_text_of(netdev, "driver"));
         lost++;
     }
     if (!lost && json_array_size(json_object_get(doctor->inventory, "rdma")))
@@ -73,7 +68,7 @@ static void check_counters(struct cni_doctor *doctor, const json_t *device, cons
 {
     static const char *const names[] = {"out_of_sequence", "out_of_seq_request", "packet_seq_err",
                                         "local_ack_timeout_err", "retry_exceeded_err"};
-    const char *name = text_of(device, "name"), *seen = "";
+    const char *name = cni_doctor_text_of(device, "name"), *seen = "";
     int number = (int)json_integer_value(json_object_get(port, "port"));
     bool known = false;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -75,6 +75,7 @@ void cni_doctor_probe(struct cni_doctor *doctor)
 {
     struct shl_config config;
     uint32_t count = 0;
+    cni_doctor_addresses_probe(doctor);
     if (shl_config_load(NULL, &config) != SHOAL_OK) {
         cni_doctor_bad(doctor, CNI_CHECK_probe_ports, CNI_ERROR, "%s", shl_error_text());
         return;

@@ -89,6 +89,7 @@ json_t *cni_inventory(struct cni_sysfs *sysfs)
     json_t *rdma = cni_inventory_rdma(sysfs);
     json_object_set_new(root, "rdma", rdma);
     json_object_set_new(root, "netdevs", cni_inventory_netdevs(sysfs));
+    json_object_set_new(root, "rules", cni_inventory_rules(sysfs));
     json_object_set_new(root, "gpus", cni_inventory_gpus(sysfs, rdma));
     return root;
 }

@@ -19,6 +19,15 @@ json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs);
 /* With the distance to each RDMA device. */
 json_t *cni_inventory_gpus(struct cni_sysfs *sysfs, const json_t *rdma);
 
+/* Rules of policy routing as texts, such as "inet 100 from 10.1.0.0/24 lookup 100"; null: unknown.
+ */
+json_t *cni_inventory_rules(struct cni_sysfs *sysfs);
+/* Lines of an interface and an address with its prefix; NULL: unknown. */
+const char *cni_inventory_addresses(struct cni_sysfs *sysfs);
+json_t *cni_inventory_addresses_of(const char *addresses, const char *interface);
+/* For the kernel's messages: a rule as a line to a stream. */
+void cni_inventory_rule_print(void *out, const void *message, size_t bytes);
+
 /* What libibverbs tells of this machine's ports; NULL: no memory. */
 struct cni_verbs *cni_verbs_open(struct cni_sysfs *sysfs);
 void cni_verbs_close(struct cni_verbs *verbs); /* NULL is ignored */

@@ -100,7 +100,7 @@ static json_t *qos(struct cni_sysfs *sysfs, const char *name)
     return object;
 }
 
-static json_t *describe(struct cni_sysfs *sysfs, const char *name)
+static json_t *describe(struct cni_sysfs *sysfs, const char *name, const char *addresses)
 {
     json_t *device = json_object();
     cni_put_text(device, "name", name);
@@ -109,6 +109,7 @@ static json_t *describe(struct cni_sysfs *sysfs, const char *name)
     cni_put_number(device, "mtu", cni_sysfs_integer(sysfs, CLASS "/mtu", name));
     cni_put_number(device, "speed_mbps", cni_sysfs_integer(sysfs, CLASS "/speed", name));
     cni_put_text(device, "address", cni_sysfs_text(sysfs, CLASS "/address", name));
+    json_object_set_new(device, "addresses", cni_inventory_addresses_of(addresses, name));
     cni_put_text(device, "pci", pci_of(cni_sysfs_real(sysfs, CLASS "/device", name)));
     cni_put_text(device, "physical_function",
                  pci_of(cni_sysfs_real(sysfs, CLASS "/device/physfn", name)));
@@ -129,8 +130,9 @@ json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs)
 {
     json_t *list = json_array();
     const char *const *names = cni_sysfs_list(sysfs, "/sys/class/net");
+    const char *addresses = cni_inventory_addresses(sysfs);
     for (; *names; names++)
         if (cni_sysfs_integer(sysfs, CLASS "/type", *names) >= 0) /* bonding_masters is a file */
-            json_array_append_new(list, describe(sysfs, *names));
+            json_array_append_new(list, describe(sysfs, *names, addresses));
     return list;
 }

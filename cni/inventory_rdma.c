@@ -45,8 +45,8 @@ static json_t *gids(struct cni_sysfs *sysfs, const char *device, const char *por
     return list;
 }
 
-/* Of RoCE it can be reckoned, as the kernel does: the largest packet that the interface holds beside
- * the headers. */
+/* Of RoCE it can be reckoned, as the kernel does: the largest packet that the interface holds
+ * beside the headers. */
 static int64_t active_mtu(struct cni_sysfs *sysfs, const json_t *interfaces, const char *layer)
 {
     const char *name = json_string_value(json_array_get(interfaces, 0));

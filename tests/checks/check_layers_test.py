@@ -84,6 +84,7 @@ class CheckLayersTest(unittest.TestCase):
 
     def test_doctor_tries_devices_by_the_probe_only(self):
         self.assert_allowed("cni/doctor_probe.c", '"transport/verbs/verbs_probe.h"')
+        self.assert_allowed("cni/inventory_verbs.c", '"transport/verbs/verbs_port.h"')
         self.assert_refused("cni/doctor_probe.c", '"transport/verbs/verbs_sys.h"', "cni sees only")
         self.assert_refused("cni/main.c", '"transport/verbs/verbs_probe.h"', "cni sees only")
 

@@ -77,6 +77,25 @@ expect 0 '^note  *probe-ports  *rxe0 is not tried: it cannot be opened' \
 also '^ok  *probe-write  *rxe1:1'
 chmod 666 /dev/infiniband/uverbs0
 
+# Another host with one of our addresses, and rules that somebody left behind.
+ip link add twin type veth peer name twin-port
+ip netns add twin
+ip link set twin netns twin
+ip link set twin-port master br0 up
+ip -n twin address add 10.77.0.1/24 dev twin
+ip -n twin link set twin up
+ip rule add iif gone lookup 100 priority 77
+expect 3 "^error  *address-unique 10.77.0.1/24 of v0 is answered for by $(ip -n twin -j link \
+    show dev twin | jq -r '.[0].address'), too" "$program" doctor --node --probe
+also '^ok  *address-unique nobody else answers for 10.77.0.2/24 of v1'
+also '^warning  *policy-routing "inet 77 from all iif gone lookup 100": no interface gone'
+expect 0 '^note  *address-unique whether others .* is not asked: .*NET_RAW' \
+    setpriv --bounding-set=-net_raw "$program" doctor --node --probe
+ip rule delete priority 77
+ip netns del twin
+expect 0 '^ok  *address-unique nobody else answers for 10.77.0.1/24' \
+    "$program" doctor --node --probe
+
 # A pod's namespace: the whole GID table is seen, but none of it is of an interface that is here.
 ip netns add pod
 expect 3 '^error  *roce-gid  *rxe0:1 has no RoCE v2 GID' ip netns exec pod "$program" doctor --pod
