@@ -120,7 +120,8 @@ static int query_port(struct ibv_context *context, uint8_t port, struct ibv_port
     (void)context, (void)port;
     *attr = (struct ibv_port_attr){.state = IBV_PORT_ACTIVE,
                                    .active_mtu = IBV_MTU_4096,
-                                   .link_layer = IBV_LINK_LAYER_ETHERNET};
+                                   .link_layer = IBV_LINK_LAYER_ETHERNET,
+                                   .pkey_tbl_len = 1};
     return 0;
 }
 
@@ -135,6 +136,14 @@ static ssize_t query_gid_table(struct ibv_context *context, struct ibv_gid_entry
     entries->port_num = 1;
     entries->gid_type = IBV_GID_TYPE_ROCE_V2;
     return 1;
+}
+
+/* As RoCE has it: the default key, and no other. */
+static int query_pkey(struct ibv_context *context, uint8_t port, int index, uint16_t *key)
+{
+    (void)context, (void)port;
+    *key = 0xffff;
+    return index == 0 ? 0 : EINVAL;
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */
@@ -436,6 +445,7 @@ void verbs_soft_install(unsigned count)
                                                query_device,
                                                query_port,
                                                query_gid_table,
+                                               query_pkey,
                                                alloc_pd,
                                                dealloc_pd,
                                                reg_mr,

@@ -12,6 +12,7 @@
 #include "core/sys.h"
 #include "transport/verbs/verbs_filter.h"
 #include "transport/verbs/verbs_gid.h"
+#include "transport/verbs/verbs_pkey.h"
 #include "transport/verbs/verbs_sys.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 struct finder {
     struct shl_verbs_filter filter;
     int64_t gid_wanted;
+    struct shl_verbs_pkey pkey;
     bool every_gid; /* an entry for each that could be used */
     const struct shl_config *config;
     struct shl_interface *interfaces; /* SHL_INTERFACES_MAX */
@@ -214,6 +216,7 @@ static struct shl_verbs_port *next_entry(struct finder *finder, const struct ibv
 
 static void look_at_port(struct finder *finder, struct ibv_context *context, uint32_t number)
 {
+    uint32_t first = finder->count;
     struct shl_verbs_port *port = next_entry(finder, context->device);
     if (!port)
         return;
@@ -230,6 +233,8 @@ static void look_at_port(struct finder *finder, struct ibv_context *context, uin
     port->speed_mbit = speed_mbit(&attr);
     port->lid = attr.lid;
     judge(finder, &attr, port);
+    for (uint32_t i = first; i < finder->count; i++)
+        shl_verbs_pkey_find(&finder->pkey, context, attr.pkey_tbl_len, &finder->ports[i]);
 }
 
 static void look_at_device(struct finder *finder, struct ibv_device *device)
@@ -321,6 +326,7 @@ static enum shoal_status find_ports(struct finder finder, uint32_t *count)
 {
     SHL_TRY(shl_verbs_filter_parse(finder.config->ib_hca, &finder.filter));
     SHL_TRY(parse_gid_index(finder.config->ib_gid_index, &finder.gid_wanted));
+    SHL_TRY(shl_verbs_pkey_parse(finder.config->ib_pkey, &finder.pkey));
     SHL_TRY(shl_verbs_load());
     enum shoal_status status = SHOAL_OK;
     finder.interfaces = shl_mem->alloc(SHL_INTERFACES_MAX * sizeof(*finder.interfaces));

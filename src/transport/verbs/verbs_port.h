@@ -42,6 +42,7 @@ struct shl_verbs_port {
     int32_t numa_node;   /* -1: unknown */
     bool spare_gid;      /* the port has an entry with a better GID */
     uint32_t gid_index;
+    uint32_t pkey_index; /* of the table of partition keys */
     uint8_t gid[SHL_VERBS_GID_BYTES];
     char gid_text[SHL_VERBS_GID_TEXT_BYTES]; /* "" without a GID */
     char interface[32];                      /* that has the GID's address; RoCE */
@@ -52,7 +53,8 @@ struct shl_verbs_port {
  * ones first, the fastest of these first, then by name.
  *
  * Errors  SHOAL_ERR_UNSUPPORTED: this build or this machine has no libibverbs, or the kernel no
- *         RDMA; SHOAL_ERR_CONFIG: SHOAL_IB_HCA or SHOAL_IB_GID_INDEX is malformed
+ *         RDMA; SHOAL_ERR_CONFIG: SHOAL_IB_HCA, SHOAL_IB_GID_INDEX or SHOAL_IB_PKEY is
+ *         malformed
  */
 enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
                                        struct shl_verbs_port *ports, uint32_t capacity,

@@ -159,6 +159,7 @@ static int initialise(struct trial *trial)
 {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
                                .port_num = (uint8_t)trial->port->port,
+                               .pkey_index = (uint16_t)trial->port->pkey_index,
                                .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
     return shl_verbs->modify_qp(
         trial->qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);

@@ -61,6 +61,7 @@ static void load(void)
         {"ibv_close_device", &loaded.close_device},
         {"ibv_query_device", &loaded.query_device},
         {"_ibv_query_gid_table", &loaded.query_gid_table},
+        {"ibv_query_pkey", &loaded.query_pkey},
         {"ibv_alloc_pd", &loaded.alloc_pd},
         {"ibv_dealloc_pd", &loaded.dealloc_pd},
         {"ibv_reg_mr", &loaded.reg_mr},

@@ -26,6 +26,7 @@ struct shl_verbs_sys {
     int (*query_port)(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr);
     ssize_t (*query_gid_table)(struct ibv_context *context, struct ibv_gid_entry *entries,
                                size_t capacity, uint32_t flags, size_t entry_bytes);
+    int (*query_pkey)(struct ibv_context *context, uint8_t port, int index, uint16_t *key);
     struct ibv_pd *(*alloc_pd)(struct ibv_context *context);
     int (*dealloc_pd)(struct ibv_pd *pd);
     struct ibv_mr *(*reg_mr)(struct ibv_pd *pd, void *memory, size_t bytes, int access);

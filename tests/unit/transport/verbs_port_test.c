@@ -95,6 +95,17 @@ static ssize_t fake_gids(struct ibv_context *context, struct ibv_gid_entry *entr
     return fake->gid_errno ? -fake->gid_errno : fake->gid_count;
 }
 
+static uint16_t pkeys[] = {0xffff, 0, 0x8007, 0x0003}; /* of all ports */
+
+static int fake_query_pkey(struct ibv_context *context, uint8_t port, int index, uint16_t *key)
+{
+    (void)context, (void)port;
+    if (index < 0 || (size_t)index >= sizeof(pkeys) / sizeof(pkeys[0]))
+        return EINVAL;
+    *key = (uint16_t)(pkeys[index] >> 8 | pkeys[index] << 8);
+    return 0;
+}
+
 static const struct shl_verbs_sys fake_table = {
     .get_device_list = fake_list,
     .free_device_list = fake_free_list,
@@ -103,6 +114,7 @@ static const struct shl_verbs_sys fake_table = {
     .query_device = fake_query_device,
     .query_port = fake_query_port,
     .query_gid_table = fake_gids,
+    .query_pkey = fake_query_pkey,
 };
 
 /* ---- machines ----------------------------------------------------------------------------- */
@@ -121,7 +133,8 @@ static struct fake_device *add_device(const char *name, uint8_t link_layer)
                                                .link_layer = link_layer,
                                                .active_speed = 32, /* 25 Gbit/s a lane */
                                                .active_width = 2,  /* 4 lanes */
-                                               .lid = 7};
+                                               .lid = 7,
+                                               .pkey_tbl_len = 4};
     return fake;
 }
 
@@ -160,16 +173,19 @@ static uint32_t found_count;
 static enum shoal_status (*finder)(const struct shl_config *config, struct shl_verbs_port *ports,
                                    uint32_t capacity, uint32_t *count);
 
+static const char *pkey = "";
+
 static enum shoal_status find(const char *hca, const char *gid_index)
 {
-    char settings[2][128];
+    char settings[3][128];
     char *const nothing[] = {NULL};
-    const char *const list[] = {settings[0], settings[1]};
+    const char *const list[] = {settings[0], settings[1], settings[2]};
     struct shl_config_options options = {
-        .settings = list, .setting_count = 2, .environment = nothing};
+        .settings = list, .setting_count = 3, .environment = nothing};
     struct shl_config config;
     snprintf(settings[0], sizeof(settings[0]), "SHOAL_IB_HCA=%s", hca);
     snprintf(settings[1], sizeof(settings[1]), "SHOAL_IB_GID_INDEX=%s", gid_index);
+    snprintf(settings[2], sizeof(settings[2]), "SHOAL_IB_PKEY=%s", pkey);
     SHL_TRY(shl_config_load(&options, &config));
     found_count = 0;
     enum shoal_status status = finder(&config, found, 8, &found_count);
@@ -201,6 +217,7 @@ static int set_up(void **state)
     shl_verbs = &fake_table;
     finder = shl_verbs_ports_find;
     machine_size = list_errno = open_count = 0;
+    pkey = "";
     return 0;
 }
 
@@ -250,6 +267,40 @@ static void empty_table_and_holes(void **state)
     assert_rejected("bare", 1, "GID table is empty");
     assert_int_equal(port_named("holes", 1)->gid_index, 9);
     assert_rejected("unreadable", 1, "cannot be read: Operation not permitted");
+}
+
+static void partition_key_by_index_or_value(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t index;
+    } good[] = {{"", 0},    {"0", 0},      {"2", 2},     {"0x8007", 2},
+                {"0x7", 2}, {"0x8003", 3}, {"0xffff", 0}};
+    static const struct {
+        const char *text, *reason;
+    } none[] = {{"1", "its table of 4 partition keys has none at index 1 (SHOAL_IB_PKEY)"},
+                {"4", "its table of 4 partition keys has none at index 4"},
+                {"0x9", "its table of 4 partition keys has no 0x9 (SHOAL_IB_PKEY)"}};
+    static const char *const malformed[] = {"x",  "-1",  "+1",     " 1",      "1 ", "65536",
+                                            "0x", "0x0", "0x8000", "0x10000", "1,2"};
+    (void)state;
+    add_roce("mlx5_0");
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        pkey = good[i].text;
+        ASSERT_OK(find("", ""));
+        assert_true(port_named("mlx5_0", 1)->usable);
+        assert_int_equal(port_named("mlx5_0", 1)->pkey_index, good[i].index);
+    }
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        pkey = none[i].text;
+        ASSERT_OK(find("", ""));
+        assert_rejected("mlx5_0", 1, none[i].reason);
+    }
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
+        pkey = malformed[i];
+        ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", ""));
+        ASSERT_DETAIL("neither an index of a table of partition keys");
+    }
 }
 
 static void gid_index_can_be_asked_for(void **state)
@@ -409,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup(roce_port_is_described, set_up),
         cmocka_unit_test_setup(gid_without_interface_here_is_rejected, set_up),
         cmocka_unit_test_setup(empty_table_and_holes, set_up),
+        cmocka_unit_test_setup(partition_key_by_index_or_value, set_up),
         cmocka_unit_test_setup(gid_index_can_be_asked_for, set_up),
         cmocka_unit_test_setup(every_gid_has_an_entry, set_up),
         cmocka_unit_test_setup(infiniband_needs_a_lid, set_up),
