@@ -206,7 +206,7 @@ static bool all_rails_are_back(void *arg)
     for (uint32_t rank = 0; rank < 2; rank++) {
         const struct shl_verbs_link *link = link_of(world, rank, 1 - rank);
         if (link->rail >= RAILS || !link->direct.up ||
-            shl_verbs_direct_lanes(&link->direct) != RAILS)
+            shl_verbs_direct_lanes(&link->direct) != RAILS * qps)
             return false;
     }
     return true;

@@ -14,6 +14,9 @@ const struct shl_verbs_sys *verbs;
 struct shl_memory *memories[WORLD_RANKS_MAX];
 struct seen seen;
 bool real;
+struct shl_config configs[WORLD_RANKS_MAX];
+void (*adjust)(void);
+uint32_t qps = 1;
 
 static enum shoal_status prepare(struct world *world)
 {
@@ -22,7 +25,12 @@ static enum shoal_status prepare(struct world *world)
     for (uint32_t i = 0; i < world->size; i++) {
         SHL_TRY(shl_memory_create(&memories[i]));
         world->ranks[i].env.memory = memories[i];
+        configs[i] = *world->ranks[i].env.config; /* its texts belong to the world */
+        configs[i].ib_qps = qps;
+        world->ranks[i].env.config = &configs[i];
     }
+    if (adjust)
+        adjust();
     return SHOAL_OK;
 }
 
@@ -83,6 +91,7 @@ int set_up(void **state)
 {
     (void)state;
     memset(&seen, 0, sizeof(seen));
+    adjust = NULL;
     hooked = *verbs;
     hooked.reg_mr = note_register;
     hooked.dereg_mr = note_deregister;
@@ -174,7 +183,9 @@ bool nobody_is_lost(const struct world *world)
 
 void begin(void)
 {
+    const char *wanted = getenv("SHOAL_TEST_QPS");
     real = getenv("SHOAL_TEST_GUEST") != NULL;
+    qps = wanted ? (uint32_t)atoi(wanted) : 1;
     if (!real)
         verbs_soft_install(RAILS);
     assert_int_equal(shl_verbs_load(), SHOAL_OK);

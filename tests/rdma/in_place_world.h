@@ -9,6 +9,7 @@
 
 #include "conformance/control_world.h"
 #include "conformance/message.h"
+#include "core/config.h"
 #include "core/memory.h"
 #include "transport/verbs/verbs_link.h"
 
@@ -23,6 +24,9 @@ extern bool real;                         /* devices; else the stand-in */
 extern const struct shl_verbs_sys *verbs; /* without our hooks */
 extern struct shl_memory *memories[WORLD_RANKS_MAX];
 extern const struct conformance_adapter adapter;
+extern struct shl_config configs[WORLD_RANKS_MAX]; /* of the ranks; changed by `adjust` */
+extern void (*adjust)(void);                       /* NULL: nothing is changed */
+extern uint32_t qps; /* direct queue pairs a rail: SHOAL_TEST_QPS, or 1 */
 
 /* What the transport asks of verbs. */
 struct seen {

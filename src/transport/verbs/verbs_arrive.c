@@ -107,7 +107,7 @@ static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completio
 void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
 {
     struct shl_verbs_link *link = t->links[shl_verbs_peer_of(completion)];
-    uint32_t rail = (uint32_t)(completion->wr_id >> 56);
+    uint32_t rail = (uint32_t)(completion->wr_id >> 56); /* or lane */
     const struct ibv_qp *lane = link ? link->direct.lanes[rail].qp : NULL;
     if (lane && lane->qp_num == completion->qp_num) {
         shl_verbs_direct_arrive(link, rail, completion);

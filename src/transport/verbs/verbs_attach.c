@@ -86,11 +86,12 @@ static enum shoal_status greet(struct shl_verbs_link *link)
     memcpy(greeting.gid, port->gid, sizeof(greeting.gid));
     for (uint32_t rail = 0; rail < link->t->rail_count; rail++) {
         const struct shl_verbs_port *on = &link->t->rails[rail].port;
-        greeting.rails[rail] = (struct shl_verbs_end){.pair = link->direct.lanes[rail].qp->qp_num,
-                                                      .mtu_bytes = on->mtu_bytes,
-                                                      .lid = on->lid};
+        greeting.rails[rail] = (struct shl_verbs_end){.mtu_bytes = on->mtu_bytes, .lid = on->lid};
         memcpy(greeting.rails[rail].gid, on->gid, sizeof(on->gid));
     }
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        if (link->direct.lanes[index].qp)
+            greeting.pairs[index] = link->direct.lanes[index].qp->qp_num;
     if (!say(link, &greeting, sizeof(greeting)))
         return shl_fail(SHOAL_ERR_PEER, "its channel broke");
     link->state = SHL_VERBS_GREETING;

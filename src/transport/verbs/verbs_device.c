@@ -31,9 +31,10 @@ static struct ibv_context *open_named(const char *name)
 
 /* Completions that a queue may hold. Twice for direct pairs: of those that have ended something may
  * still be there. */
-static int entries_of(uint32_t links)
+static int entries_of(const struct shl_transport *t, uint32_t links)
 {
-    return (int)(links * (4 * SHL_VERBS_SLOTS + 2 * (SHL_VERBS_SLOTS + 1 + SHL_VERBS_PLACES)));
+    uint32_t lane = 2 * (SHL_VERBS_SLOTS + 1 + SHL_VERBS_PLACES);
+    return (int)(links * (4 * SHL_VERBS_SLOTS + (uint32_t)t->env->config->ib_qps * lane));
 }
 
 enum shoal_status shl_verbs_rail_windows(struct shl_transport *t, uint32_t index)
@@ -99,9 +100,10 @@ static enum shoal_status open_rail(struct shl_transport *t, uint32_t index, uint
     rail->channel = shl_verbs->create_comp_channel(rail->context);
     if (!rail->channel)
         return shl_fail_errno("%s: no completion channel", device);
-    rail->cq = shl_verbs->create_cq(rail->context, entries_of(links), NULL, rail->channel, 0);
+    rail->cq = shl_verbs->create_cq(rail->context, entries_of(t, links), NULL, rail->channel, 0);
     if (!rail->cq)
-        return shl_fail_errno("%s: no completion queue of %d entries", device, entries_of(links));
+        return shl_fail_errno("%s: no completion queue of %d entries", device,
+                              entries_of(t, links));
     SHL_TRY(watch(t, rail, rail->channel->fd, SHL_VERBS_WATCH_CHANNEL + index));
     return watch(t, rail, rail->context->async_fd, SHL_VERBS_WATCH_EVENTS + index);
 }
@@ -150,7 +152,7 @@ enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
 {
     SHL_TRY(open_rails(t, links));
     t->cq = t->rails[0].cq;
-    t->deferred_capacity = t->rail_count * (uint32_t)entries_of(links);
+    t->deferred_capacity = t->rail_count * (uint32_t)entries_of(t, links);
     t->deferred = shl_mem->alloc(t->deferred_capacity * sizeof(*t->deferred));
     if (!t->deferred)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u completions", t->deferred_capacity);

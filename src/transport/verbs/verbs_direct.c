@@ -15,7 +15,7 @@
 #include "core/sys.h"
 
 #define CHAIN 8      /* requests posted at once */
-#define LANE_SHARE 8 /* requests that a rail takes while others could carry them too */
+#define LANE_SHARE 8 /* requests that a lane takes while others could carry them too */
 #define SIGNAL 2     /* every so many ask for a completion, so that a rail is refilled early */
 
 void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
@@ -92,12 +92,13 @@ struct batch {
 };
 
 /* Add a request that writes the next `bytes` bytes of the message that a PLACE is for. */
-static void add(struct shl_verbs_link *link, uint32_t rail, const struct shl_verbs_note *note,
+static void add(struct shl_verbs_link *link, uint32_t index, const struct shl_verbs_note *note,
                 uint64_t bytes, bool tells, struct batch *batch)
 {
     const struct shl_verbs_frame *frame = &note->frame;
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
     struct shl_verbs_send_state *state = shl_verbs_send_state(note->xfer);
+    uint32_t rail = shl_verbs_rail_of(index);
     uint32_t number = lane->requested++;
     struct ibv_sge *piece = &batch->pieces[batch->count];
     struct ibv_send_wr *request = &batch->requests[batch->count];
@@ -106,7 +107,7 @@ static void add(struct shl_verbs_link *link, uint32_t rail, const struct shl_ver
                               .length = (uint32_t)bytes,
                               .lkey = state->hold->mr[rail]->lkey};
     *request = (struct ibv_send_wr){
-        .wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
+        .wr_id = (uint64_t)index << 56 | (uint64_t)link->peer << 32 | SHL_VERBS_SEND_REQUEST |
                  ((number + 1) & (SHL_VERBS_SEND_REQUEST - 1)),
         .sg_list = piece,
         .num_sge = bytes ? 1 : 0,
@@ -128,20 +129,20 @@ static void add(struct shl_verbs_link *link, uint32_t rail, const struct shl_ver
     link->direct.bytes_sent += bytes;
 }
 
-/* Has every rail that carried some of the message told so? */
+/* Has every lane that carried some of the message told so? */
 static bool is_told(const struct shl_verbs_direct *direct)
 {
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
-        if (direct->lanes[rail].pieces)
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        if (direct->lanes[index].pieces)
             return false;
     return true;
 }
 
-/* The next request for this rail; false: there is none. */
-static bool pull(struct shl_verbs_link *link, uint32_t rail, struct batch *batch)
+/* The next request for this lane; false: there is none. */
+static bool pull(struct shl_verbs_link *link, uint32_t index, struct batch *batch)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    struct shl_verbs_lane *lane = &direct->lanes[rail];
+    struct shl_verbs_lane *lane = &direct->lanes[index];
     if (shl_list_empty(&direct->serving))
         return false;
     struct shl_verbs_note *note =
@@ -151,11 +152,11 @@ static bool pull(struct shl_verbs_link *link, uint32_t rail, struct batch *batch
     uint64_t most = shl_verbs_piece_bytes(note->xfer->bytes);
     if (left > 0) {
         lane->pieces++;
-        add(link, rail, note, left < most ? left : most, left <= most, batch);
+        add(link, index, note, left < most ? left : most, left <= most, batch);
     } else if (lane->pieces > 0) {
-        add(link, rail, note, 0, true, batch);
+        add(link, index, note, 0, true, batch);
     } else {
-        return false; /* other rails have to tell */
+        return false; /* other lanes have to tell */
     }
     if (state->placed == note->xfer->bytes && is_told(direct)) {
         state->posted = true;
@@ -167,24 +168,24 @@ static bool pull(struct shl_verbs_link *link, uint32_t rail, struct batch *batch
 uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct)
 {
     uint32_t count = 0;
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
-        count += direct->lanes[rail].qp != NULL;
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        count += direct->lanes[index].qp != NULL;
     return count;
 }
 
-/* Deal requests to the rails in turn, as far as they have room. */
-static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_RAILS])
+/* Deal requests to the lanes in turn, as far as they have room. */
+static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_LANES])
 {
     struct shl_verbs_direct *direct = &link->direct;
     const uint32_t share = shl_verbs_direct_lanes(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
-        batches[rail].count = 0;
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        batches[index].count = 0;
     for (bool pulled = true; pulled;) {
         pulled = false;
-        for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
-            const struct shl_verbs_lane *lane = &direct->lanes[rail];
-            if (lane->qp && batches[rail].count < CHAIN &&
-                lane->requested - lane->completed < share && pull(link, rail, &batches[rail]))
+        for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+            const struct shl_verbs_lane *lane = &direct->lanes[index];
+            if (lane->qp && batches[index].count < CHAIN &&
+                lane->requested - lane->completed < share && pull(link, index, &batches[index]))
                 pulled = true;
         }
     }
@@ -193,17 +194,18 @@ static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_RAI
 unsigned shl_verbs_direct_flush(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    struct batch batches[SHL_VERBS_RAILS];
+    struct batch batches[SHL_VERBS_LANES];
     struct ibv_send_wr *bad;
     unsigned work = 0;
     if (!direct->up || direct->reset_wanted || shl_list_empty(&direct->serving))
         return 0;
     deal(link, batches);
-    for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
-        struct batch *batch = &batches[rail];
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        struct batch *batch = &batches[index];
+        uint32_t rail = shl_verbs_rail_of(index);
         work += batch->count;
         if (batch->count &&
-            shl_verbs->post_send(direct->lanes[rail].qp, batch->requests, &bad) != 0)
+            shl_verbs->post_send(direct->lanes[index].qp, batch->requests, &bad) != 0)
             shl_verbs_rail_fail(link, rail, "%s: a write to rank %u cannot be posted",
                                 link->t->rails[rail].port.device, link->peer);
     }
@@ -242,15 +244,16 @@ void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail)
 {
     struct shl_verbs_direct *direct = &link->direct;
     direct->bad |= 1u << rail;
-    if (direct->lanes[rail].qp)
-        direct->reset_wanted = true;
+    for (uint32_t index = rail; index < SHL_VERBS_LANES; index += SHL_VERBS_RAILS)
+        direct->reset_wanted = direct->reset_wanted || direct->lanes[index].qp;
 }
 
-static void on_error(struct shl_verbs_link *link, uint32_t rail, const struct ibv_wc *completion)
+static void on_error(struct shl_verbs_link *link, uint32_t index, const struct ibv_wc *completion)
 {
     struct shl_verbs_direct *direct = &link->direct;
+    uint32_t rail = shl_verbs_rail_of(index);
     const struct shl_verbs_port *port = &link->t->rails[rail].port;
-    shl_verbs_direct_absorb(link, rail, completion);
+    shl_verbs_direct_absorb(link, index, completion);
     if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link))
         return;
     /* If the peer is gone, the channel will tell. */
@@ -258,12 +261,12 @@ static void on_error(struct shl_verbs_link *link, uint32_t rail, const struct ib
                         port->port, link->peer, shl_verbs->wc_status_str(completion->status));
 }
 
-void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
+void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t index,
                              const struct ibv_wc *completion)
 {
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
     if (SHL_UNLIKELY(completion->status != IBV_WC_SUCCESS)) {
-        on_error(link, rail, completion);
+        on_error(link, index, completion);
         return;
     }
     lane->quiet_ns = 0;
@@ -273,8 +276,8 @@ void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
         return;
     }
     lane->recvs--;
-    if (shl_verbs_pair_direct_recv(link, rail) < 0)
-        shl_verbs_rail_fail(link, rail, "%s", shl_error_text());
+    if (shl_verbs_pair_direct_recv(link, index) < 0)
+        shl_verbs_rail_fail(link, shl_verbs_rail_of(index), "%s", shl_error_text());
     if (link->state != SHL_VERBS_LOST) /* what came is there, whatever becomes of the rail */
         shl_verbs_on_placed(link, completion->imm_data);
 }

@@ -36,7 +36,7 @@ struct shl_verbs_write {
     uint32_t bytes;
 };
 
-/* The direct pair of a link on one rail. */
+/* A direct pair of a link; a rail has several of them where the fabric spreads flows. */
 struct shl_verbs_lane {
     struct ibv_qp *qp; /* NULL: this rail is not used now */
     uint32_t recvs;    /* receive requests that are posted */
@@ -60,16 +60,23 @@ struct shl_verbs_direct {
     bool reset_wanted; /* at the next poll */
     bool settle;       /* something was found complete while the pairs were drained */
     bool peer_reset;   /* the peer's end of the next life is known: */
-    uint32_t peer_pairs[SHL_VERBS_RAILS], peer_psn;
+    uint32_t peer_pairs[SHL_VERBS_LANES], peer_psn;
     bool returned; /* to be told with the next reset: a rail has come back */
     uint32_t bad;  /* rails that failed, as bits */
     uint32_t places_used;
     uint32_t rail_count; /* that both have */
-    struct shl_verbs_lane lanes[SHL_VERBS_RAILS];
+    uint32_t qps;        /* lanes a rail, the lesser of what both want */
+    uint32_t qps_told;   /* of the peer's next life: for so many lanes a rail */
+    struct shl_verbs_lane lanes[SHL_VERBS_LANES];
     struct shl_verbs_place places[SHL_VERBS_PLACES];
     struct shl_list serving; /* PLACEs for posted sends */
     uint64_t bytes_sent, bytes_received;
 };
+
+static inline uint32_t shl_verbs_rail_of(uint32_t lane)
+{
+    return lane % SHL_VERBS_RAILS;
+}
 
 /* ---- verbs_place.c: receiving in place */
 
@@ -93,7 +100,7 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
 void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *note,
                           struct shl_xfer *xfer);
 unsigned shl_verbs_direct_flush(struct shl_verbs_link *link);
-void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t rail,
+void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t index,
                              const struct ibv_wc *completion);
 /* A rail does not work for this link: go on without. */
 void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail);
@@ -101,7 +108,7 @@ void shl_verbs_direct_distrust(struct shl_verbs_link *link, uint32_t rail);
 void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* The receiver wants the message through windows after all; false: the link has failed. */
 bool shl_verbs_direct_undo(struct shl_verbs_link *link, struct shl_xfer *xfer);
-/* Rails by which the link writes in place. */
+/* Pairs by which the link writes in place. */
 uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct);
 /* Complete what was found complete while the pair was drained. */
 unsigned shl_verbs_direct_settle(struct shl_verbs_link *link);
@@ -113,7 +120,7 @@ void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_f
 /* Nothing is written through the direct pair any more, in either direction; then begin another. */
 void shl_verbs_direct_reset(struct shl_verbs_link *link);
 /* Note what a completion of an ending pair says. */
-void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t rail,
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t index,
                              const struct ibv_wc *completion);
 /* End it for good. */
 void shl_verbs_direct_shut(struct shl_verbs_link *link);

@@ -41,10 +41,10 @@ static void note_told(struct shl_verbs_link *link, uint32_t immediate)
 }
 
 /* Nothing is called back, since this may be inside cancel. */
-void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t rail,
+void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t index,
                              const struct ibv_wc *completion)
 {
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
     bool went_well = completion->status == IBV_WC_SUCCESS;
     if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
         lane->recvs--;
@@ -68,11 +68,11 @@ static void absorb_taken(struct shl_verbs_link *link)
     struct shl_transport *t = link->t;
     for (uint32_t i = t->deferred_next; i < t->deferred_count; i++) {
         struct ibv_wc *completion = &t->deferred[i];
-        uint32_t rail = (uint32_t)(completion->wr_id >> 56);
-        const struct ibv_qp *qp = link->direct.lanes[rail].qp;
+        uint32_t index = (uint32_t)(completion->wr_id >> 56);
+        const struct ibv_qp *qp = link->direct.lanes[index].qp;
         if (!qp || completion->qp_num != qp->qp_num || shl_verbs_peer_of(completion) != link->peer)
             continue;
-        shl_verbs_direct_absorb(link, rail, completion);
+        shl_verbs_direct_absorb(link, index, completion);
         completion->qp_num = UINT32_MAX; /* no pair's */
     }
 }
@@ -81,10 +81,10 @@ static void absorb_taken(struct shl_verbs_link *link)
 static uint32_t undrained(const struct shl_verbs_direct *direct)
 {
     uint32_t rails = 0;
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
-        const struct shl_verbs_lane *lane = &direct->lanes[rail];
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        const struct shl_verbs_lane *lane = &direct->lanes[index];
         if (lane->qp && (lane->recvs || lane->requested != lane->completed))
-            rails |= 1u << rail;
+            rails |= 1u << shl_verbs_rail_of(index);
     }
     return rails;
 }
@@ -99,8 +99,8 @@ static uint32_t mute_rails(const struct shl_transport *t)
 
 static void destroy_pairs(struct shl_verbs_link *link)
 {
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
-        struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        struct shl_verbs_lane *lane = &link->direct.lanes[index];
         if (lane->qp)
             shl_verbs->destroy_qp(lane->qp);
         memset(lane, 0, sizeof(*lane));
@@ -109,14 +109,15 @@ static void destroy_pairs(struct shl_verbs_link *link)
 
 /* Writes that went well and did not ask for a completion get none in ERROR either. This one, which
  * is not carried out, does, after all others. */
-static void post_last(struct shl_verbs_link *link, uint32_t rail)
+static void post_last(struct shl_verbs_link *link, uint32_t index)
 {
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
-    struct ibv_send_wr *bad, request = {.wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32 |
-                                                 SHL_VERBS_SEND_REQUEST |
-                                                 (lane->requested & (SHL_VERBS_SEND_REQUEST - 1)),
-                                        .opcode = IBV_WR_RDMA_WRITE,
-                                        .send_flags = IBV_SEND_SIGNALED};
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
+    struct ibv_send_wr *bad,
+        request = {.wr_id = (uint64_t)index << 56 | (uint64_t)link->peer << 32 |
+                            SHL_VERBS_SEND_REQUEST |
+                            (lane->requested & (SHL_VERBS_SEND_REQUEST - 1)),
+                   .opcode = IBV_WR_RDMA_WRITE,
+                   .send_flags = IBV_SEND_SIGNALED};
     if (lane->requested != lane->completed)
         (void)shl_verbs->post_send(lane->qp, &request, &bad); /* else DRAIN_NS ends it */
 }
@@ -144,7 +145,7 @@ static void drain(struct shl_verbs_link *link)
             continue;
         t->rails[rail].mute = true;
         shl_log(SHL_LOG_WARN,
-                "%s: the queue pair for writes in place to rank %u is destroyed before it is "
+                "%s: queue pairs for writes in place to rank %u are destroyed before they are "
                 "drained",
                 t->rails[rail].port.device, link->peer);
     }
@@ -153,12 +154,12 @@ static void drain(struct shl_verbs_link *link)
 static void fence(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
         struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
-        if (!direct->lanes[rail].qp)
+        if (!direct->lanes[index].qp)
             continue;
-        shl_verbs->modify_qp(direct->lanes[rail].qp, &attr, IBV_QP_STATE);
-        post_last(link, rail);
+        shl_verbs->modify_qp(direct->lanes[index].qp, &attr, IBV_QP_STATE);
+        post_last(link, index);
     }
     drain(link);
     destroy_pairs(link);
@@ -205,20 +206,34 @@ static void end_life(struct shl_verbs_link *link)
 
 /* ---- the next life ------------------------------------------------------------------------- */
 
-static void say(struct shl_verbs_link *link, enum shl_verbs_frame_type type)
+static void queue(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
-    struct shl_verbs_frame frame = {.type = (uint8_t)type, .offset = link->direct.life};
-    if (type == SHL_VERBS_RESET) {
-        for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
-            if (link->direct.lanes[rail].qp)
-                frame.keys[rail] = link->direct.lanes[rail].qp->qp_num;
-        frame.key = link->direct.first_psn;
-        frame.length = link->direct.returned;
-        link->direct.returned = false;
-    }
-    struct shl_verbs_note *note = shl_verbs_note_new(link, &frame);
+    struct shl_verbs_note *note = shl_verbs_note_new(link, frame);
     if (note)
         shl_list_append(&link->outbox, &note->link);
+}
+
+static void say_resume(struct shl_verbs_link *link)
+{
+    const struct shl_verbs_frame frame = {.type = SHL_VERBS_RESUME, .offset = link->direct.life};
+    queue(link, &frame);
+}
+
+static void say_reset(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    for (uint32_t pair = 0; pair < direct->qps; pair++) {
+        const struct shl_verbs_lane *lanes = &direct->lanes[pair * SHL_VERBS_RAILS];
+        struct shl_verbs_frame frame = {.type = SHL_VERBS_RESET,
+                                        .offset = direct->life,
+                                        .window = pair,
+                                        .key = direct->first_psn,
+                                        .length = direct->returned};
+        for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+            frame.keys[rail] = lanes[rail].qp ? lanes[rail].qp->qp_num : 0;
+        queue(link, &frame);
+    }
+    direct->returned = false;
 }
 
 static void begin_life(struct shl_verbs_link *link)
@@ -238,7 +253,7 @@ static void begin_life(struct shl_verbs_link *link)
         else
             shl_verbs_place_to_windows(link, place);
     }
-    say(link, SHL_VERBS_RESUME);
+    say_resume(link);
 }
 
 void shl_verbs_direct_reset(struct shl_verbs_link *link)
@@ -254,7 +269,7 @@ void shl_verbs_direct_reset(struct shl_verbs_link *link)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
         return;
     }
-    say(link, SHL_VERBS_RESET);
+    say_reset(link);
     if (direct->peer_reset)
         begin_life(link);
 }
@@ -279,12 +294,15 @@ void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_fram
     uint64_t next = direct->life + direct->up;
     if (!direct->made)
         return; /* this end is closing */
-    if (frame->offset != next || direct->peer_reset) {
+    if (frame->offset != next || direct->peer_reset || frame->window != direct->qps_told) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
                             link->peer);
         return;
     }
-    memcpy(direct->peer_pairs, frame->keys, sizeof(direct->peer_pairs));
+    memcpy(direct->peer_pairs + frame->window * SHL_VERBS_RAILS, frame->keys, sizeof(frame->keys));
+    if (++direct->qps_told < direct->qps)
+        return; /* the others follow */
+    direct->qps_told = 0;
     direct->peer_psn = frame->key;
     if (frame->length)
         shl_verbs_direct_trust(link);

@@ -48,7 +48,8 @@
 /* What a descriptor that is watched is of: a rail, else the control channel of a peer. */
 #define SHL_VERBS_WATCH_CHANNEL (UINT64_C(1) << 32)
 #define SHL_VERBS_WATCH_EVENTS (UINT64_C(2) << 32)
-/* wr_id: rail (bits 56-63), peer (32-55), to send or to receive (31), number (0-30). */
+/* wr_id: rail, or lane of a direct pair (bits 56-63), peer (32-55), to send or to receive (31),
+ * number (0-30). */
 #define SHL_VERBS_SEND_REQUEST (UINT64_C(1) << 31)
 #define SHL_VERBS_SLOT_BYTES (sizeof(struct shl_verbs_frame) + SHL_VERBS_EAGER_BYTES)
 
@@ -278,10 +279,10 @@ enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
 /* New direct pairs, which await their peers; and connecting those that both ends have. */
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
-                                                const uint32_t peer_pairs[SHL_VERBS_RAILS],
+                                                const uint32_t peer_pairs[SHL_VERBS_LANES],
                                                 uint32_t peer_psn);
 /* Post a receive request on a direct pair; it has no memory, and hears of one write. */
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail);
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t lane);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
 

@@ -46,6 +46,7 @@ static enum shoal_status initialise(const struct shl_verbs_port *port, struct ib
 {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
                                .port_num = (uint8_t)port->port,
+                               .pkey_index = (uint16_t)port->pkey_index,
                                .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
     int error = shl_verbs->modify_qp(
         qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
@@ -76,10 +77,11 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
                           link->t->rails[link->qp_rail].port.device);
 }
 
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t rail)
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t index)
 {
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
-    struct ibv_recv_wr *bad, request = {.wr_id = (uint64_t)rail << 56 | (uint64_t)link->peer << 32};
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
+    struct ibv_recv_wr *bad,
+        request = {.wr_id = (uint64_t)index << 56 | (uint64_t)link->peer << 32};
     int error = shl_verbs->post_recv(lane->qp, &request, &bad);
     if (!error) {
         lane->recvs++;
@@ -87,20 +89,27 @@ enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32
     }
     errno = error < 0 ? -error : error;
     return shl_fail_errno("%s: a receive request cannot be posted",
-                          link->t->rails[rail].port.device);
+                          link->t->rails[shl_verbs_rail_of(index)].port.device);
 }
 
-static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t rail)
+static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t index)
 {
     const struct sizes sizes = {SHL_VERBS_SLOTS + 1, SHL_VERBS_PLACES, 0, 0};
-    const struct shl_verbs_rail *on = &link->t->rails[rail];
-    struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    const struct shl_verbs_rail *on = &link->t->rails[shl_verbs_rail_of(index)];
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
     lane->qp = create(on->cq, on->pd, &sizes);
     if (!lane->qp)
         return shl_fail_errno("%s: no queue pair for writes in place", on->port.device);
     SHL_TRY(initialise(&on->port, lane->qp));
     while (lane->recvs < SHL_VERBS_PLACES)
-        SHL_TRY(shl_verbs_pair_direct_recv(link, rail));
+        SHL_TRY(shl_verbs_pair_direct_recv(link, index));
+    return SHOAL_OK;
+}
+
+static enum shoal_status create_lanes(struct shl_verbs_link *link, uint32_t rail)
+{
+    for (uint32_t pair = 0; pair < link->direct.qps; pair++)
+        SHL_TRY(create_lane(link, pair * SHL_VERBS_RAILS + rail));
     return SHOAL_OK;
 }
 
@@ -111,18 +120,25 @@ static void drop_lane(struct shl_verbs_lane *lane)
     memset(lane, 0, sizeof(*lane));
 }
 
+/* All lanes of a rail, which does not work. */
+static void drop_rail(struct shl_verbs_link *link, uint32_t rail)
+{
+    link->direct.bad |= 1u << rail;
+    for (uint32_t index = rail; index < SHL_VERBS_LANES; index += SHL_VERBS_RAILS)
+        drop_lane(&link->direct.lanes[index]);
+}
+
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
     SHL_TRY(choose_psn(&direct->first_psn));
     for (uint32_t rail = 0; rail < direct->rail_count; rail++) {
-        if (direct->bad >> rail & 1 || create_lane(link, rail) == SHOAL_OK)
+        if (direct->bad >> rail & 1 || create_lanes(link, rail) == SHOAL_OK)
             continue;
         if (link->state != SHL_VERBS_UP)
             return SHOAL_ERR_PEER; /* not even a first time */
         shl_log(SHL_LOG_WARN, "rank %u: %s", link->peer, shl_error_text());
-        direct->bad |= 1u << rail;
-        drop_lane(&direct->lanes[rail]);
+        drop_rail(link, rail);
     }
     direct->made = true;
     return SHOAL_OK;
@@ -167,6 +183,7 @@ enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link)
 {
     SHL_TRY(shl_verbs_pair_create(link, 0));
     link->direct.rail_count = link->t->rail_count;
+    link->direct.qps = (uint32_t)link->t->env->config->ib_qps;
     return shl_verbs_pair_direct_create(link);
 }
 
@@ -183,6 +200,7 @@ struct ends {
     const struct shl_verbs_port *port;
     struct ibv_qp *qp;
     uint32_t psn, peer_psn;
+    uint32_t peer_pair;
     struct shl_verbs_end peer;
 };
 
@@ -210,7 +228,7 @@ static enum shoal_status connect_ends(const struct shl_verbs_link *link, const s
     uint32_t mtu = port->mtu_bytes < ends->peer.mtu_bytes ? port->mtu_bytes : ends->peer.mtu_bytes;
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR,
                                .path_mtu = mtu_code(mtu),
-                               .dest_qp_num = ends->peer.pair,
+                               .dest_qp_num = ends->peer_pair,
                                .rq_psn = ends->peer_psn & PSN_MASK,
                                .max_dest_rd_atomic = 1,
                                .min_rnr_timer = RNR_TIMER};
@@ -238,30 +256,35 @@ static enum shoal_status connect_ends(const struct shl_verbs_link *link, const s
                           port->device, link->peer, port->gid_index, port->gid_text);
 }
 
+static enum shoal_status connect_lane(struct shl_verbs_link *link, uint32_t index,
+                                      const uint32_t peer_pairs[SHL_VERBS_LANES], uint32_t peer_psn)
+{
+    struct shl_verbs_lane *lane = &link->direct.lanes[index];
+    uint32_t rail = shl_verbs_rail_of(index);
+    struct shl_verbs_greeting peer;
+    memcpy(&peer, link->greeting, sizeof(peer));
+    if (!lane->qp)
+        return SHOAL_OK;
+    if (!peer_pairs[index]) { /* the peer does without */
+        drop_lane(lane);
+        return SHOAL_OK;
+    }
+    const struct ends ends = {&link->t->rails[rail].port, lane->qp,
+                              link->direct.first_psn,     peer_psn,
+                              peer_pairs[index],          peer.rails[rail]};
+    return connect_ends(link, &ends);
+}
+
 enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
-                                                const uint32_t peer_pairs[SHL_VERBS_RAILS],
+                                                const uint32_t peer_pairs[SHL_VERBS_LANES],
                                                 uint32_t peer_psn)
 {
-    struct shl_verbs_direct *direct = &link->direct;
-    struct shl_verbs_greeting peer;
     enum shoal_status status = SHOAL_OK;
-    memcpy(&peer, link->greeting, sizeof(peer));
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
-        struct shl_verbs_lane *lane = &direct->lanes[rail];
-        if (!lane->qp)
-            continue;
-        if (!peer_pairs[rail]) { /* the peer does without this rail */
-            drop_lane(lane);
-            continue;
-        }
-        struct ends ends = {&link->t->rails[rail].port, lane->qp, direct->first_psn, peer_psn,
-                            peer.rails[rail]};
-        ends.peer.pair = peer_pairs[rail];
-        if (connect_ends(link, &ends) == SHOAL_OK)
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        if (connect_lane(link, index, peer_pairs, peer_psn) == SHOAL_OK)
             continue;
         status = SHOAL_ERR_PEER;
-        direct->bad |= 1u << rail;
-        drop_lane(lane);
+        drop_rail(link, shl_verbs_rail_of(index));
     }
     return status;
 }
@@ -271,9 +294,12 @@ enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer
 {
     struct shl_verbs_greeting peer;
     memcpy(&peer, link->greeting, sizeof(peer));
-    struct ends ends = {&link->t->rails[link->qp_rail].port, link->qp, link->first_psn, peer_psn,
-                        peer.rails[link->qp_rail]};
-    ends.peer.pair = peer_pair;
+    const struct ends ends = {&link->t->rails[link->qp_rail].port,
+                              link->qp,
+                              link->first_psn,
+                              peer_psn,
+                              peer_pair,
+                              peer.rails[link->qp_rail]};
     return connect_ends(link, &ends);
 }
 
@@ -281,14 +307,18 @@ enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
                                              const struct shl_verbs_greeting *peer)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    uint32_t pairs[SHL_VERBS_RAILS] = {0};
     SHL_TRY(shl_verbs_pair_join(link, peer->queue_pair, peer->first_psn));
     link->peer_window_key = peer->window_key;
     if (peer->rail_count < direct->rail_count)
         direct->rail_count = peer->rail_count;
-    for (uint32_t rail = 0; rail < direct->rail_count; rail++)
-        pairs[rail] = peer->rails[rail].pair;
-    SHL_TRY(shl_verbs_pair_direct_connect(link, pairs, peer->direct_psn));
+    uint32_t qps = 0; /* that the peer has on its first rail, hence on all */
+    while (qps < direct->qps && peer->pairs[qps * SHL_VERBS_RAILS])
+        qps++;
+    if (qps == 0)
+        return shl_fail(SHOAL_ERR_PEER, "rank %u has no queue pair for writes in place",
+                        link->peer);
+    direct->qps = qps;
+    SHL_TRY(shl_verbs_pair_direct_connect(link, peer->pairs, peer->direct_psn));
     direct->up = true;
     return SHOAL_OK;
 }

@@ -90,8 +90,9 @@ static void watch(struct shl_verbs_link *link, uint64_t now_ns)
     if (too_quiet(link->signalled, &link->quiet_ns, now_ns))
         shl_verbs_rail_fail(link, link->rail, "%s to rank %u: %s",
                             link->t->rails[link->rail].port.device, link->peer, text);
-    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++) {
-        struct shl_verbs_lane *lane = &link->direct.lanes[rail];
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        struct shl_verbs_lane *lane = &link->direct.lanes[index];
+        uint32_t rail = shl_verbs_rail_of(index);
         if (too_quiet(lane->signalled, &lane->quiet_ns, now_ns))
             shl_verbs_rail_fail(link, rail, "%s to rank %u, writing in place: %s",
                                 link->t->rails[rail].port.device, link->peer, text);

@@ -17,8 +17,11 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 4
+#define SHL_VERBS_VERSION 5
 #define SHL_VERBS_RAILS 4
+#define SHL_VERBS_QPS_MAX 4 /* direct queue pairs on each rail */
+/* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
+#define SHL_VERBS_LANES (SHL_VERBS_RAILS * SHL_VERBS_QPS_MAX)
 
 enum shl_verbs_frame_type {
     SHL_VERBS_EAGER = 1, /* a whole small message: the frame is followed by its payload */
@@ -49,8 +52,9 @@ struct shl_verbs_frame {
     uint32_t keys[SHL_VERBS_RAILS];
 };
 /* PLACE: `address`, `keys` by rail, `window` names the place, `offset` is the life. UNPLACE:
- * `window`. RESET: `offset` is the new life, `keys` the queue pairs by rail (0: none), `key` their
- * first packet number, `length` not 0: a rail has come back. RESUME: `offset`. */
+ * `window`. RESET: one for each queue pair of a rail; `offset` is the new life, `window` which
+ * one of a rail it is about, `keys` these by rail (0: none), `key` their first packet number,
+ * `length` not 0: a rail has come back. RESUME: `offset`. */
 _Static_assert(sizeof(struct shl_verbs_frame) == 96, "frames have no padding");
 
 /*
@@ -78,7 +82,7 @@ static inline uint32_t shl_verbs_piece_count(uint64_t bytes)
 
 /* How a rail is reached. */
 struct shl_verbs_end {
-    uint32_t pair, mtu_bytes, lid, reserved;
+    uint32_t mtu_bytes, lid;
     uint8_t gid[16];
 };
 
@@ -92,8 +96,9 @@ struct shl_verbs_greeting {
     uint8_t gid[16];
     uint32_t direct_psn, window_key;             /* the remote key of the windows */
     struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
+    uint32_t pairs[SHL_VERBS_LANES];             /* direct pairs by lane; 0: none */
 };
-_Static_assert(sizeof(struct shl_verbs_greeting) == 200, "greetings have no padding");
+_Static_assert(sizeof(struct shl_verbs_greeting) == 232, "greetings have no padding");
 
 /* Then single bytes, in this order; REFUSED at any time. */
 enum shl_verbs_word {
