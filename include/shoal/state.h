@@ -18,7 +18,8 @@
  * SHOAL_STEP_ABORT. shoal_step_commit brings the changes to the copies before it commits, so that
  * they are all there or the step is begun again, from what the last one had committed. When members
  * are lost, others own their parts; when members join or leave, only what changes hands is moved:
- * in shoal_step_begin.
+ * in shoal_step_begin, or, of those that leave, at the end of their last shoal_step_commit, before
+ * they go.
  *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.
@@ -112,9 +113,9 @@ struct shoal_state_range {
     uint64_t count;
 };
 
-/* shoal_state_owned - what this member owns of a sharded array from its last shoal_step_begin to
- * the next: ascending, not adjacent. *count is how many ranges there are; at most `capacity` are
- * stored. */
+/* shoal_state_owned - what this member owns of a sharded array: the same from shoal_step_begin
+ * until shoal_step_commit; ascending, not adjacent. *count is how many ranges there are; at most
+ * `capacity` are stored. */
 SHOAL_API enum shoal_status shoal_state_owned(const struct shoal_state *state, const char *name,
                                               struct shoal_state_range *ranges, size_t capacity,
                                               size_t *count);
@@ -150,6 +151,7 @@ struct shoal_state_info {
     uint64_t settle_ns;      /* what that took, with waiting for the others */
     uint64_t refresh_bytes;  /* sent by this member to copies at the last commit */
     uint64_t refresh_ns;     /* what that took */
+    uint64_t bytes_handed;   /* of sharded arrays, by all members together, before members left */
 };
 
 /* shoal_state_info - what was done so far. */

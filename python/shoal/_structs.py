@@ -330,6 +330,7 @@ class StateInfo(Structure):
         ("settle_ns", c_uint64),
         ("refresh_bytes", c_uint64),
         ("refresh_ns", c_uint64),
+        ("bytes_handed", c_uint64),
     ]
 
 

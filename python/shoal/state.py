@@ -53,6 +53,7 @@ class StateInfo(NamedTuple):
     settle_seconds: float  # what that took, with waiting for the others
     refresh_bytes: int  # sent by this member to copies at the last commit
     refresh_seconds: float  # what that took
+    bytes_handed: int  # of sharded arrays, by all members together, before members left
 
 
 class State:
@@ -169,6 +170,7 @@ class State:
             info.settle_ns * 1e-9,
             info.refresh_bytes,
             info.refresh_ns * 1e-9,
+            info.bytes_handed,
         )
 
     @property

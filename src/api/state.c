@@ -143,6 +143,7 @@ enum shoal_status shoal_state_info(const struct shoal_state *state, struct shoal
                                     .bytes_moved = state->stats.moved,
                                     .settle_ns = state->stats.settle_ns,
                                     .refresh_bytes = state->stats.refresh_sent,
-                                    .refresh_ns = state->stats.refresh_ns};
+                                    .refresh_ns = state->stats.refresh_ns,
+                                    .bytes_handed = state->stats.handed};
     return shl_give_struct(info, &told, sizeof(told));
 }

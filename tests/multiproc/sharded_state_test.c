@@ -27,14 +27,16 @@
 struct told {
     _Atomic uint32_t lost; /* SHOAL_ERR_STATE_LOST so far */
     _Atomic uint32_t settled;
-    _Atomic uint64_t moved;
+    _Atomic uint64_t moved, handed;
     uint64_t lost_elements, refreshed, owned, received;
     bool wrong;
     char what[160];
 };
 
 static struct {
-    uint32_t replicas; /* as in shoal_state_options */
+    uint32_t replicas;        /* as in shoal_state_options */
+    _Atomic uint32_t leavers; /* a bit for each slot */
+    uint64_t leave_at;        /* the step in which slot 1 is to leave; 0: none */
     struct told told[MEMBERS_MAX];
 } * shared;
 
@@ -164,6 +166,7 @@ static void tell(struct member *self, struct model *model)
     struct shoal_state_info info = {.struct_size = sizeof(info)};
     shoal_state_info(model->state, &info);
     told->moved = info.bytes_moved;
+    told->handed = info.bytes_handed;
     told->settled = info.settled;
     told->refreshed = info.refresh_bytes;
     told->received = info.bytes_received;
@@ -185,7 +188,8 @@ static int train(struct member *self, struct model *model)
     if (step.step % 4 == 1)
         status = look_at_all(self, model, step.step);
     model->send[0] = self->shared->stop;
-    if (self->shared->leave == (int)self->slot + 1)
+    if (shared->leavers >> self->slot & 1 ||
+        (self->slot == 1 && shared->leave_at && step.step >= shared->leave_at))
         shoal_leave(self->world, 0);
     if (status == SHOAL_OK)
         status =
@@ -262,6 +266,16 @@ static void await_settled(const struct members *members, uint32_t slot, uint32_t
                  members->shared->reports[slot].text);
 }
 
+static void await_left(const struct members *members, uint32_t slot)
+{
+    const struct member_report *report = &members->shared->reports[slot];
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (!report->done && members_now_s() < end_s)
+        usleep(500);
+    if (!report->left)
+        fail_msg("member %u did not leave; %d \"%s\"", slot, report->status, report->text);
+}
+
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 /* As many bytes as the copies that must be made have. */
@@ -286,11 +300,13 @@ static void follows(const char *const *settings, bool leaves)
     check_moved(shared->told[0].moved, 2 * SHARDS / 4);
     members_await(&members, 3, 5);
     if (leaves)
-        members.shared->leave = 2;
+        shared->leavers = 1 << 1;
     else
         members_kill(&members, 1, SIGKILL);
     await_settled(&members, 0, 3);
-    check_moved(shared->told[0].moved, 2 * SHARDS / 4);
+    check_moved(leaves ? shared->told[0].handed : shared->told[0].moved, 2 * SHARDS / 4);
+    if (leaves)
+        assert_int_equal(shared->told[0].moved, 0);
     members_start(&members, 4);
     await_settled(&members, 0, 4);
     check_moved(shared->told[0].moved, 2 * SHARDS / 4);
@@ -314,16 +330,44 @@ static void least_bytes_are_moved(void **state)
     follows(shm, true);
 }
 
+/* Without replicas nothing is lost either, though two leave together. */
+static void leavers_hand_over(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(4, SHOAL_STATE_NO_REPLICAS, tcp);
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    shared->leavers = 1 << 1 | 1 << 2;
+    await_left(&members, 1);
+    await_left(&members, 2);
+    members_await(&members, 0, 3);
+    shared->leavers |= 1 << 0;
+    await_left(&members, 0);
+    members_await(&members, 3, 3);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 4; i++) {
+        check_member(&members, i, "leave");
+        assert_int_equal(shared->told[i].lost, 0);
+        assert_int_equal(members.shared->reports[i].left, i != 3);
+    }
+    assert_int_equal(shared->told[3].owned, FLOATS);
+    assert_true(shared->told[3].handed >= 3 * SHARDS / 4 * SHARD_BYTES);
+    munmap(shared, sizeof(*shared));
+}
+
 /* Dies at its k-th message. What the others have then is of one version: of the step that was
  * committed last. */
-static void kill_at(const char *call, unsigned k)
+static void kill_at(const char *call, unsigned k, unsigned leave_at)
 {
     char fault[96], story[64];
     snprintf(fault, sizeof(fault), "SHOAL_TEST_FAULT=on=%s,k=%u,do=kill", call, k);
-    snprintf(story, sizeof(story), "killed at %s %u", call, k);
+    snprintf(story, sizeof(story), "killed at %s %u, leaves at %u", call, k, leave_at);
     const char *const settings[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=off", fault, NULL};
     struct members members;
     struct members_job job = make_job(4, 0, tcp);
+    shared->leave_at = leave_at;
     job.victim = 1 + 1;
     job.victim_settings = settings;
     members_open(&members, &job);
@@ -346,9 +390,17 @@ static void one_version_wherever_a_member_dies(void **state)
 {
     (void)state;
     for (unsigned k = 60; k < 85; k++)
-        kill_at("send", k);
+        kill_at("send", k, 0);
     for (unsigned k = 61; k < 85; k += 4)
-        kill_at("recv", k);
+        kill_at("recv", k, 0);
+}
+
+/* Before, while and after it hands over. */
+static void one_version_when_a_leaver_dies(void **state)
+{
+    (void)state;
+    for (unsigned k = 60; k < 120; k += 4)
+        kill_at("send", k, 3);
 }
 
 /* A host with two of five members goes: each shard has its second copy on the other host. */
@@ -406,7 +458,9 @@ int main(void)
         cmocka_unit_test(least_bytes_are_moved),
         cmocka_unit_test(lost_ranges_are_named),
         cmocka_unit_test(a_whole_host_is_lost),
+        cmocka_unit_test(leavers_hand_over),
         cmocka_unit_test(one_version_wherever_a_member_dies),
+        cmocka_unit_test(one_version_when_a_leaver_dies),
     };
     return cmocka_run_group_tests_name("sharded_state", tests, NULL, NULL);
 }

@@ -48,22 +48,64 @@ static uint64_t host_of(const struct shl_member *member)
     return shl_node_address_get(member, &address) ? address.host : member->id;
 }
 
+static bool is_leaving(const struct shl_meeting *meeting, uint64_t id)
+{
+    for (uint32_t i = 0; meeting->leaving && i < meeting->leaving->count; i++)
+        if (meeting->leaving->ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Those who stay, or all where nobody does. Returns how many. */
+static uint32_t list_stayers(const struct shl_meeting *meeting, const struct shl_members *members,
+                             struct shoal_member *stayers)
+{
+    uint32_t count = 0;
+    for (uint32_t all = 0; all < 2 && count == 0; all++)
+        for (uint32_t rank = 0; rank < members->count; rank++)
+            if (all || !is_leaving(meeting, members->at[rank].id))
+                stayers[count++] =
+                    (struct shoal_member){members->at[rank].id, host_of(&members->at[rank])};
+    return count;
+}
+
+/* Where those who stay are fewer than the copies that are to be, whoever leaves keeps its own for
+ * as long as it is there: that may take until somebody has joined. */
+static void keep_leavers(struct shoal_state *state, const struct shl_meeting *meeting,
+                         const struct shl_members *members)
+{
+    struct shl_table *next = &state->next;
+    for (uint32_t s = 0; meeting->leaving && s < next->shards; s++) {
+        const uint64_t *before = shl_table_row(&state->table, s);
+        uint64_t *row = shl_table_row(next, s);
+        uint32_t held = 0;
+        while (held < next->width && row[held])
+            held++;
+        for (uint32_t i = 0; i < next->width && held < next->width; i++)
+            if (before[i] && shl_table_find(next, s, before[i]) == UINT32_MAX &&
+                shl_members_find(members, before[i]) != SHL_MEMBER_NONE)
+                row[held++] = before[i];
+    }
+}
+
 /* state->next: who is to hold what among these members. */
-static enum shoal_status place(struct shoal_state *state, const struct shl_members *members)
+static enum shoal_status place(struct shoal_state *state, const struct shl_meeting *meeting,
+                               const struct shl_members *members)
 {
     struct shoal_member *placed = shl_mem->alloc(members->count * sizeof(*placed));
     if (!placed)
         return shl_fail_errno("cannot allocate a list of %u members", members->count);
-    for (uint32_t rank = 0; rank < members->count; rank++)
-        placed[rank] = (struct shoal_member){members->at[rank].id, host_of(&members->at[rank])};
+    uint32_t count = list_stayers(meeting, members, placed);
     struct shoal_place_options options = {.struct_size = sizeof(options),
                                           .shards = state->table.shards,
                                           .replicas = state->table.width - 1,
                                           .members = placed,
-                                          .member_count = members->count};
+                                          .member_count = count};
     struct shoal_place_result result;
     shl_table_copy(&state->next, &state->table);
     enum shoal_status status = shl_place(&options, state->next.holders, &result);
+    if (status == SHOAL_OK)
+        keep_leavers(state, meeting, members);
     shl_mem->free(placed);
     return status;
 }
@@ -203,7 +245,7 @@ enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_m
         .state = state, .members = members, .list = &list, .id = members->at[comm->rank].id};
     SHL_TRY(share_table(state, meeting));
     shl_state_drop_pending(state);
-    enum shoal_status status = place(state, members);
+    enum shoal_status status = place(state, meeting, members);
     if (status == SHOAL_OK)
         status = allocate_copies(state, spread.id);
     if (status == SHOAL_OK)

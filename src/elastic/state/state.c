@@ -41,6 +41,24 @@ static enum shoal_status settled(void *arg)
     return lost ? shl_state_say_lost(state) : SHOAL_OK;
 }
 
+/* Nobody has joined since the step that was committed, so all know the table. */
+static enum shoal_status hand_over(void *arg, struct shoal_comm *comm,
+                                   const struct shl_members *members)
+{
+    struct shoal_state *state = arg;
+    struct shl_meeting meeting = {
+        .comm = comm, .known_count = comm->size, .leaving = &state->world->leavers};
+    state->stats.sent = state->stats.received = state->stats.moved = 0;
+    return shl_state_spread(state, &meeting, members);
+}
+
+static void handed(void *arg)
+{
+    struct shoal_state *state = arg;
+    shl_state_install(state);
+    state->stats.handed += state->stats.moved;
+}
+
 static void begin(void *arg)
 {
     shl_state_roll_back(arg);
@@ -86,6 +104,8 @@ enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, u
         status = shl_table_make(shards, replicas + 1, &state->next);
     state->follower = (struct shl_follower){.arg = state,
                                             .settle = {.run = settle, .arg = state},
+                                            .hand_over = {.run = hand_over, .arg = state},
+                                            .handed = handed,
                                             .begin = begin,
                                             .settled = settled,
                                             .committed = committed};

@@ -28,7 +28,7 @@
 #include <shoal/state.h>
 
 struct shl_state_stats {
-    uint64_t settled, sent, received, moved, settle_ns;
+    uint64_t settled, sent, received, moved, settle_ns, handed;
     uint64_t refresh_sent, refresh_ns;
 };
 
@@ -62,8 +62,9 @@ enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_st
 /* Who takes part in an operation of the state, by rank. */
 struct shl_meeting {
     struct shoal_comm *comm;
-    uint32_t known_count; /* members that have the state; 0: it is new to all */
-    uint32_t veteran;     /* the first that founded the job or committed a step; comm->size: none */
+    uint32_t known_count;             /* members that have the state; 0: it is new to all */
+    const struct shl_voters *leaving; /* they are to own nothing any more; NULL: nobody leaves */
+    uint32_t veteran; /* the first that founded the job or committed a step; comm->size: none */
     bool known[SHL_MEMBERS_MAX];
 };
 

@@ -84,11 +84,14 @@ static void finish(struct shoal_world *world, struct shl_op *op)
     op->wanted = op->gained = 0;
     struct shl_voters *voting = &world->log->voting;
     voting->count = world->members.count;
+    world->leavers.count = 0;
     for (uint32_t i = 0; i < world->members.count; i++) {
-        const uint64_t *vote = &world->votes[2 * i];
+        const uint64_t *vote = &world->votes[SHL_VOTES * i];
         voting->ids[i] = world->members.at[i].id;
         op->wanted = vote[0] > op->wanted ? vote[0] : op->wanted;
         op->gained += vote[1];
+        if (vote[2])
+            world->leavers.ids[world->leavers.count++] = voting->ids[i];
     }
 }
 

@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/log.h"
 #include "elastic/views/views.h"
 
 enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_follower *follower)
@@ -129,6 +130,26 @@ enum shoal_status shl_views_follow_refresh(struct shoal_world *world)
     if (world->log->retry)
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
     return SHOAL_OK;
+}
+
+/* Whether there is anything to do, and for whom, is in the votes of the commit: alike on all. That
+ * it does not work is no error of the commit: the others have their copies still. */
+void shl_views_follow_leavers(struct shoal_world *world)
+{
+    struct shl_follower *follower = world->follower;
+    if (!follower || !follower->on_loss || !world->leavers.count ||
+        world->leavers.count == world->log->committed.count)
+        return;
+    pthread_mutex_unlock(&world->lock);
+    shl_views_follow_committed(world);
+    pthread_mutex_lock(&world->lock);
+    if (carry_task(world, &follower->hand_over) != SHOAL_OK) {
+        shl_log(SHL_LOG_WARN, "members leave without handing over: %s", shl_error_text());
+        return;
+    }
+    pthread_mutex_unlock(&world->lock);
+    follower->handed(follower->arg);
+    pthread_mutex_lock(&world->lock);
 }
 
 void shl_views_follow_committed(struct shoal_world *world)

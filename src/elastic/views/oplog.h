@@ -24,7 +24,8 @@
 #define SHL_OPLOG_SLOTS (2 * SHL_OPS_MAX)
 #define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
 #define SHL_OPLOG_KEPT_BYTES 65536 /* at most so much of a result is kept instead of a round */
-#define SHL_OPLOG_KEPT_HEAD 16     /* u64 epoch, u64 contributors */
+#define SHL_VOTES 3
+#define SHL_OPLOG_KEPT_HEAD 16 /* u64 epoch, u64 contributors */
 
 struct shoal_comm;
 struct shl_members;
@@ -65,10 +66,10 @@ struct shl_op {
     size_t result_bytes;
     uint8_t *input; /* of the library; NULL: the caller's is used */
     size_t input_bytes;
-    void *mean;              /* weighted mean: where the quotients go; call.recv is the library's */
-    uint64_t vote[2];        /* commit: what this member brings: wanted, samples */
-    uint64_t wanted, gained; /* commit: what all brought: highest and sum */
-    uint64_t epoch;          /* of the view that made the result */
+    void *mean; /* weighted mean: where the quotients go; call.recv is the library's */
+    uint64_t vote[SHL_VOTES]; /* commit: what this member brings: wanted, samples, does it leave */
+    uint64_t wanted, gained;  /* commit: what all brought: highest and sum */
+    uint64_t epoch;           /* of the view that made the result */
     uint32_t contributors;
     uint32_t attempts; /* that ended for want of memory */
 };

@@ -105,6 +105,19 @@ static void stop_at_boundary(struct shoal_world *world, uint64_t wanted)
     }
 }
 
+/* lock, which is given away meanwhile: from now on this member is let go at any boundary. With
+ * sharded state it says so in its votes before, and again in each until it is gone, so that it
+ * never goes with anything that it has not handed over. */
+static void tell_leaving(struct shoal_world *world)
+{
+    if (world->leave_told || world->ended)
+        return;
+    world->leave_told = true;
+    pthread_mutex_unlock(&world->lock);
+    shl_node_leave(world->node);
+    pthread_mutex_lock(&world->lock);
+}
+
 static enum shoal_status commit_locked(struct shoal_world *world, uint64_t samples)
 {
     struct shl_oplog *log = world->log;
@@ -118,6 +131,7 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
     SHL_TRY(shl_oplog_begin(log, true, &op));
     op->vote[0] = shl_node_wanted(world->node);
     op->vote[1] = samples;
+    op->vote[2] = world->leaving;
     op->rounds = true;
     op->call = (struct shoal_call){.struct_size = sizeof(op->call),
                                    .collective = SHOAL_ALLGATHER,
@@ -127,12 +141,16 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
                                    .recv = world->votes};
     enum shoal_status status = shl_views_carry_out(world, op);
     uint64_t wanted = op->wanted;
+    bool leaves = op->vote[2];
     shl_oplog_unpin(log);
     if (status != SHOAL_OK)
         return status;
     world->joined_since -= world->joined_told;
     world->joined_told = 0;
     status = shl_streams_commit(world);
+    shl_views_follow_leavers(world);
+    if (leaves)
+        tell_leaving(world);
     stop_at_boundary(world, wanted);
     return status;
 }
@@ -157,11 +175,10 @@ enum shoal_status shl_views_leave(struct shoal_world *world, uint32_t deadline_m
     pthread_mutex_lock(&world->lock);
     world->leaving = true;
     world->leave_ns = deadline_ms ? shl_now_ns() + deadline_ms * MS : 0;
-    bool ended = world->ended;
     pthread_cond_broadcast(&world->changed);
+    if (!world->follower || !world->follower->on_loss)
+        tell_leaving(world);
     pthread_mutex_unlock(&world->lock);
-    if (!ended)
-        shl_node_leave(world->node);
     return SHOAL_OK;
 }
 

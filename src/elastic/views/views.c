@@ -153,7 +153,7 @@ static enum shoal_status allocate(const struct shl_views_options *options, struc
     world->prepared = shl_mem->alloc(sizeof(*world->prepared));
     world->published = shl_mem->alloc(sizeof(*world->published));
     world->log = shl_mem->alloc(sizeof(*world->log));
-    world->votes = shl_mem->alloc(SHL_MEMBERS_MAX * 2 * sizeof(*world->votes));
+    world->votes = shl_mem->alloc(SHL_MEMBERS_MAX * SHL_VOTES * sizeof(*world->votes));
     *out = world;
     if (!world->job || !world->prepared || !world->published || !world->log || !world->votes)
         return shl_fail_errno("cannot allocate an elastic world");

@@ -52,9 +52,11 @@ struct shl_follower {
     bool on_loss; /* settled after losses too, which needs SHL_STEP_ABORT; else after joins only */
     bool gone;    /* told by the world: it is destroyed */
     bool open;    /* likewise: a step was begun and not committed */
-    struct shl_task settle;   /* bring the state to the members of a new view */
-    struct shl_task refresh;  /* before a step is committed: make it last; run is NULL: nothing */
-    void (*begin)(void *arg); /* a step begins after one that was given up: undo what that did */
+    struct shl_task settle;    /* bring the state to the members of a new view */
+    struct shl_task refresh;   /* before a step is committed: make it last; run is NULL: nothing */
+    void (*begin)(void *arg);  /* a step begins after one that was given up: undo what that did */
+    struct shl_task hand_over; /* after a commit: world->leavers are to have nothing any more */
+    void (*handed)(void *arg); /* on all members */
     enum shoal_status (*settled)(void *arg); /* on all members. An error, alike on all, is that of
                                                 shoal_step_begin; the next one settles again */
     void (*committed)(void *arg);
@@ -94,16 +96,17 @@ struct shoal_world {
     /* The program. */
     struct shl_members seen; /* the view that it knows: what its ranks and sizes mean */
     uint64_t seen_epoch;
-    uint64_t caller;       /* thread that made the last call, whose looks count */
-    uint32_t joined_since; /* members, since its last step was committed */
-    uint32_t joined_told;  /* of these, when its step under way began */
-    bool leaving;
-    uint64_t leave_ns; /* when a call that waits gives up; 0: never */
+    uint64_t caller;          /* thread that made the last call, whose looks count */
+    uint32_t joined_since;    /* members, since its last step was committed */
+    uint32_t joined_told;     /* of these, when its step under way began */
+    bool leaving, leave_told; /* leave_told: the node knows */
+    uint64_t leave_ns;        /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
     struct shoal_op_info last;
     uint8_t *pool; /* memory for the next input that has to be copied */
     size_t pool_bytes;
-    uint64_t *votes;               /* of a commit: two by rank */
+    uint64_t *votes;               /* of a commit: SHL_VOTES by rank */
+    struct shl_voters leavers;     /* members that said with the last one that they leave */
     struct shl_follower *follower; /* NULL: none */
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
     uint64_t changed_epoch;        /* the last view with other members than the one before */
@@ -163,6 +166,8 @@ void shl_views_follow_begin(struct shoal_world *world);
 enum shoal_status shl_views_follow(struct shoal_world *world);
 /* calling: after it was committed. */
 void shl_views_follow_committed(struct shoal_world *world);
+/* calling, lock, which is given away meanwhile: those who leave hand over, if somebody stays. */
+void shl_views_follow_leavers(struct shoal_world *world);
 /* lock: give up a step that nobody has called anything in, since members were lost after it began.
  */
 bool shl_views_drop_stale(struct shoal_world *world);
