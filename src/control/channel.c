@@ -140,6 +140,7 @@ static void dial(struct shl_channel *channel)
                                         .epoch = control->epoch};
     memcpy(dialler->hello.job, control->job_hash, sizeof(control->job_hash));
     dialler->target = &channel->target;
+    dialler->brisk = true;             /* the peer is a rank of the job, so it is there */
     dialler->deadline_ns = UINT64_MAX; /* the channel's own timer ends it */
     dialler->arg = channel;
     dialler->done = on_dialled;

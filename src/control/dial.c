@@ -90,7 +90,8 @@ static bool host_refuses(const struct shl_dialler *dialler)
 {
     if (dialler->worked)
         return dialler->first_refused;
-    return dialler->refused && dialler->refused + dialler->unreachable == dialler->target->count;
+    return dialler->refused &&
+           (dialler->refused | dialler->unreachable) == (1u << dialler->target->count) - 1;
 }
 
 static void end_round(struct shl_dialler *dialler)
@@ -118,6 +119,67 @@ static void end_round(struct shl_dialler *dialler)
 
 static bool start_attempt(struct shl_dialler *dialler, struct shl_dial_attempt *attempt,
                           uint32_t candidate);
+
+/* ---- brisk ------------------------------------------------------------------------------- */
+
+static void fail_briskly(struct shl_dialler *dialler);
+
+/* A free place, or that of the oldest attempt that got no answer; NULL: all got one. */
+static struct shl_dial_attempt *make_place(struct shl_dialler *dialler)
+{
+    struct shl_dial_attempt *oldest = NULL;
+    for (int i = 0; i < SHL_DIAL_PARALLEL; i++) {
+        struct shl_dial_attempt *attempt = &dialler->attempts[i];
+        if (!attempt->used)
+            return attempt;
+        if (!attempt->connected && (!oldest || attempt->since_ns < oldest->since_ns))
+            oldest = attempt;
+    }
+    if (oldest) {
+        note(dialler, oldest->candidate, "", ETIMEDOUT);
+        shl_fd->close(release(oldest));
+    }
+    return oldest;
+}
+
+static void pace(struct shl_dialler *dialler)
+{
+    uint64_t next = shl_now_ns() + SHL_DIAL_BRISK_MS * MS;
+    shl_loop_timer_set(dialler->loop, &dialler->timer,
+                       next < dialler->deadline_ns ? next : dialler->deadline_ns);
+}
+
+/* Every second attempt goes to the address that last worked. */
+static uint32_t next_candidate(struct shl_dialler *dialler)
+{
+    uint32_t count = dialler->target->count, turn = dialler->tried++;
+    if (!dialler->worked)
+        return (dialler->first + turn) % count;
+    if (turn % 2 == 0 || count == 1)
+        return dialler->first;
+    return (dialler->first + 1 + turn / 2 % (count - 1)) % count;
+}
+
+static void advance_briskly(struct shl_dialler *dialler)
+{
+    struct shl_dial_attempt *attempt = dialler->target->count ? make_place(dialler) : NULL;
+    pace(dialler);
+    if (attempt && !start_attempt(dialler, attempt, next_candidate(dialler)))
+        fail_briskly(dialler);
+}
+
+/* An attempt got an answer, or could not be made: what is not tried yet need not wait. */
+static void fail_briskly(struct shl_dialler *dialler)
+{
+    if (host_refuses(dialler) && dialler->give_up_when_refused)
+        end_round(dialler);
+    else if (dialler->tried < dialler->target->count)
+        advance_briskly(dialler);
+    else
+        pace(dialler);
+}
+
+/* ---- one after the other ----------------------------------------------------------------- */
 
 /* Start the next candidate; when there is none and all have failed the round is over. */
 static void advance(struct shl_dialler *dialler)
@@ -152,7 +214,10 @@ static void on_timer(void *arg)
         conclude(dialler, SHL_DIAL_EXPIRED, SHOAL_ERR_TIMEOUT, 0, -1);
         return;
     }
-    advance(dialler);
+    if (dialler->brisk)
+        advance_briskly(dialler);
+    else
+        advance(dialler);
 }
 
 void shl_dialler_start(struct shl_dialler *dialler)
@@ -187,10 +252,10 @@ static void note(struct shl_dialler *dialler, uint32_t candidate, const char *wh
     else
         snprintf(dialler->cause, sizeof(dialler->cause), "%s: %s", address, what);
     if (error == ECONNREFUSED) {
-        dialler->refused++;
+        dialler->refused |= 1u << candidate;
         dialler->first_refused |= candidate == dialler->first;
     } else if (error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL) {
-        dialler->unreachable++;
+        dialler->unreachable |= 1u << candidate;
     }
 }
 
@@ -199,7 +264,10 @@ static void fail_attempt(struct shl_dial_attempt *attempt, const char *what, int
     struct shl_dialler *dialler = attempt->dialler;
     note(dialler, attempt->candidate, what, error);
     shl_fd->close(release(attempt));
-    advance(dialler);
+    if (dialler->brisk)
+        fail_briskly(dialler);
+    else
+        advance(dialler);
 }
 
 static bool start_attempt(struct shl_dialler *dialler, struct shl_dial_attempt *attempt,
@@ -218,6 +286,7 @@ static bool start_attempt(struct shl_dialler *dialler, struct shl_dial_attempt *
     }
     attempt->used = true;
     attempt->connected = false;
+    attempt->since_ns = shl_now_ns();
     attempt->candidate = candidate;
     shl_loop_timer_set(dialler->loop, &attempt->timer, shl_now_ns() + SHL_HANDSHAKE_MS * MS);
     return true;
@@ -253,6 +322,9 @@ static void on_connected(struct shl_dial_attempt *attempt)
         return;
     }
     attempt->connected = true;
+    if (dialler->brisk)
+        shl_loop_timer_set(dialler->loop, &attempt->timer,
+                           shl_now_ns() + SHL_DIAL_BRISK_ANSWER_MS * MS);
     if (dialler->probe) {
         shl_fd->close(release(attempt));
         conclude(dialler, SHL_DIAL_CONNECTED, SHOAL_OK, 0, -1);
