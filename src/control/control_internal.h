@@ -169,6 +169,8 @@ void shl_session_read(struct shl_session *session);
 void shl_session_connect_init(struct shl_session *session);
 void shl_session_connect(struct shl_session *session);
 void shl_session_broke(struct shl_session *session); /* just detached: get it back */
+/* The connection stalls: get another one. */
+void shl_session_refresh(struct shl_session *session);
 enum shl_welcome shl_session_admit(struct shl_control *control, const struct shl_hello *hello);
 void shl_session_accepted(struct shl_control *control, int fd, const struct shl_hello *hello);
 

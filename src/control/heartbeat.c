@@ -90,6 +90,8 @@ static void on_beat(void *arg)
             session->owes_beat = true;
             shl_session_flush(session);
         }
+        if (session->state == SHL_SESSION_LIVE && session->fd >= 0 && shl_sock_stalls(session->fd))
+            shl_session_refresh(session);
         if (!control->evicted && !control->stopping)
             judge(session);
     }

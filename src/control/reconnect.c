@@ -4,6 +4,10 @@
  * The lower rank dials. The higher one cannot, but asks from time to time whether the peer still
  * listens, so that it learns of a dead process as soon as the dialler would.
  *
+ * A connection whose packets get no answer is not waited for: TCP repeats them ever more seldom, so
+ * that it would take as long again as the network was cut until the peer is heard. Another one is
+ * dialled beside it, and takes its place as soon as it is there.
+ *
  * Invariant: an open session without a connection has a dialler running or a retry timer set.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -22,13 +26,24 @@
 static void start_dialler(struct shl_session *session)
 {
     shl_loop_timer_stop(&session->control->loop, &session->retry);
+    session->dialler.brisk = session->state == SHL_SESSION_LIVE;
     if (!session->dialler.running)
         shl_dialler_start(&session->dialler);
 }
 
 static void on_retry(void *arg)
 {
-    start_dialler(arg);
+    const struct shl_session *session = arg;
+    if (session->fd < 0)
+        start_dialler(arg);
+}
+
+void shl_session_refresh(struct shl_session *session)
+{
+    if (!session->dials || session->dialler.running || session->retry.armed)
+        return;
+    shl_log(SHL_LOG_INFO, "connection with rank %u stalls; dialling another", session->peer);
+    start_dialler(session);
 }
 
 static void retry_later(struct shl_session *session)

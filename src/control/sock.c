@@ -174,12 +174,22 @@ void shl_sock_keep_pace(int fd)
     shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &yes, sizeof(yes));
 }
 
+static bool ask_kernel(int fd, struct tcp_info *info)
+{
+    socklen_t bytes = sizeof(*info);
+    return shl_sock->getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &bytes) == 0;
+}
+
 bool shl_sock_lags(int fd)
 {
     struct tcp_info info;
-    socklen_t bytes = sizeof(info);
-    return shl_sock->getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0 &&
-           info.tcpi_unacked >= LAGS_PACKETS;
+    return ask_kernel(fd, &info) && info.tcpi_unacked >= LAGS_PACKETS;
+}
+
+bool shl_sock_stalls(int fd)
+{
+    struct tcp_info info;
+    return ask_kernel(fd, &info) && info.tcpi_unacked > 0 && info.tcpi_retransmits > 0;
 }
 
 enum shoal_status shl_sock_wait(int fd, short events, uint64_t deadline_ns)

@@ -107,6 +107,11 @@ void shl_sock_keep_pace(int fd);
  * enough, and more of them would end the steady pace. Always false on a Unix socket. */
 bool shl_sock_lags(int fd);
 
+/* shl_sock_stalls - packets had to be repeated and are not confirmed yet: the peer's host cannot
+ * be heard, or does not hear this one. A peer that merely does not read is confirmed for by its
+ * kernel. Always false on a Unix socket. */
+bool shl_sock_stalls(int fd);
+
 /* The process at the other end of a Unix socket, as this process sees it; 0: not known. */
 pid_t shl_sock_peer_pid(int fd);
 /* starved.c: it is on this host and wants to run, but gets no CPU. */

@@ -223,12 +223,9 @@ struct ending {
 static void do_done(struct shl_node *node, void *arg)
 {
     const struct ending *ending = arg;
-    uint8_t head[8];
-    struct shl_bytes out = shl_bytes_writer(head, sizeof(head));
-    shl_bytes_put_u64(&out, ending->epoch);
+    node->done_epoch = ending->epoch;
     for (struct shl_list *at = node->peers.next; at != &node->peers; at = at->next)
-        shl_node_link_send(SHL_CONTAINER_OF(at, struct shl_node_peer, link), SHL_NODE_DONE, head,
-                           out.at, NULL, 0);
+        shl_node_link_tell_done(SHL_CONTAINER_OF(at, struct shl_node_peer, link));
 }
 
 void shl_node_done(struct shl_node *node, uint64_t epoch)

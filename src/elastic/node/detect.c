@@ -95,6 +95,8 @@ static void on_beat(void *arg)
         peer->heard_ns = now - peer->heard_ns > absent ? peer->heard_ns + absent : now;
         if (node->beat_half && peer->watch.fd >= 0 && !shl_sock_lags(peer->watch.fd))
             beat(peer);
+        if (peer->in_view && peer->watch.fd >= 0 && shl_sock_stalls(peer->watch.fd))
+            shl_node_peer_refresh(peer);
         judge(peer);
         hear_again(peer, now);
     }

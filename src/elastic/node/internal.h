@@ -52,6 +52,7 @@ struct shl_node_peer {
     bool suspected; /* told the core */
     bool is_spared; /* silent, but starved of CPU: logged once */
     bool broke;     /* its connection is of no use: see shl_node_settle */
+    bool stalls;    /* what it was sent last needed to be repeated, and a new one is dialled */
     bool doomed;    /* to be freed by shl_node_settle */
     bool spoke;     /* by the last session */
     bool refuses;   /* the last dial ended with nobody listening */
@@ -102,6 +103,7 @@ struct shl_node {
     uint8_t *blob; /* own */
     size_t blob_bytes;
     uint64_t blob_epoch;
+    uint64_t done_epoch; /* of the view that this one needs nothing more of; 0: none */
 
     struct shl_store *store;
 
@@ -124,6 +126,8 @@ struct shl_node_peer *shl_node_peer_find(struct shl_node *node, uint64_t id);
 /* After events: connections that broke, members that came or went. May call the core. */
 void shl_node_settle(struct shl_node *node);
 void shl_node_peer_dial(struct shl_node_peer *peer);
+/* Its packets get no answer: one of the two dials another connection, which takes its place. */
+void shl_node_peer_refresh(struct shl_node_peer *peer);
 void shl_node_peer_suspect(struct shl_node_peer *peer, const char *why);
 enum shl_welcome shl_node_peer_admit(void *arg, const struct shl_hello *hello, bool local);
 void shl_node_peer_accepted(void *arg, int fd, const struct shl_hello *hello, bool local);
@@ -139,7 +143,8 @@ void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, co
                         size_t head_bytes, const void *body, size_t body_bytes);
 void shl_node_link_read(struct shl_node_peer *peer);
 void shl_node_link_free(struct shl_node_peer *peer);
-void shl_node_link_tell(struct shl_node_peer *peer); /* the own blob */
+void shl_node_link_tell(struct shl_node_peer *peer);      /* the own blob */
+void shl_node_link_tell_done(struct shl_node_peer *peer); /* the own epoch that is done, if any */
 
 /* detect.c */
 void shl_node_detect_start(struct shl_node *node);

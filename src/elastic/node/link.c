@@ -76,8 +76,7 @@ void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, co
     size_t bytes = head_bytes + body_bytes;
     if (peer->watch.fd < 0 || peer->broke)
         return;
-    /* What is lost here is said again in the next session, and only there; but for DONE, whose
-     * waiting ends by itself. */
+    /* What is lost here is said again in the next session, and only there. */
     if (tx->end - tx->at > SHL_NODE_TX_MAX) {
         broken(peer, "it reads nothing: too much waits to be sent to it");
         return;
@@ -104,6 +103,15 @@ void shl_node_link_tell(struct shl_node_peer *peer)
     shl_bytes_put_u64(&out, node->blob_epoch);
     if (node->blob_epoch)
         shl_node_link_send(peer, SHL_NODE_BLOB, head, out.at, node->blob, node->blob_bytes);
+}
+
+void shl_node_link_tell_done(struct shl_node_peer *peer)
+{
+    uint8_t head[8];
+    struct shl_bytes out = shl_bytes_writer(head, sizeof(head));
+    shl_bytes_put_u64(&out, peer->node->done_epoch);
+    if (peer->node->done_epoch)
+        shl_node_link_send(peer, SHL_NODE_DONE, head, out.at, NULL, 0);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------ */
@@ -254,7 +262,7 @@ void shl_node_link_init(struct shl_node_peer *peer)
 bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
 {
     shl_node_link_detach(peer);
-    peer->broke = peer->refuses = peer->spoke = false;
+    peer->broke = peer->stalls = peer->refuses = peer->spoke = false;
     peer->heard_ns = shl_now_ns();
     shl_sock_keep_pace(fd);
     follow_process(peer, fd);
@@ -265,6 +273,7 @@ bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
         return false;
     }
     shl_node_link_tell(peer);
+    shl_node_link_tell_done(peer);
     return true;
 }
 

@@ -72,7 +72,7 @@ static void on_dialled(void *arg, const struct shl_dial_result *result)
 {
     struct shl_node_peer *peer = arg;
     if (result->outcome == SHL_DIAL_CONNECTED) {
-        if (peer->watch.fd < 0)
+        if (peer->watch.fd < 0 || peer->stalls)
             connected(peer, result->fd);
         else
             shl_fd->close(result->fd); /* the other's call came first */
@@ -86,11 +86,21 @@ static void on_dialled(void *arg, const struct shl_dial_result *result)
         shl_node_peer_suspect(peer, result->cause);
 }
 
+void shl_node_peer_refresh(struct shl_node_peer *peer)
+{
+    if (!peer->stalls)
+        shl_log(SHL_LOG_INFO, "session with member %016llx stalls", (unsigned long long)peer->id);
+    peer->stalls = true;
+    if (peer->node->self.id < peer->id)
+        shl_node_peer_dial(peer);
+}
+
 void shl_node_peer_dial(struct shl_node_peer *peer)
 {
-    if (!peer->has_address || peer->dialler.running || peer->watch.fd >= 0 || peer->doomed ||
-        peer->retry.armed)
+    bool is_up = peer->watch.fd >= 0 && !peer->stalls;
+    if (!peer->has_address || peer->dialler.running || is_up || peer->doomed || peer->retry.armed)
         return;
+    peer->dialler.brisk = peer->in_view;
     peer->dialler.deadline_ns = shl_now_ns() + DIAL_MS * SHL_NODE_MS;
     shl_dialler_start(&peer->dialler);
 }
