@@ -18,6 +18,7 @@
 #define LOSING 100 /* priority of the rules that lose */
 
 static int namespaces[HOSTS_MAX];
+static uint32_t rules; /* that lose */
 
 static void command(const char *format, ...)
 {
@@ -92,9 +93,22 @@ void hosts_cut(uint32_t from, uint32_t to)
     hosts_address(from, source, sizeof(source));
     hosts_address(to, target, sizeof(target));
     command("ip rule add pref %u from %s to %s blackhole", LOSING, source, target);
+    rules++;
+}
+
+/* Changes of several rules go to one process: on a busy machine each takes its time to start. */
+void hosts_cut_off(uint32_t host)
+{
+    char address[32];
+    hosts_address(host, address, sizeof(address));
+    command("printf 'rule add pref %u from %s blackhole\\nrule add pref %u to %s blackhole\\n' | "
+            "ip -batch -",
+            LOSING, address, LOSING, address);
+    rules += 2;
 }
 
 void hosts_heal(void)
 {
-    command("while ip rule del pref %u 2>/dev/null; do :; done", LOSING);
+    command("for i in $(seq %u); do echo rule del pref %u; done | ip -batch -", rules, LOSING);
+    rules = 0;
 }

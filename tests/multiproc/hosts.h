@@ -24,6 +24,8 @@ void hosts_address(uint32_t host, char *address, size_t capacity);
 
 /* What `from` sends to `to` is lost. */
 void hosts_cut(uint32_t from, uint32_t to);
+/* What anybody sends to it, and it to anybody. */
+void hosts_cut_off(uint32_t host);
 void hosts_heal(void); /* all that were cut */
 
 #endif

@@ -5,7 +5,8 @@
  * a connection, or has lost one whose end here still looks well, so it always keeps a request
  * outstanding: a new connection of an index replaces the old one. The lower rank dials when it has
  * something to send or to receive, and when the higher one knocks: because it waits for a link that
- * only it wants (ranks that disagree on what they do), or whose connections only it saw break.
+ * only it wants (ranks that disagree on what they do), or whose connections only it saw break or
+ * stall (tcp_stall.c).
  *
  * Each side opens a connection with a bare header, which tells what has arrived so far. On all but
  * the link's very first connection of flow 0 frames wait for the peer's: nothing is sent again that
@@ -116,9 +117,13 @@ void shl_tcp_link_knock(struct shl_tcp_link *link)
 {
     struct shl_transport *t = link->t;
     link->knock_ns = 0;
+    if (link->knocking)
+        return;
     if (shl_tcp_mailbox_dial(t->mailbox, t->env->control, link->peer, SHL_CHANNEL_TCP_KNOCK, 0,
-                             link->deadline_ns) < 0)
+                             dial_deadline(link)) < 0)
         shl_log(SHL_LOG_INFO, "cannot knock at rank %u: %s", link->peer, shl_error_text());
+    else
+        link->knocking = true;
 }
 
 static void release(struct shl_tcp_flow *flow)
@@ -238,10 +243,17 @@ static void data_arrived(struct shl_transport *t, struct shl_tcp_arrival *arriva
 static void knock_arrived(struct shl_transport *t, struct shl_tcp_arrival *arrival)
 {
     struct shl_tcp_link *link = t->peers[arrival->peer].link;
-    if (arrival->fd < 0)
-        return; /* the peer or control is no more, or it was not in time: others tell */
+    bool own = t->env->rank > arrival->peer;
+    if (own && link)
+        link->knocking = false;
+    if (arrival->fd < 0) {
+        /* The peer or control is no more, which others tell, or this one began before the wait. */
+        if (own && link && link->state == SHL_TCP_BROKEN)
+            link->knock_ns = shl_now_ns() + SHL_TCP_KNOCK_AFTER_NS;
+        return;
+    }
     shl_fd->close(arrival->fd);
-    if (t->env->rank > arrival->peer)
+    if (own)
         return;
     if (shl_tcp_stand_by(t, arrival->peer) < 0)
         shl_log(SHL_LOG_WARN, "rank %u can knock no more: %s", arrival->peer, shl_error_text());

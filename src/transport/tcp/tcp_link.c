@@ -18,8 +18,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* As a rule both sides want a link at the same time; when only this one does it must knock. */
-#define KNOCK_AFTER_NS UINT64_C(20000000)
 /* A small message waits for the chunk before it: 4 ms at 1 Gbit/s. Within a host that is short, and
  * fewer calls are worth more. */
 #define CHUNK_BYTES_NET 524288
@@ -163,7 +161,7 @@ void shl_tcp_link_wait(struct shl_tcp_link *link, uint64_t timeout_ms)
 {
     uint64_t now_ns = shl_now_ns();
     link->deadline_ns = now_ns + timeout_ms * UINT64_C(1000000);
-    link->knock_ns = link->t->env->rank > link->peer ? now_ns + KNOCK_AFTER_NS : 0;
+    link->knock_ns = link->t->env->rank > link->peer ? now_ns + SHL_TCP_KNOCK_AFTER_NS : 0;
 }
 
 void shl_tcp_link_destroy(struct shl_tcp_link *link)

@@ -35,6 +35,8 @@
 #define SHL_TCP_BOUNCE_BYTES 524288
 #define SHL_TCP_ZERO_BYTES 65536
 #define SHL_TCP_CAUSE_BYTES 256
+/* As a rule both sides want a link at the same time; when only this one does it must knock. */
+#define SHL_TCP_KNOCK_AFTER_NS UINT64_C(20000000)
 
 /* Two whole small messages, so that one fits behind the rest of another. */
 #define SHL_TCP_STAGING_BYTES (2 * (SHL_TCP_HEADER_BYTES + SHL_TCP_EAGER_BYTES))
@@ -143,6 +145,7 @@ struct shl_tcp_link {
     uint32_t futile_breaks; /* since a peer's header came over any flow */
     uint64_t deadline_ns;   /* while no flow is up */
     uint64_t knock_ns;      /* while no flow is up: when to knock; 0: need not */
+    bool knocking;          /* asked for, without an outcome yet */
     char cause[SHL_TCP_CAUSE_BYTES];
 
     /* Sending. */
@@ -215,6 +218,7 @@ struct shl_transport {
     uint32_t link_count;
     uint32_t flows_wanted; /* what this side would choose for a peer on another host */
     uint32_t polls;
+    uint64_t look_ns; /* when to look for stalls again */
     uint64_t changes; /* cancels so far */
     int epoll_fd;
     struct shl_tcp_mailbox *mailbox;
@@ -305,6 +309,11 @@ void shl_tcp_flow_watch(struct shl_tcp_flow *flow, uint32_t events);
 void shl_tcp_flow_wake_at(struct shl_tcp_flow *flow, uint32_t bytes);
 /* Take the channels that arrived; returns how many. */
 unsigned shl_tcp_arrivals(struct shl_transport *t);
+
+/* ---- tcp_stall.c -------------------------------------------------------------------------- */
+
+/* Before a sleep. Cheap when it was called a moment ago. */
+void shl_tcp_look_for_stalls(struct shl_transport *t);
 
 /* ---- tcp_retain.c ------------------------------------------------------------------------- */
 

@@ -122,6 +122,7 @@ bool shl_tcp_arm(struct shl_transport *t, bool sleeping)
 {
     if (!sleeping)
         return true;
+    shl_tcp_look_for_stalls(t);
     for (struct shl_list *node = t->links.next; node != &t->links; node = node->next) {
         struct shl_tcp_link *link = SHL_CONTAINER_OF(node, struct shl_tcp_link, node);
         for (uint32_t i = 0; i < link->flow_count; i++) {
