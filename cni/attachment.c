@@ -44,6 +44,31 @@ void cni_check_bare_config(struct cni_check *check, struct cni_node *config)
     cni_check_config(check, network, config, false);
 }
 
+/* Plugins behind the operator's own, separated by commas; the operator puts brackets around. */
+static void check_meta_plugins(struct cni_check *check, struct cni_network *network,
+                               const struct cni_node *meta, const char *type)
+{
+    struct cni_node list = *meta;
+    list.text = cni_arena_format(check->arena, "[%s]", meta->text);
+    const struct cni_node *root = cni_check_json(check, &list);
+    CNI_EACH(plugin, root)
+    {
+        const struct cni_node *name = cni_get_nocase(plugin, "type");
+        if (!cni_text(name)) {
+            cni_find(check->findings, CNI_RULE_cni_missing, plugin, "a plugin without type");
+            continue;
+        }
+        cni_check_plugin_keys(check, plugin, name->text);
+        if (!cni_is(name, "rdma"))
+            continue;
+        network->exclusive = true;
+        network->exclusive_by = "metaPlugins";
+        if (network->carrier == CNI_CARRIES_SHARED)
+            cni_find(check->findings, CNI_RULE_mode_chain, name,
+                     "rdma moves a device into the pod, but %s leaves it in the host", type);
+    }
+}
+
 /* The texts with JSON of the operators' kinds. */
 static void check_texts(struct cni_check *check, struct cni_network *network,
                         const struct cni_node *spec, const char *type)
@@ -60,10 +85,8 @@ static void check_texts(struct cni_check *check, struct cni_network *network,
         cni_find(check->findings, CNI_RULE_no_ipam, ipam ? ipam : spec,
                  "%s without ipam: the link gets no address", type);
     }
-    if (!meta || meta->kind != CNI_TEXT || !strstr(meta->text, "rdma"))
-        return;
-    network->exclusive = true;
-    network->exclusive_by = "metaPlugins";
+    if (cni_text(meta) && meta->text[strspn(meta->text, " \t\n")])
+        check_meta_plugins(check, network, meta, type);
 }
 
 void cni_check_operator_network(struct cni_check *check, const struct cni_node *object)

@@ -112,6 +112,8 @@ void cni_check_nodes(struct cni_check *check);
 void cni_check_policies_together(struct cni_check *check);
 /* Subnets of pools enter the networks that take addresses from them. */
 void cni_check_pool_networks(struct cni_check *check);
+/* Claims of pods against templates and device classes. */
+void cni_check_claims(struct cni_check *check);
 /* Resources that are asked for, or that attachments consume, against those that are offered. */
 void cni_check_resources(struct cni_check *check);
 

@@ -14,7 +14,7 @@
 #define PODS_PER_NODE 64 /* that may share one device */
 #define CAPABLE_LABEL "feature.node.kubernetes.io/network-sriov.capable"
 
-static json_t *object_of(const char *api, const char *kind, const char *name, const char *space)
+json_t *cni_generate_object(const char *api, const char *kind, const char *name, const char *space)
 {
     json_t *object =
         json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", api, "kind", kind, "metadata", "name", name);
@@ -23,8 +23,7 @@ static json_t *object_of(const char *api, const char *kind, const char *name, co
     return object;
 }
 
-/* Interfaces of a rail on all nodes, each once. */
-static json_t *interfaces(const struct cni_plan *plan, const struct cni_rail *rail)
+json_t *cni_generate_interfaces(const struct cni_plan *plan, const struct cni_rail *rail)
 {
     json_t *list = json_array();
     for (uint32_t n = 0; n < plan->node_count; n++) {
@@ -54,13 +53,13 @@ static json_t *node_selector(const struct cni_plan *plan)
 
 static json_t *node_policy(const struct cni_plan *plan, const struct cni_rail *rail)
 {
-    json_t *object = object_of("sriovnetwork.openshift.io/v1", "SriovNetworkNodePolicy", rail->name,
-                               plan->intent->operator_space);
+    json_t *object = cni_generate_object("sriovnetwork.openshift.io/v1", "SriovNetworkNodePolicy",
+                                         rail->name, plan->intent->operator_space);
     json_t *spec =
         json_pack("{s:s, s:o, s:i, s:{s:o}, s:s, s:b, s:s}", "resourceName", rail->resource,
                   "nodeSelector", node_selector(plan), "numVfs", (int)plan->intent->vf_total,
-                  "nicSelector", "pfNames", interfaces(plan, rail), "deviceType", "netdevice",
-                  "isRdma", 1, "linkType", plan->infiniband ? "ib" : "eth");
+                  "nicSelector", "pfNames", cni_generate_interfaces(plan, rail), "deviceType",
+                  "netdevice", "isRdma", 1, "linkType", plan->infiniband ? "ib" : "eth");
     if (plan->intent->mtu)
         json_object_set_new(spec, "mtu", json_integer(plan->intent->mtu));
     json_object_set_new(object, "spec", spec);
@@ -70,8 +69,8 @@ static json_t *node_policy(const struct cni_plan *plan, const struct cni_rail *r
 /* The operator restarts nodes that are in another mode. */
 static json_t *pool_config(const struct cni_plan *plan)
 {
-    json_t *object = object_of("sriovnetwork.openshift.io/v1", "SriovNetworkPoolConfig",
-                               "rdma-mode", plan->intent->operator_space);
+    json_t *object = cni_generate_object("sriovnetwork.openshift.io/v1", "SriovNetworkPoolConfig",
+                                         "rdma-mode", plan->intent->operator_space);
     json_object_set_new(object, "spec",
                         json_pack("{s:s, s:{s:o}}", "rdmaMode",
                                   plan->exclusive ? "exclusive" : "shared", "nodeSelector",
@@ -82,7 +81,7 @@ static json_t *pool_config(const struct cni_plan *plan)
 /* A ConfigMap whose text is JSON in a readable layout. */
 static json_t *config_map(const char *name, json_t *config)
 {
-    json_t *object = object_of("v1", "ConfigMap", name, "kube-system");
+    json_t *object = cni_generate_object("v1", "ConfigMap", name, "kube-system");
     char *text = json_dumps(config, JSON_INDENT(2));
     json_t *lines = text ? json_sprintf("%s\n", text) : json_null();
     json_object_set_new(object, "data", json_pack("{s:o}", "config.json", lines));
@@ -97,14 +96,17 @@ static json_t *device_plugin(const struct cni_plan *plan)
     json_t *list = json_array();
     for (uint32_t i = 0; i < plan->rail_count; i++) {
         const struct cni_rail *rail = &plan->rails[i];
-        json_t *names = interfaces(plan, rail);
+        json_t *names = cni_generate_interfaces(plan, rail);
         json_array_append_new(
             list, whole ? json_pack("{s:s, s:s, s:{s:o, s:b}}", "resourceName", rail->resource,
-                                    "resourcePrefix", plan->intent->prefix, "selectors", "pfNames",
+                                    "resourcePrefix", cni_plan_prefix(plan), "selectors", "pfNames",
                                     names, "isRdma", 1)
                         : json_pack("{s:s, s:i, s:{s:o}}", "resourceName", rail->resource,
                                     "rdmaHcaMax", PODS_PER_NODE, "selectors", "ifNames", names));
     }
+    if (plan->intent->operator_networks && plan->intent->release)
+        return cni_generate_cluster_policy(
+            plan, json_pack("{s:o}", whole ? "resourceList" : "configList", list));
     return config_map(whole ? "sriovdp-config" : "rdma-devices",
                       json_pack("{s:o}", whole ? "resourceList" : "configList", list));
 }
@@ -135,8 +137,9 @@ static json_t *qos(const struct cni_intent *intent)
 static json_t *nic_template(const struct cni_plan *plan, const char *type)
 {
     bool functions = plan->stack == CNI_STACK_SRIOV;
-    json_t *object = object_of("configuration.net.nvidia.com/v1alpha1", "NicConfigurationTemplate",
-                               "lossless", "nvidia-network-operator");
+    json_t *object =
+        cni_generate_object("configuration.net.nvidia.com/v1alpha1", "NicConfigurationTemplate",
+                            "lossless", "nvidia-network-operator");
     json_object_set_new(
         object, "spec",
         json_pack("{s:{s:s}, s:{s:i, s:s, s:{s:b, s:o}}}", "nicSelector", "nicType", type,
@@ -151,7 +154,8 @@ static json_t *nic_template(const struct cni_plan *plan, const char *type)
 
 static json_t *address_pool(const struct cni_plan *plan, const struct cni_rail *rail)
 {
-    json_t *object = object_of("nv-ipam.nvidia.com/v1alpha1", "IPPool", rail->name, "kube-system");
+    json_t *object =
+        cni_generate_object("nv-ipam.nvidia.com/v1alpha1", "IPPool", rail->name, "kube-system");
     json_object_set_new(object, "spec",
                         json_pack("{s:s, s:i}", "subnet", rail->subnet, "perNodeBlockSize",
                                   (int)plan->intent->node_block_size));
@@ -161,8 +165,8 @@ static json_t *address_pool(const struct cni_plan *plan, const struct cni_rail *
 static json_t *attachment(const struct cni_plan *plan, uint32_t number)
 {
     const struct cni_rail *rail = &plan->rails[number];
-    json_t *object = object_of("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", rail->name,
-                               plan->intent->space);
+    json_t *object = cni_generate_object("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition",
+                                         rail->name, plan->intent->space);
     json_t *config = cni_generate_config(plan, number);
     char *text = json_dumps(config, JSON_INDENT(2));
     if (cni_stack_moves_device(plan->stack))
@@ -185,6 +189,10 @@ json_t *cni_generate(const struct cni_plan *plan)
         json_array_append_new(objects, pool_config(plan));
     if (nic_type)
         json_array_append_new(objects, nic_template(plan, nic_type));
+    if (plan->stack == CNI_STACK_DRANET) {
+        cni_generate_claims(plan, objects);
+        return objects;
+    }
     for (uint32_t i = 0; functions && i < plan->rail_count; i++)
         json_array_append_new(objects, node_policy(plan, &plan->rails[i]));
     if (!functions)
@@ -192,6 +200,8 @@ json_t *cni_generate(const struct cni_plan *plan)
     for (uint32_t i = 0; strcmp(plan->intent->ipam, "nv-ipam") == 0 && i < plan->rail_count; i++)
         json_array_append_new(objects, address_pool(plan, &plan->rails[i]));
     for (uint32_t i = 0; i < plan->rail_count; i++)
-        json_array_append_new(objects, attachment(plan, i));
+        json_array_append_new(objects, plan->intent->operator_networks
+                                           ? cni_generate_network(plan, i)
+                                           : attachment(plan, i));
     return objects;
 }

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const stack_names[CNI_STACK_COUNT] = {"auto",   "sriov", "ib-sriov",   "macvlan",
-                                                         "ipvlan", "ipoib", "host-device"};
+static const char *const stack_names[CNI_STACK_COUNT] = {
+    "auto", "sriov", "ib-sriov", "macvlan", "ipvlan", "ipoib", "host-device", "dranet"};
 
 const char *cni_stack_name(enum cni_stack stack)
 {
@@ -65,6 +65,9 @@ static void read_network(struct cni_intent *intent, const struct cni_node *spec)
     intent->vf_spoof_check = cni_text_at(spec, "vf.spoofChk");
     intent->operator_space = text_or(spec, "operator.namespace", "sriov-network-operator");
     intent->prefix = text_or(spec, "operator.resourcePrefix", "openshift.io");
+    intent->operator_networks =
+        strcmp(text_or(spec, "operator.networks", "attachments"), "operator") == 0;
+    intent->release = cni_text_at(spec, "operator.release");
     intent->node_selector = cni_at(spec, "operator.nodeSelector");
 }
 

@@ -24,6 +24,7 @@ enum cni_stack {
     CNI_STACK_IPVLAN,
     CNI_STACK_IPOIB,
     CNI_STACK_HOST_DEVICE,
+    CNI_STACK_DRANET,
     CNI_STACK_COUNT,
 };
 
@@ -45,6 +46,8 @@ struct cni_intent {
     int64_t vf_per_pod, vf_total;
     const char *vf_trust, *vf_spoof_check; /* or NULL */
     const char *operator_space, *prefix;   /* of policies; of resources made by the operator */
+    bool operator_networks;                /* the operators' kinds, not attachments themselves */
+    const char *release;                   /* of the NVIDIA network operator's images, or NULL */
     const struct cni_node *node_selector;  /* a mapping, or NULL */
     const char *ipam;                      /* type */
     struct cni_cidr cidr;                  /* of all rails */

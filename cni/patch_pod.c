@@ -13,6 +13,7 @@
 
 #define NETWORKS "k8s.v1.cni.cncf.io/networks"
 #define SHM_VOLUME "dshm"
+#define CLAIM "rails"
 
 /* ---- attachments -------------------------------------------------------------------------------
  */
@@ -112,6 +113,12 @@ static bool suffices(const struct cni_node *list, const char *name, int64_t coun
     return have && strtoll(have->text, NULL, 10) >= count;
 }
 
+/* Devices come by a claim of the pod, not by attachments and counted resources. */
+static bool is_claimed(const struct cni_patch *patch)
+{
+    return patch->plan->stack == CNI_STACK_DRANET;
+}
+
 static json_t *resources(const struct cni_patch *patch, const struct cni_node *own)
 {
     static const char *const lists[] = {"requests", "limits"};
@@ -196,7 +203,9 @@ static json_t *container_want(const struct cni_patch *patch, const struct cni_no
     if (environment)
         put_filled(want, "env", cni_patch_environment(patch, cni_get(container, "env")));
     put_filled(want, "securityContext", security(patch));
-    if (container)
+    if (container && is_claimed(patch))
+        json_object_set_new(want, "resources", json_pack("{s:[{s:s}]}", "claims", "name", CLAIM));
+    else if (container)
         put_filled(want, "resources", resources(patch, cni_get(container, "resources")));
     if (patch->plan->intent->shm && !mounts_shm(container))
         json_object_set_new(want, "volumeMounts",
@@ -226,6 +235,12 @@ json_t *cni_patch_template(struct cni_patch *patch, const struct cni_node *templ
     json_object_set_new(pod, "containers", list);
     if (shm && !named(cni_get(spec, "volumes"), "name", SHM_VOLUME))
         json_object_set_new(pod, "volumes", shm_volume(patch));
+    if (is_claimed(patch)) {
+        json_object_set_new(pod, "resourceClaims",
+                            json_pack("[{s:s, s:s}]", "name", CLAIM, "resourceClaimTemplateName",
+                                      CNI_CLAIM_TEMPLATE));
+        return json_pack("{s:o}", "spec", pod);
+    }
     return json_pack("{s:{s:o}, s:o}", "metadata", "annotations", annotations(patch, template),
                      "spec", pod);
 }
@@ -252,6 +267,8 @@ json_t *cni_patch_train(struct cni_patch *patch, const struct cni_node *object)
     {
         json_object_del(container, "resources");
     }
+    if (is_claimed(patch)) /* nor claims */
+        json_object_del(json_object_get(template, "spec"), "resourceClaims");
     json_t *job =
         json_pack("{s:s, s:{s:{s:o}}}", "name", "node", "template", "spec", "template", template);
     json_t *want = json_pack("{s:{s:{}, s:[{s:s, s:{s:{s:{s:[o]}}}}]}}", "spec", "trainer",
@@ -259,8 +276,15 @@ json_t *cni_patch_train(struct cni_patch *patch, const struct cni_node *object)
                              "trainingRuntimeSpec", "template", "spec", "replicatedJobs", job);
     json_t *fields = json_object_get(json_object_get(want, "spec"), "trainer");
     put_filled(fields, "env", cni_patch_environment(patch, cni_get(trainer, "env")));
-    put_filled(fields, "resourcesPerNode", resources(patch, cni_get(trainer, "resourcesPerNode")));
-    if (!cni_get(trainer, "resourcesPerNode"))
+    if (is_claimed(patch))
+        json_array_append_new(patch->advice,
+                              json_string("a TrainJob cannot claim devices: add to the template of "
+                                          "its runtime resourceClaims with " CNI_CLAIM_TEMPLATE
+                                          ", and to the container its claim"));
+    else
+        put_filled(fields, "resourcesPerNode",
+                   resources(patch, cni_get(trainer, "resourcesPerNode")));
+    if (!is_claimed(patch) && !cni_get(trainer, "resourcesPerNode"))
         json_array_append_new(
             patch->advice,
             json_string("resourcesPerNode replaces what the runtime asks for: repeat its GPUs and "

@@ -128,7 +128,12 @@ static void advise(struct cni_plan *plan)
             "make priority %lld lossless on each adapter and on the switches between, for "
             "instance with mlnx_qos -i NAME --trust=dscp --pfc=...",
             (long long)intent->priority);
-    if (plan->stack == CNI_STACK_SRIOV || plan->stack == CNI_STACK_IB_SRIOV)
+    if (plan->stack == CNI_STACK_DRANET)
+        cni_plan_note(plan, CNI_NOTE_ADVICE, "claims",
+                      "pods must be in namespace %s, and DRANET gives an interface to the pod with "
+                      "the addresses that it has on the node",
+                      intent->space);
+    else if (plan->stack == CNI_STACK_SRIOV || plan->stack == CNI_STACK_IB_SRIOV)
         cni_plan_note(plan, CNI_NOTE_ADVICE, "operator",
                       "the policies are for the SR-IOV network operator in namespace %s",
                       intent->operator_space);
@@ -138,6 +143,22 @@ static void advise(struct cni_plan *plan)
                       plan->stack == CNI_STACK_HOST_DEVICE ? "the SR-IOV network device plugin"
                                                            : "the RDMA shared device plugin");
     advise_gpu_direct(plan);
+}
+
+const char *cni_plan_prefix(const struct cni_plan *plan)
+{
+    if (!cni_stack_moves_device(plan->stack))
+        return "rdma";
+    if (plan->intent->operator_networks && plan->stack == CNI_STACK_HOST_DEVICE)
+        return "nvidia.com"; /* what HostDeviceNetwork puts before every name */
+    return plan->intent->prefix;
+}
+
+static const char *full_name(const struct cni_plan *plan, const struct cni_rail *rail)
+{
+    if (plan->stack == CNI_STACK_DRANET)
+        return cni_arena_format(plan->arena, "request %s of %s", rail->name, CNI_CLAIM_TEMPLATE);
+    return cni_arena_format(plan->arena, "%s/%s", cni_plan_prefix(plan), rail->resource);
 }
 
 void cni_plan_make(struct cni_plan *plan, struct cni_arena *arena, const struct cni_intent *intent,
@@ -151,9 +172,7 @@ void cni_plan_make(struct cni_plan *plan, struct cni_arena *arena, const struct 
     if (!cni_plan_choose(plan))
         return;
     for (uint32_t i = 0; i < plan->rail_count; i++)
-        plan->rails[i].full = cni_arena_format(
-            arena, "%s/%s", cni_stack_moves_device(plan->stack) ? intent->prefix : "rdma",
-            plan->rails[i].resource);
+        plan->rails[i].full = full_name(plan, &plan->rails[i]);
     advise(plan);
     plan->possible = true;
 }

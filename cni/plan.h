@@ -66,6 +66,9 @@ void cni_plan_make(struct cni_plan *plan, struct cni_arena *arena, const struct 
 json_t *cni_plan_json(const struct cni_plan *plan);
 bool cni_plan_text(const struct cni_plan *plan, FILE *out);
 
+#define CNI_DEVICE_CLASS "shoal-rdma"
+#define CNI_CLAIM_TEMPLATE "shoal-rails"
+
 /* cni_generate - objects that make the plan: an array; json_decref it. */
 json_t *cni_generate(const struct cni_plan *plan);
 
@@ -83,6 +86,17 @@ uint32_t cni_plan_nodes_in_mode(const struct cni_plan *plan, const char *mode, c
 /* The type of adapter whose template sets the lossless priorities that the intent wants; NULL: none
  * are wanted, or it is not one adapter that has templates. */
 const char *cni_plan_nic_type(const struct cni_plan *plan);
+/* What stands before a resource's slash. */
+const char *cni_plan_prefix(const struct cni_plan *plan);
+/* The operators' kind of network that makes the attachment of a rail. */
+json_t *cni_generate_network(const struct cni_plan *plan, uint32_t rail);
+/* NicClusterPolicy with the configuration of its device plugin, which it takes over. */
+json_t *cni_generate_cluster_policy(const struct cni_plan *plan, json_t *config);
+/* DRANET: a class of devices, and a template of claims with a request a rail; into a list. */
+void cni_generate_claims(const struct cni_plan *plan, json_t *objects);
+json_t *cni_generate_object(const char *api, const char *kind, const char *name, const char *space);
+/* Interfaces of a rail on all nodes, each once. */
+json_t *cni_generate_interfaces(const struct cni_plan *plan, const struct cni_rail *rail);
 /* The CNI configuration of a rail. */
 json_t *cni_generate_config(const struct cni_plan *plan, uint32_t rail);
 /* False: macvlan, ipvlan, ipoib, whose device stays in the host. */

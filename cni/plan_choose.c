@@ -11,7 +11,7 @@
 bool cni_stack_moves_device(enum cni_stack stack)
 {
     return stack == CNI_STACK_SRIOV || stack == CNI_STACK_IB_SRIOV ||
-           stack == CNI_STACK_HOST_DEVICE;
+           stack == CNI_STACK_HOST_DEVICE || stack == CNI_STACK_DRANET;
 }
 
 uint32_t cni_plan_nodes_in_mode(const struct cni_plan *plan, const char *mode, const char **file)
@@ -112,12 +112,26 @@ static const char *crossed_names(const struct cni_plan *plan)
     return NULL;
 }
 
+/* Of the operators' own kinds of networks. */
+static const char *foreign_to_operators(const struct cni_plan *plan, enum cni_stack stack)
+{
+    if (stack == CNI_STACK_IPVLAN || stack == CNI_STACK_DRANET)
+        return "no operator has networks of this kind";
+    if (stack == CNI_STACK_IPOIB && plan->intent->mtu)
+        return "the operator's IPoIBNetwork has no mtu";
+    return NULL;
+}
+
 /* NULL: nothing. */
 static const char *objection(const struct cni_plan *plan, enum cni_stack stack)
 {
     bool on_infiniband = stack == CNI_STACK_IB_SRIOV || stack == CNI_STACK_IPOIB;
-    bool any = stack == CNI_STACK_HOST_DEVICE;
+    bool any = stack == CNI_STACK_HOST_DEVICE || stack == CNI_STACK_DRANET;
     const char *why = NULL;
+    if (stack == CNI_STACK_DRANET && plan->intent->stack != stack)
+        return "it takes resource.k8s.io/v1 and DRANET in the cluster, which the intent has to say";
+    if (plan->intent->operator_networks && (why = foreign_to_operators(plan, stack)))
+        return why;
     if (!any && on_infiniband != plan->infiniband)
         return plan->infiniband ? "the rails are InfiniBand" : "the rails are Ethernet";
     if (cni_stack_moves_device(stack) && (why = crossed_names(plan)))
@@ -147,6 +161,8 @@ static const char *merit(enum cni_stack stack)
         return "pods share the ports and their hardware address, as switches that admit one ask";
     case CNI_STACK_IPOIB:
         return "pods share the InfiniBand ports of the nodes";
+    case CNI_STACK_DRANET:
+        return "claims give one pod a node whole ports, which the scheduler knows of";
     default:
         return "one pod a node gets whole ports";
     }
@@ -154,9 +170,9 @@ static const char *merit(enum cni_stack stack)
 
 static bool choose_stack(struct cni_plan *plan)
 {
-    static const enum cni_stack order[] = {CNI_STACK_SRIOV,   CNI_STACK_IB_SRIOV,
-                                           CNI_STACK_MACVLAN, CNI_STACK_IPOIB,
-                                           CNI_STACK_IPVLAN,  CNI_STACK_HOST_DEVICE};
+    static const enum cni_stack order[] = {
+        CNI_STACK_SRIOV,  CNI_STACK_IB_SRIOV,    CNI_STACK_MACVLAN, CNI_STACK_IPOIB,
+        CNI_STACK_IPVLAN, CNI_STACK_HOST_DEVICE, CNI_STACK_DRANET};
     enum cni_stack wanted = plan->intent->stack;
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         const char *why = objection(plan, order[i]);

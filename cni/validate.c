@@ -120,6 +120,7 @@ void cni_check_documents(struct cni_findings *findings, struct cni_document *doc
         check_document(&check, at->root);
     cni_check_pool_networks(&check);
     cni_check_resources(&check);
+    cni_check_claims(&check);
     for (const struct cni_pod *pod = check.pods; pod; pod = pod->next) {
         cni_check_pod(&check, pod);
         cni_check_pod_networks(&check, pod);

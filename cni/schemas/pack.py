@@ -114,13 +114,16 @@ def intent():
     return fields({"spec": closed(
         fabric=words("roce", "infiniband", "auto"),
         isolation=words("shared", "exclusive", "auto"),
-        stack=words("auto", "sriov", "ib-sriov", "host-device", "macvlan", "ipvlan", "ipoib"),
+        stack=words("auto", "sriov", "ib-sriov", "host-device", "macvlan", "ipvlan", "ipoib",
+                    "dranet"),
         rails=rails,
         vf=closed(perPod=numbers(1, 8), total=numbers(1, 128), trust=words("on", "off"),
                   spoofChk=words("on", "off")),
         operator=closed(namespace=name, resourcePrefix={
             "type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 63},
-            nodeSelector=TEXTS),
+            nodeSelector=TEXTS, networks=words("attachments", "operator"),
+            release={"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+                     "maxLength": 128}),
         ipam=closed(type=words("whereabouts", "nv-ipam", "host-local"), cidr=text,
                     perRailPrefix=numbers(8, 126), perNodeBlockSize=numbers(1, 65536)),
         mtu=numbers(1280, 65520),
@@ -134,6 +137,39 @@ def intent():
         workload=closed(kind=words("MPIJob", "PyTorchJob", "TFJob", "TrainJob", "JobSet", "Job",
                                    "Pod"), containers=texts, replicas=texts),
     )})
+
+
+def claims():
+    """Kinds of resource.k8s.io/v1, which are part of Kubernetes; written by hand."""
+    text, flag, count = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 1}
+    texts = {"type": "array", "maxItems": 32, "items": text}
+    open_map, number = {"type": "object", "open": True}, {"type": "integer"}
+    selectors = {"type": "array", "maxItems": 32, "items": closed(["cel"], cel=closed(
+        ["expression"], expression={"type": "string", "maxLength": 10240}))}
+    tolerations = {"type": "array", "maxItems": 16, "items": closed(
+        key=text, operator=words("Exists", "Equal"), value=text, tolerationSeconds=number,
+        effect=words("NoSchedule", "NoExecute"))}
+    request = {"deviceClassName": text, "selectors": selectors, "count": count,
+               "allocationMode": words("ExactCount", "All"), "tolerations": tolerations,
+               "capacity": open_map}
+    alternative = closed(["name", "deviceClassName"], name=text, **request)
+    requests = {"type": "array", "maxItems": 32, "items": closed(
+        ["name"], name=text, exactly=closed(["deviceClassName"], adminAccess=flag, **request),
+        firstAvailable={"type": "array", "maxItems": 8, "items": alternative})}
+    opaque = closed(["driver", "parameters"], driver=text, parameters=open_map)
+    constraint = closed(requests=texts, matchAttribute=text, distinctAttribute=text)
+    config = closed(requests=texts, opaque=opaque)
+    devices = closed(requests=requests,
+                     constraints={"type": "array", "maxItems": 32, "items": constraint},
+                     config={"type": "array", "maxItems": 32, "items": config})
+    claim = closed(devices=devices)
+    template = closed(["spec"], metadata=METADATA, spec=claim)
+    device_class = closed(selectors=selectors, extendedResourceName=text, config={
+        "type": "array", "maxItems": 32, "items": closed(opaque=opaque)})
+    for kind, spec in (("DeviceClass", device_class), ("ResourceClaim", claim),
+                       ("ResourceClaimTemplate", template)):
+        status = {"status": open_map} if kind == "ResourceClaim" else {}
+        yield "resource.k8s.io", "v1", kind, fields({"spec": spec, **status}, "spec")
 
 
 class Shared:
@@ -186,7 +222,7 @@ def load(directory):
             kinds.append((spec["group"], version["name"], spec["names"]["kind"], schema))
             found[spec["names"]["kind"]] = schema
     kinds.append(("shoal.dev", "v1alpha1", "RdmaIntent", intent()))
-    return kinds + list(core_kinds(found))
+    return kinds + list(claims()) + list(core_kinds(found))
 
 
 def main():
