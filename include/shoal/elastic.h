@@ -31,6 +31,7 @@
 #ifndef SHOAL_ELASTIC_H
 #define SHOAL_ELASTIC_H
 
+#include <shoal/collectives.h>
 #include <shoal/comm.h>
 #include <shoal/samples.h>
 #include <shoal/store.h>
@@ -165,7 +166,49 @@ SHOAL_API enum shoal_status shoal_world_mean(struct shoal_world *world, const vo
                                              void *recv, size_t count, enum shoal_dtype dtype,
                                              double weight);
 
-/* What the last operation that returned SHOAL_OK came from. */
+/*
+ * shoal_world_start - begin an operation and return at once; shoal_world_start_mean a weighted
+ * mean.
+ *
+ * Operations that were started are carried out in the order of their calls, and before the next
+ * operation or step call that blocks, by whoever waits for one of them, or by a thread of the
+ * world's while the program computes. A failure is to them what it is to those that block.
+ *
+ * call     timeout_ms is not used: the world's counts
+ * Owns     borrows the buffers until the request is over; in retained steps until the commit
+ * Errors   SHOAL_ERR_UNSUPPORTED outside of steps, but for allreduce, barrier and mean: the members
+ *          that its root or blocks mean may be others when its turn comes
+ */
+struct shoal_world_request;
+SHOAL_API enum shoal_status shoal_world_start(struct shoal_world *world,
+                                              const struct shoal_call *call,
+                                              struct shoal_world_request **request);
+SHOAL_API enum shoal_status shoal_world_start_mean(struct shoal_world *world, const void *send,
+                                                   void *recv, size_t count, enum shoal_dtype dtype,
+                                                   double weight,
+                                                   struct shoal_world_request **request);
+
+/* shoal_world_request_test - SHOAL_IN_PROGRESS, or its outcome. At once, any thread. */
+SHOAL_API enum shoal_status shoal_world_request_test(struct shoal_world_request *request);
+
+/* shoal_world_request_wait - until it is over, which its deadline ends, or for timeout_ms
+ * (UINT32_MAX: no limit of the caller's); SHOAL_IN_PROGRESS: that time passed, and it goes on. */
+SHOAL_API enum shoal_status shoal_world_request_wait(struct shoal_world_request *request,
+                                                     uint32_t timeout_ms);
+
+/* shoal_world_request_destroy - wait until it is over, and release it; NULL is legal. A commit
+ * fails with the first error of what was started in its step. shoal_world_destroy ends those that
+ * are not over with SHOAL_ERR_ABORTED; they are to be destroyed all the same. */
+SHOAL_API enum shoal_status shoal_world_request_destroy(struct shoal_world_request *request);
+
+/* shoal_world_op_create - a reduction of the program's (shoal/collectives.h), for all views; every
+ * member creates its own in the same order, a new one before its first operation. Released with the
+ * world. */
+SHOAL_API enum shoal_status shoal_world_op_create(struct shoal_world *world,
+                                                  const struct shoal_op_options *options,
+                                                  uint32_t *op);
+
+/* What the last operation that returned SHOAL_OK came from, or request that was waited for. */
 struct shoal_op_info {
     size_t struct_size;
     uint64_t seq;          /* its number in the job's life; the same on every member */

@@ -54,6 +54,7 @@ from shoal.reshard import Layout
 from shoal.samples import Samples, Share, WorldSamples
 from shoal.state import Divergence, Loss, State, StateInfo
 from shoal.world import OpInfo, Step, View, World
+from shoal.world_request import WorldRequest
 
 __version__ = _ffi.VERSION
 
@@ -108,6 +109,7 @@ __all__ = [
     "VersionError",
     "View",
     "World",
+    "WorldRequest",
     "WorldSamples",
     "empty",
     "init",

@@ -77,7 +77,7 @@ VERSION = "0.1.0"
 
 # ---- functions ---------------------------------------------------------------------------------
 
-Context = Comm = Request = World = Samples = State = c_void_p  # opaque handles
+Context = Comm = Request = World = WorldRequest = Samples = State = c_void_p  # opaque handles
 FUNCTIONS = {
     # types.h
     "shoal_dtype_bytes": (c_size_t, [c_int]),
@@ -140,6 +140,15 @@ FUNCTIONS = {
     "shoal_world_allgather": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int]),
     "shoal_world_barrier": (c_int, [World]),
     "shoal_world_mean": (c_int, [World, c_void_p, c_void_p, c_size_t, c_int, c_double]),
+    "shoal_world_start": (c_int, [World, CallImage, POINTER(WorldRequest)]),
+    "shoal_world_start_mean": (
+        c_int,
+        [World, c_void_p, c_void_p, c_size_t, c_int, c_double, POINTER(WorldRequest)],
+    ),
+    "shoal_world_request_test": (c_int, [WorldRequest]),
+    "shoal_world_request_wait": (c_int, [WorldRequest, c_uint32]),
+    "shoal_world_request_destroy": (c_int, [WorldRequest]),
+    "shoal_world_op_create": (c_int, [World, POINTER(OpOptions), POINTER(c_uint32)]),
     "shoal_world_last": (c_int, [World, POINTER(OpInfo)]),
     "shoal_step_begin": (c_int, [World, POINTER(WorldStep)]),
     "shoal_step_commit": (c_int, [World, c_uint64]),

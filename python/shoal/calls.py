@@ -142,7 +142,7 @@ def find_op(comm: Comm, op: OpLike) -> tuple[int, UserOp | None]:
     elif isinstance(op, UserOp):
         if op.belongs_to(comm):
             return op.id, op
-        raise InvalidArgument("the operation was created on another communicator")
+        raise InvalidArgument("the operation was created on another communicator or world")
     elif isinstance(op, Op):
         return int(op), None
     known = " ".join(_OP_IDS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from shoal import _ffi
 from shoal.context import check
@@ -22,9 +22,15 @@ ReduceFunction = Callable[[memoryview, memoryview, memoryview, DType], None]
 
 
 class UserOp:
-    """A reduction made by Comm.create_op; belongs to that communicator and lives as long."""
+    """A reduction made by create_op of a communicator or world; belongs to that, lives as long."""
 
-    def __init__(self, comm: Comm, function: ReduceFunction, commutes: bool) -> None:
+    def __init__(
+        self,
+        comm: Comm,
+        function: ReduceFunction,
+        commutes: bool,
+        create: Any = _ffi.lib.shoal_op_create,
+    ) -> None:
         self._function = function
         self._error: Optional[BaseException] = None
         self._comm = weakref.ref(comm)
@@ -33,7 +39,7 @@ class UserOp:
         options = _ffi.OpOptions(function=self._callback, commutes=bool(commutes))
         options.struct_size = _ffi.sizeof(options)
         number = _ffi.new_u32()
-        check(_ffi.lib.shoal_op_create(comm.handle, _ffi.byref(options), _ffi.byref(number)))
+        check(create(comm.handle, _ffi.byref(options), _ffi.byref(number)))
         self.id = number.value
 
     def belongs_to(self, comm: Comm) -> bool:

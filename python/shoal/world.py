@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Iterable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
 
 from shoal import _ffi, calls
 from shoal.buffers import DTypeLike
@@ -36,8 +36,10 @@ from shoal.context import Context, check, default_context, milliseconds
 from shoal.enums import DType, Partition, Status, StepMode
 from shoal.errors import InvalidArgument, ShoalError, StepRetry
 from shoal.interrupt import run_interruptibly
+from shoal.ops import ReduceFunction, UserOp
 from shoal.samples import WorldSamples
 from shoal.state import State
+from shoal.world_request import WorldRequest
 
 _U64_MAX = (1 << 64) - 1
 _MEMBERS_MAX = 1024
@@ -184,6 +186,8 @@ class World:
         context: Optional[Context] = None,
     ) -> None:
         self._context = context or default_context()
+        self._started: list[WorldRequest] = []  # that may go on
+        self._user_ops: list[UserOp] = []
         self._process = os.getpid()
         options = _ffi.WorldOptions(
             store=None if store is None else store.encode(),
@@ -317,6 +321,75 @@ class World:
         call = calls.allreduce(self, send, recv, "sum", dtype)
         return self._run("shoal_world_mean", call, call.send.dtype, weight)
 
+    def allreduce_async(
+        self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
+    ) -> WorldRequest:
+        """Begin an allreduce and return at once. In a step the buffers belong to the world until
+        the block has ended; what was not waited for ends there."""
+        return self._start(calls.allreduce(self, send, recv, op, dtype))
+
+    def mean_async(
+        self, send: Any, recv: Any = None, *, weight: float, dtype: Optional[DTypeLike] = None
+    ) -> WorldRequest:
+        """Begin a weighted mean and return at once."""
+        call = calls.allreduce(self, send, recv, "sum", dtype)
+        start = _ffi.lib.shoal_world_start_mean
+        send, recv, count = call.send.address, call.recv.address, call.elements
+        return self._begin(
+            call, lambda out: start(self.handle, send, recv, count, call.send.dtype, weight, out)
+        )
+
+    def broadcast_async(
+        self, buffer: Any, root: int = 0, *, dtype: Optional[DTypeLike] = None
+    ) -> WorldRequest:
+        """Begin a broadcast; this and the next three only in a step, else Unsupported."""
+        return self._start(calls.broadcast(self, buffer, root, None, dtype))
+
+    def reduce_async(
+        self,
+        send: Any,
+        recv: Any = None,
+        op: OpLike = "sum",
+        root: int = 0,
+        *,
+        dtype: Optional[DTypeLike] = None,
+    ) -> WorldRequest:
+        return self._start(calls.reduce(self, send, recv, op, root, dtype))
+
+    def reduce_scatter_async(
+        self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
+    ) -> WorldRequest:
+        return self._start(calls.reduce_scatter(self, send, recv, op, dtype))
+
+    def allgather_async(
+        self, send: Any, recv: Any, *, dtype: Optional[DTypeLike] = None
+    ) -> WorldRequest:
+        return self._start(calls.allgather(self, send, recv, dtype))
+
+    def barrier_async(self) -> WorldRequest:
+        """Begin a barrier and return at once."""
+        return self._start(calls.barrier)
+
+    def create_op(self, function: ReduceFunction, commutes: bool = True) -> UserOp:
+        """Make function(a, b, out, dtype) a reduction, as Comm.create_op, for all views. Every
+        member creates its own, in one order, a new one before its first operation."""
+        op = UserOp(self, function, commutes, _ffi.lib.shoal_world_op_create)
+        self._user_ops.append(op)
+        return op
+
+    def _start(self, call: calls.Call) -> WorldRequest:
+        start, image = _ffi.lib.shoal_world_start, call.image(None)
+        return self._begin(call, lambda out: start(self.handle, image, out))
+
+    def _begin(self, call: calls.Call, begin: Callable[[Any], int]) -> WorldRequest:
+        pins = (call.send.pin, call.recv.pin)
+        self._started = [request for request in self._started if not request.settle()]
+        request = WorldRequest(begin, pins, call.user_op, call.result)
+        self._started.append(request)
+        if self._pins is not None:
+            self._pins += pins
+        return request
+
     def _reduced(self, name: str, call: calls.Call) -> Any:
         return self._run(name, call, call.send.dtype, call.op)
 
@@ -326,6 +399,9 @@ class World:
         function = getattr(_ffi.lib, name)
         send, recv = call.send.address, call.recv.address
         check(function(self.handle, send, recv, call.elements, *rest))
+        error = None if call.user_op is None else call.user_op.take_error()
+        if error is not None:
+            raise error
         return call.result
 
     @property
@@ -414,6 +490,7 @@ class World:
             check(_ffi.lib.shoal_world_destroy(self._handle))
             self._handle = None
             self._pins = None
+            self._started = [request for request in self._started if not request.settle()]
 
     def __enter__(self) -> World:
         return self

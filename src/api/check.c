@@ -17,11 +17,11 @@ static enum shoal_status check_kind(const struct shl_ranks *ranks, const struct 
     if ((uint32_t)call->dtype >= SHOAL_DTYPE_COUNT)
         return shl_fail(SHOAL_ERR_INVALID, "dtype %d is unknown; use one of enum shoal_dtype",
                         (int)call->dtype);
-    if (reduces && call->op >= SHOAL_OP_COUNT &&
-        !(ranks->comm && shl_comm_user_op(ranks->comm, call->op)))
+    bool made = call->op >= SHOAL_OP_USER_FIRST && call->op - SHOAL_OP_USER_FIRST < ranks->user_ops;
+    if (reduces && call->op >= SHOAL_OP_COUNT && !made)
         return shl_fail(SHOAL_ERR_INVALID,
                         "op %u is unknown; use one of enum shoal_op, or an id from "
-                        "shoal_op_create on this communicator",
+                        "shoal_op_create on this communicator, or from shoal_world_op_create",
                         call->op);
     if (rooted && call->root >= ranks->size)
         return shl_fail(SHOAL_ERR_INVALID, "root %u is not below size %u", call->root, ranks->size);

@@ -19,12 +19,13 @@ static inline enum shoal_status shl_check_comm(const struct shoal_comm *comm)
 /* Whom an operation is checked for. */
 struct shl_ranks {
     uint32_t rank, size;
-    const struct shoal_comm *comm; /* whose user operations may be named; NULL: none */
+    uint32_t user_ops; /* how many there are */
 };
 
 static inline struct shl_ranks shl_ranks_of(const struct shoal_comm *comm)
 {
-    return (struct shl_ranks){.rank = comm->rank, .size = comm->size, .comm = comm};
+    return (struct shl_ranks){
+        .rank = comm->rank, .size = comm->size, .user_ops = comm->user_op_count};
 }
 
 /* shl_check_call - arguments of an operation; names the bad one. */

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/check.h"
+#include "api/world.h"
 #include "core/log.h"
 #include "elastic/views/views.h"
 
@@ -11,7 +12,7 @@
 
 #define RECOVERY_MS 30000
 
-static enum shoal_status check_world(const struct shoal_world *world)
+enum shoal_status shl_check_world(const struct shoal_world *world)
 {
     if (SHL_UNLIKELY(!world))
         return shl_fail(SHOAL_ERR_INVALID, "world is NULL; join one with shoal_world_join");
@@ -89,7 +90,7 @@ enum shoal_status shoal_world_destroy(struct shoal_world *world)
 {
     if (!world)
         return SHOAL_OK;
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     struct shoal_context *context = world->context;
     shl_views_destroy(world);
     atomic_fetch_sub(&context->comms, 1); /* From here on the context may be destroyed. */
@@ -98,7 +99,7 @@ enum shoal_status shoal_world_destroy(struct shoal_world *world)
 
 enum shoal_status shoal_leave(struct shoal_world *world, uint32_t deadline_ms)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     return shl_views_leave(world, deadline_ms);
 }
 
@@ -128,7 +129,7 @@ static void fill_struct(void *to, void *filled, size_t bytes)
 enum shoal_status shoal_world_view(struct shoal_world *world, struct shoal_view *view)
 {
     struct shoal_view filled = {0};
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     SHL_TRY(check_struct(view));
     shl_views_look(world, &filled);
     fill_struct(view, &filled, sizeof(filled));
@@ -143,7 +144,7 @@ uint64_t shoal_world_epoch(const struct shoal_world *world)
 enum shoal_status shoal_world_members(struct shoal_world *world, uint64_t *ids, uint32_t capacity,
                                       uint32_t *count)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     if (!count || (capacity && !ids))
         return shl_fail(SHOAL_ERR_INVALID, "the place for the count or the ids is NULL");
     pthread_mutex_lock(&world->lock);
@@ -156,7 +157,7 @@ enum shoal_status shoal_world_members(struct shoal_world *world, uint64_t *ids, 
 
 enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_info *info)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     SHL_TRY(check_struct(info));
     pthread_mutex_lock(&world->lock);
     struct shoal_op_info filled = world->last;
@@ -168,21 +169,33 @@ enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_in
 /* ---- operations -------------------------------------------------------------------------------
  */
 
-/* By the view that the program knows. */
-static enum shoal_status check_call(struct shoal_world *world, const struct shoal_call *call)
+enum shoal_status shl_check_world_call(struct shoal_world *world, const struct shoal_call *call)
 {
-    struct shl_ranks ranks = {.comm = NULL};
+    struct shl_ranks ranks;
     pthread_mutex_lock(&world->lock);
     ranks.rank = shl_members_find(&world->seen, shl_node_id(world->node));
     ranks.size = world->seen.count;
+    ranks.user_ops = world->user_op_count;
     pthread_mutex_unlock(&world->lock);
     return shl_check_call(&ranks, call);
 }
 
+enum shoal_status shl_check_world_mean(struct shoal_world *world, const struct shoal_call *call,
+                                       double weight)
+{
+    SHL_TRY(shl_check_world_call(world, call));
+    if (call->dtype != SHOAL_F32 && call->dtype != SHOAL_F64)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED, "a weighted mean of %s; f32 and f64 are supported",
+                        shoal_dtype_string(call->dtype));
+    if (!(weight >= 0))
+        return shl_fail(SHOAL_ERR_INVALID, "weight %g; give 0 or more", weight);
+    return SHOAL_OK;
+}
+
 static enum shoal_status run(struct shoal_world *world, const struct shoal_call *call)
 {
-    SHL_TRY(check_world(world));
-    SHL_TRY(check_call(world, call));
+    SHL_TRY(shl_check_world(world));
+    SHL_TRY(shl_check_world_call(world, call));
     return shl_views_call(world, call);
 }
 
@@ -263,14 +276,9 @@ enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, 
                               .count = count,
                               .send = send,
                               .recv = recv};
-    SHL_TRY(check_world(world));
-    SHL_TRY(check_call(world, &call));
-    if (dtype != SHOAL_F32 && dtype != SHOAL_F64)
-        return shl_fail(SHOAL_ERR_UNSUPPORTED, "a weighted mean of %s; f32 and f64 are supported",
-                        shoal_dtype_string(dtype));
-    if (!(weight >= 0))
-        return shl_fail(SHOAL_ERR_INVALID, "weight %g; give 0 or more", weight);
-    return shl_views_mean(world, send, recv, count, dtype, weight);
+    SHL_TRY(shl_check_world(world));
+    SHL_TRY(shl_check_world_mean(world, &call, weight));
+    return shl_views_mean(world, &call, weight);
 }
 
 /* ---- steps ------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, 
 enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step *step)
 {
     struct shoal_step filled = {0};
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     SHL_TRY(check_struct(step));
     SHL_TRY(shl_views_begin(world, &filled));
     fill_struct(step, &filled, sizeof(filled));
@@ -288,13 +296,13 @@ enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step 
 
 enum shoal_status shoal_step_abort(struct shoal_world *world)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     return shl_views_abort(world);
 }
 
 enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     return shl_views_commit(world, samples);
 }
 
@@ -303,7 +311,7 @@ enum shoal_status shoal_step_samples(struct shoal_world *world, struct shoal_sam
                                      struct shoal_samples_share *share)
 {
     struct shoal_samples_share told;
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     if (!samples)
         return shl_fail(SHOAL_ERR_INVALID,
                         "samples is NULL; create a stream with shoal_samples_create");
@@ -316,7 +324,7 @@ enum shoal_status shoal_step_samples(struct shoal_world *world, struct shoal_sam
 enum shoal_status shoal_step_contributors(struct shoal_world *world, uint64_t *ids,
                                           uint32_t capacity, uint32_t *count)
 {
-    SHL_TRY(check_world(world));
+    SHL_TRY(shl_check_world(world));
     if (!count || (capacity && !ids))
         return shl_fail(SHOAL_ERR_INVALID, "the place for the count or the ids is NULL");
     pthread_mutex_lock(&world->lock);

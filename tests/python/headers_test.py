@@ -49,6 +49,7 @@ OPAQUE = (
     "shoal_samples",
     "shoal_state",
     "shoal_world",
+    "shoal_world_request",
 )
 STRUCTS = {
     "shoal_context_options": _ffi.ContextOptions,

@@ -68,7 +68,7 @@ class Worker:
                 if step.number > FAIL_AT:
                     self.once("joined")
             ends = numpy.array([float(self.gone_on(self.world.view))])
-            self.world.allreduce(ends, op="min")
+            self.world.allreduce_async(ends, op="min")  # done at the end of the step
             gradient = numpy.full(SIZE, float(step.rank + 1))
             share = self.samples.take()
             line = [step.number, share.data_epoch, share.indices.tolist()]
@@ -156,6 +156,49 @@ def fail_sometimes(folder):
     world.close()
     path = pathlib.Path(folder) / f"worker-{os.getpid()}.json"
     path.write_text(json.dumps([saw, retries]), encoding="ascii")
+
+
+def fly(folder):
+    """Operations in flight, and a reduction of the program's own."""
+    world = shoal.World(timeout=20)
+
+    def either(a, b, out, _dtype):
+        numpy.asarray(out)[:] = numpy.bitwise_or(numpy.asarray(a), numpy.asarray(b))
+
+    def fail(_a, _b, _out, _dtype):
+        raise KeyError("reduction")
+
+    both, broken = world.create_op(either), world.create_op(fail)
+    mine = numpy.array([1 << world.rank], dtype="int64")
+    got = numpy.zeros((4, 1), dtype="int64")
+    requests = [world.allreduce_async(mine, got[i], op=both) for i in range(4)]
+    requests.append(world.barrier_async())
+    seen = [requests[3].wait(), all(request.wait() for request in requests), got.tolist()]
+    rooted = numpy.zeros(2)
+    try:
+        world.broadcast_async(rooted)
+    except shoal.Unsupported:
+        seen.append("only in steps")
+    with world.step() as step:
+        world.broadcast_async(mine, root=1)
+        gathered = numpy.zeros(2, dtype="int64")
+        request = world.allgather_async(mine, gathered)
+        mean = world.mean_async(numpy.full(3, float(step.rank)), numpy.zeros(3), weight=1)
+    seen += [step.committed, request.wait(), gathered.tolist(), mean.result.tolist()]
+    try:
+        world.allreduce(mine, numpy.zeros_like(mine), op=broken)
+    except KeyError:
+        seen.append("raised")
+    alone = world.size == 2 and world.rank == 0
+    late = world.allreduce_async(mine) if alone else None  # nobody else calls it
+    world.close()
+    if late is not None:
+        try:
+            late.wait()
+        except shoal.Aborted:
+            seen.append("aborted")
+    path = pathlib.Path(folder) / f"worker-{os.getpid()}.json"
+    path.write_text(json.dumps(seen), encoding="ascii")
 
 
 class Interrupted(Exception):
@@ -274,6 +317,11 @@ class Jobs(unittest.TestCase):
         self.assertEqual(sorted(worker["left"] for worker in seen), [False, False, True])
 
 
+    def test_operations_in_flight(self):
+        common = [True, True, [[3]] * 4, "only in steps", True, True, [2, 2], [0.5] * 3, "raised"]
+        seen = sorted(run_job("flight", 2), key=len)
+        self.assertEqual(seen, [common, common + ["aborted"]])
+
     def test_a_step_that_was_given_up_uses_nothing(self):
         self.assertEqual(run_job("error", 1), [[True, False, True]])
 
@@ -305,6 +353,8 @@ class Arguments(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"] and sys.argv[3] == "error":
         leave_by_an_error(sys.argv[2])
+    elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "flight":
+        fly(sys.argv[2])
     elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "fail":
         fail_sometimes(sys.argv[2])
     elif sys.argv[1:2] == ["worker"] and sys.argv[3] == "interrupt":

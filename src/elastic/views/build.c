@@ -190,6 +190,14 @@ static void failed(struct shoal_world *world, enum shoal_status status)
     shl_views_end(world, status, text);
 }
 
+void shl_views_give_ops(struct shoal_world *world, struct shoal_comm *comm)
+{
+    shl_token_take(comm->engine);
+    memcpy(comm->user_ops, world->user_ops, sizeof(comm->user_ops));
+    comm->user_op_count = world->user_op_count;
+    shl_token_give(comm->engine);
+}
+
 static void build(struct shoal_world *world)
 {
     struct shoal_comm *comm = NULL;
@@ -209,6 +217,7 @@ static void build(struct shoal_world *world)
         return;
     }
     world->comm = comm;
+    shl_views_give_ops(world, comm);
     world->usable = !given_up(world);
     if (world->usable)
         atomic_store(&world->epoch_now, world->epoch);

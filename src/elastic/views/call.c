@@ -159,15 +159,45 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
     return end_call(world, op, shl_views_carry_out(world, op));
 }
 
-enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call)
+void shl_views_enter(struct shoal_world *world)
 {
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
     shl_views_call_from(world);
-    enum shoal_status status = shl_views_call_locked(world, call);
+    shl_started_drain(world);
+}
+
+void shl_views_exit(struct shoal_world *world)
+{
     pthread_mutex_unlock(&world->lock);
     pthread_mutex_unlock(&world->calling);
+}
+
+enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call)
+{
+    shl_views_enter(world);
+    enum shoal_status status = shl_views_call_locked(world, call);
+    shl_views_exit(world);
     return status;
+}
+
+enum shoal_status shl_views_add_op(struct shoal_world *world, const struct shl_user_op *op,
+                                   uint32_t *id)
+{
+    pthread_mutex_lock(&world->lock);
+    uint32_t index = world->user_op_count;
+    if (index < SHL_COMM_USER_OPS) {
+        world->user_ops[index] = *op;
+        world->user_op_count++;
+        if (world->usable)
+            shl_views_give_ops(world, world->comm);
+    }
+    pthread_mutex_unlock(&world->lock);
+    if (index == SHL_COMM_USER_OPS)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED, "a world has at most %d user operations",
+                        SHL_COMM_USER_OPS);
+    *id = SHOAL_OP_USER_FIRST + index;
+    return SHOAL_OK;
 }
 
 /* ---- weighted mean ----------------------------------------------------------------------------
@@ -192,37 +222,31 @@ static void weigh(uint8_t *to, const void *from, size_t count, enum shoal_dtype 
 }
 
 /* One sum: the weighted elements and, after them, the weights. */
-static enum shoal_status mean_locked(struct shoal_world *world, const void *send, void *recv,
-                                     size_t count, enum shoal_dtype dtype, double weight)
+enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *given,
+                                        double weight)
 {
     struct shl_op *op;
-    size_t half = (count + 1) * shoal_dtype_bytes(dtype);
+    size_t half = (given->count + 1) * shoal_dtype_bytes(given->dtype);
     half = (half + 63) & ~(size_t)63;
     SHL_TRY(prepare(world));
     SHL_TRY(find_memory(world, 2 * half));
     SHL_TRY(shl_oplog_begin(world->log, false, &op));
     take_memory(world, op);
-    weigh(op->input, send, count, dtype, weight);
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = SHOAL_ALLREDUCE,
-                              .dtype = dtype,
-                              .op = SHOAL_SUM,
-                              .count = count + 1,
-                              .send = op->input,
-                              .recv = op->input + half};
+    weigh(op->input, given->send, given->count, given->dtype, weight);
+    struct shoal_call call = *given;
+    call.count++;
+    call.send = op->input;
+    call.recv = op->input + half;
     describe(world, op, &call);
-    op->mean = recv;
+    op->mean = given->recv;
     return end_call(world, op, shl_views_carry_out(world, op));
 }
 
-enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, void *recv,
-                                 size_t count, enum shoal_dtype dtype, double weight)
+enum shoal_status shl_views_mean(struct shoal_world *world, const struct shoal_call *call,
+                                 double weight)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
-    shl_views_call_from(world);
-    enum shoal_status status = mean_locked(world, send, recv, count, dtype, weight);
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_enter(world);
+    enum shoal_status status = shl_views_mean_locked(world, call, weight);
+    shl_views_exit(world);
     return status;
 }

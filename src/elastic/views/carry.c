@@ -99,7 +99,7 @@ static void finish(struct shoal_world *world, struct shl_op *op)
 static void note_last(struct shoal_world *world, const struct shl_op *op)
 {
     if (op->seq == world->log->pinned)
-        world->last = (struct shoal_op_info){
+        *world->noted = (struct shoal_op_info){
             .seq = op->seq, .epoch = op->epoch, .contributors = op->contributors};
 }
 

@@ -68,11 +68,9 @@ static enum shoal_status task_locked(struct shoal_world *world, struct shl_task 
 
 enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task, bool in_steps)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_enter(world);
     enum shoal_status status = task_locked(world, task, in_steps);
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     return status;
 }
 

@@ -32,6 +32,7 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
     pthread_mutex_lock(&world->lock);
     SHL_TRY(shl_views_follow(world));
     log->in_step = true;
+    world->started.failure = SHOAL_OK;
     shl_views_show(world);
     shl_streams_begin(world);
     *step = (struct shoal_step){.struct_size = step->struct_size,
@@ -49,12 +50,9 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
 
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
-    shl_views_call_from(world);
+    shl_views_enter(world);
     enum shoal_status status = begin_locked(world, step);
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     return status;
 }
 
@@ -78,14 +76,28 @@ static enum shoal_status abort_locked(struct shoal_world *world)
     return shl_views_give_up(world);
 }
 
+/* Others may be long in coming to the operation that was started here and is under way: a change of
+ * view takes it back. */
+static void interrupt_started(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    bool interrupts = world->started.driven && world->log->in_step;
+    if (interrupts)
+        world->log->gives_up = true;
+    pthread_mutex_unlock(&world->lock);
+    if (interrupts)
+        shl_node_decide(world->node);
+}
+
 enum shoal_status shl_views_abort(struct shoal_world *world)
 {
+    interrupt_started(world);
     pthread_mutex_lock(&world->calling);
     pthread_mutex_lock(&world->lock);
     shl_views_call_from(world);
+    shl_started_drop(world);
     enum shoal_status status = abort_locked(world);
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     return status;
 }
 
@@ -127,6 +139,7 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
     if (!log->in_step)
         return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is committed");
+    SHL_TRY(shl_started_failure(world));
     SHL_TRY(shl_views_follow_refresh(world));
     SHL_TRY(shl_oplog_begin(log, true, &op));
     op->vote[0] = shl_node_wanted(world->node);
@@ -157,9 +170,7 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
 
 enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
-    shl_views_call_from(world);
+    shl_views_enter(world);
     uint64_t before = world->log->step;
     enum shoal_status status = commit_locked(world, samples);
     bool committed = world->log->step != before; /* also where that is all that went well */

@@ -188,10 +188,8 @@ enum shoal_status shl_views_samples(struct shoal_world *world, struct shoal_samp
                                     uint64_t *indices, size_t capacity,
                                     struct shoal_samples_share *share)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_enter(world);
     enum shoal_status status = samples_locked(world, samples, indices, capacity, share);
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     return status;
 }

@@ -148,6 +148,8 @@ static enum shoal_status allocate(const struct shl_views_options *options, struc
                                       .gamma_s_per_byte = 0.1e-9,
                                       .cores_per_host = 1};
     init_locks(world);
+    shl_started_init(world);
+    world->noted = &world->last;
     size_t job_bytes = strlen(options->job) + 1;
     world->job = shl_mem->alloc(job_bytes);
     world->prepared = shl_mem->alloc(sizeof(*world->prepared));
@@ -270,6 +272,7 @@ static void stop_builder(struct shoal_world *world)
 
 void shl_views_destroy(struct shoal_world *world)
 {
+    shl_started_detach(world);
     if (world->builder_runs)
         end_together(world);
     stop_builder(world);

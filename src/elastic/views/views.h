@@ -7,6 +7,7 @@
  *   oplog.h   which operations still matter, and what a decision means for them
  *   carry.c   carrying operations out, however many views that takes
  *   call.c    the program's operations        step.c  steps, leaving, questions
+ *   started.c operations that were started, which a thread carries out while the program computes
  *   follow.c  where state that follows the members is called
  *   streams.c samples, whose position moves when a step is committed
  *
@@ -26,8 +27,10 @@
 #include "core/heap.h"
 #include "elastic/node/node.h"
 #include "elastic/views/oplog.h"
+#include "elastic/views/started.h"
 #include "elastic/views/streams.h"
 #include "elastic/world.h"
+#include "engine/comm.h"
 
 #include <pthread.h>
 #include <shoal/elastic.h>
@@ -103,7 +106,8 @@ struct shoal_world {
     uint64_t leave_ns;        /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
     struct shoal_op_info last;
-    uint8_t *pool; /* memory for the next input that has to be copied */
+    struct shoal_op_info *noted; /* where that of the call under way goes */
+    uint8_t *pool;               /* memory for the next input that has to be copied */
     size_t pool_bytes;
     uint64_t *votes;               /* of a commit: SHL_VOTES by rank */
     struct shl_voters leavers;     /* members that said with the last one that they leave */
@@ -111,6 +115,9 @@ struct shoal_world {
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
     uint64_t changed_epoch;        /* the last view with other members than the one before */
     struct shl_streams streams;
+    struct shl_started started;
+    struct shl_user_op user_ops[SHL_COMM_USER_OPS]; /* of every communicator of a view */
+    uint32_t user_op_count;
     uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
 };
 
@@ -134,6 +141,8 @@ bool shl_views_wait(struct shoal_world *world, uint64_t until_ns);
 /* ---- build.c ------------------------------------------------------------------------------ */
 
 void *shl_views_build(void *world);
+/* lock: a communicator that is in use, or will be, gets the program's reductions. */
+void shl_views_give_ops(struct shoal_world *world, struct shoal_comm *comm);
 
 /* ---- carry.c ------------------------------------------------------------------------------ */
 
@@ -146,12 +155,22 @@ enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *
  * Returns when this one is given up. */
 void shl_views_decide(struct shoal_world *world);
 
-/* ---- call.c ------------------------------------------------------------------------------- */
+/* ---- call.c ------------------------------------------------------------------------------ */
 
 /* One operation of the program, arguments checked. */
 enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call);
-enum shoal_status shl_views_mean(struct shoal_world *world, const void *send, void *recv,
-                                 size_t count, enum shoal_dtype dtype, double weight);
+enum shoal_status shl_views_mean(struct shoal_world *world, const struct shoal_call *call,
+                                 double weight);
+/* A reduction of the program's, for all views to come. */
+enum shoal_status shl_views_add_op(struct shoal_world *world, const struct shl_user_op *op,
+                                   uint32_t *id);
+
+/* The lock: the program calls. Whatever was started before is carried out first. */
+void shl_views_enter(struct shoal_world *world);
+void shl_views_exit(struct shoal_world *world);
+/* calling, lock: a weighted mean. */
+enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *call,
+                                        double weight);
 
 /* ---- follow.c ----------------------------------------------------------------------------- */
 
