@@ -31,7 +31,8 @@ run() { # preset [ctest argument...]
 }
 
 # Tests of real processes, threads and sockets depend on what else the machine does. Those that
-# failed run once more, one at a time, by COMMAND; the report names each that passes then as unsteady.
+# failed run once more, one at a time, by COMMAND; the report names each that passes then as
+# unsteady.
 again() { # name-of-junit-file COMMAND...
     local name=$1 regex
     shift
