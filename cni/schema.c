@@ -8,6 +8,7 @@
  */
 #include "schema_internal.h"
 
+#include "cel.h"
 #include "core/suggest.h"
 #include "schemas_data.h"
 
@@ -159,6 +160,28 @@ static void check_limits(const struct checker *checker, const struct cni_node *s
                  (long long)number, (long long)high->integer);
 }
 
+/* Rules of the CRD about this value. */
+static void check_rules(const struct checker *checker, const struct cni_node *schema,
+                        const struct cni_node *value)
+{
+    CNI_EACH(rule, cni_get(schema, "rules"))
+    {
+        const char *expression = rule->first->text, *message = rule->last->text;
+        switch (cni_cel_check(checker->findings->arena, expression, value)) {
+        case CNI_CEL_HOLDS:
+            break;
+        case CNI_CEL_BROKEN:
+            cni_find(checker->findings, CNI_RULE_schema_rule, value, "%.250s",
+                     *message ? message : expression);
+            break;
+        case CNI_CEL_UNKNOWN:
+            cni_find(checker->findings, CNI_RULE_schema_rule_unknown, value,
+                     "not evaluated: %.250s", expression);
+            break;
+        }
+    }
+}
+
 /* ---- objects and lists -------------------------------------------------------------------- */
 
 static void report_unknown(const struct checker *checker, const struct cni_node *properties,
@@ -221,6 +244,7 @@ static void check(const struct checker *checker, const struct cni_node *schema,
         report_type(checker, value, type);
         return;
     }
+    check_rules(checker, schema, value);
     switch (value->kind) {
     case CNI_MAP:
         check_object(checker, schema, value);

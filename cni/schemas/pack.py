@@ -3,7 +3,7 @@
 
 Usage: pack.py CRD_DIRECTORY > schemas.json
 
-Only what a check needs is kept (no descriptions, defaults or CEL rules), and equal subtrees are
+Only what a check needs is kept (no descriptions or defaults), and equal subtrees are
 stored once: {"kinds": [{group, version, kind, schema}], "shared": [schema...]}, where {"ref": N}
 stands for shared[N]. Pod, Job and the other core kinds are taken from CRDs that embed them.
 
@@ -40,6 +40,11 @@ def slim(schema):
     for key in (*NUMBERS, "enum", "required"):
         if key in schema:
             out[key] = schema[key]
+    rules = [[rule["rule"], rule.get("message", "")]
+             for rule in schema.get("x-kubernetes-validations", [])
+             if "oldSelf" not in rule["rule"]] # which are about updates
+    if rules:
+        out["rules"] = rules
     if "pattern" in schema: # what POSIX extended expressions lack
         out["pattern"] = schema["pattern"].replace(r"\d", "[0-9]")
     if "properties" in schema:
