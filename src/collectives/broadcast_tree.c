@@ -19,13 +19,14 @@
 #include "collectives/cost.h"
 #include "collectives/phases.h"
 
-/* `trees` trees, each of which carries one block. */
+/* Each tree carries one block. */
 static void build(const struct shl_shape *shape, struct shl_builder *builder,
-                  const struct shl_tree *trees, uint32_t count)
+                  const struct shl_rooted_trees *trees)
 {
+    uint32_t count = trees->count;
     bool root = shape->rank == shape->root;
     struct shl_tree_phase phase = {.rank = shape->rank,
-                                   .tree = trees,
+                                   .tree = trees->tree,
                                    .trees = count,
                                    .count = shape->chunks,
                                    .grain = 1,
@@ -40,39 +41,28 @@ static void build(const struct shl_shape *shape, struct shl_builder *builder,
 enum shoal_status shl_build_broadcast_chain(const struct shl_shape *shape,
                                             struct shl_builder *builder)
 {
-    struct shl_host_index *made;
-    const struct shl_host_index *index;
-    struct shl_tree tree = {.parent = UINT32_MAX};
-    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
-    struct shl_team team = shl_team_ring(shape, index, shape->root);
-    shl_tree_chain(&team, &tree);
-    build(shape, builder, &tree, 1);
-    shl_host_index_free(made);
+    struct shl_rooted_trees trees;
+    SHL_TRY(shl_rooted_chain(shape, &trees));
+    build(shape, builder, &trees);
     return SHOAL_OK;
 }
 
 enum shoal_status shl_build_broadcast_double_tree(const struct shl_shape *shape,
                                                   struct shl_builder *builder)
 {
-    struct shl_team team = shl_team_all(shape, shape->root);
-    struct shl_tree trees[2] = {{.parent = UINT32_MAX}, {.parent = UINT32_MAX}};
+    struct shl_rooted_trees trees;
     shl_build_blocks(builder, 2);
-    shl_tree_double(&team, 0, &trees[0]);
-    shl_tree_double(&team, 1, &trees[1]);
-    build(shape, builder, trees, 2);
+    SHL_TRY(shl_rooted_double(shape, &trees));
+    build(shape, builder, &trees);
     return SHOAL_OK;
 }
 
 enum shoal_status shl_build_broadcast_hierarchical(const struct shl_shape *shape,
                                                    struct shl_builder *builder)
 {
-    struct shl_host_index *made;
-    const struct shl_host_index *index;
-    struct shl_tree tree = {.parent = UINT32_MAX};
-    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
-    shl_tree_hosts(shape->hosts, index, shape->rank, shape->root, &tree);
-    build(shape, builder, &tree, 1);
-    shl_host_index_free(made);
+    struct shl_rooted_trees trees;
+    SHL_TRY(shl_rooted_hosts(shape, &trees));
+    build(shape, builder, &trees);
     return SHOAL_OK;
 }
 

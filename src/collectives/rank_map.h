@@ -108,6 +108,18 @@ void shl_tree_hosts(const struct shl_host_map *hosts, const struct shl_host_inde
                     uint32_t rank, uint32_t root, struct shl_tree *tree);
 
 /*
+ * The tree, or two that share the data, over all ranks of a shape with its root above them. Those
+ * of a chain and of hosts have one; two binary ones carry a block each.
+ */
+struct shl_rooted_trees {
+    uint32_t count;
+    struct shl_tree tree[2];
+};
+enum shoal_status shl_rooted_chain(const struct shl_shape *shape, struct shl_rooted_trees *trees);
+enum shoal_status shl_rooted_double(const struct shl_shape *shape, struct shl_rooted_trees *trees);
+enum shoal_status shl_rooted_hosts(const struct shl_shape *shape, struct shl_rooted_trees *trees);
+
+/*
  * Mixed-radix numbering for recursive multiplying: as many of `count` members as are a product of
  * factors up to radix_max; the others, at most as many, are paired with the first ones.
  */

@@ -1,5 +1,5 @@
 /*
- * Trees over teams, and radices for recursive multiplying.
+ * Trees over teams and over whole shapes, and radices for recursive multiplying.
  *
  * Invariant: every member computes its own place alone, and all places fit together.
  *
@@ -96,6 +96,46 @@ void shl_tree_hosts(const struct shl_host_map *hosts, const struct shl_host_inde
         tree->parent = tree->parent == stand_in ? root : tree->parent;
     }
     shl_tree_halving(&local, leader, tree);
+}
+
+/* ---- over all ranks of a shape -------------------------------------------------------------- */
+
+static const struct shl_tree no_tree = {.parent = UINT32_MAX};
+
+enum shoal_status shl_rooted_chain(const struct shl_shape *shape, struct shl_rooted_trees *trees)
+{
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    struct shl_team team = shl_team_ring(shape, index, shape->root);
+    trees->count = 1;
+    trees->tree[0] = no_tree;
+    shl_tree_chain(&team, &trees->tree[0]);
+    shl_host_index_free(made);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_rooted_double(const struct shl_shape *shape, struct shl_rooted_trees *trees)
+{
+    struct shl_team team = shl_team_all(shape, shape->root);
+    trees->count = 2;
+    for (unsigned which = 0; which < 2; which++) {
+        trees->tree[which] = no_tree;
+        shl_tree_double(&team, which, &trees->tree[which]);
+    }
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_rooted_hosts(const struct shl_shape *shape, struct shl_rooted_trees *trees)
+{
+    struct shl_host_index *made;
+    const struct shl_host_index *index;
+    SHL_TRY(shl_host_index_get(shape->hosts, &index, &made));
+    trees->count = 1;
+    trees->tree[0] = no_tree;
+    shl_tree_hosts(shape->hosts, index, shape->rank, shape->root, &trees->tree[0]);
+    shl_host_index_free(made);
+    return SHOAL_OK;
 }
 
 /* ---- radices ------------------------------------------------------------------------------ */
