@@ -2,31 +2,8 @@
 # shoal_run_test.sh SHOAL: what `shoal run` promises, with real processes.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-shoal=$1
-temp=$(mktemp -d)
-trap 'rm -rf "$temp"' EXIT
-failed=0
-
-# check TEXT CONDITION...: one assertion.
-check() {
-  local what=$1
-  shift
-  if ! "$@"; then
-    echo "FAILED: $what"
-    sed 's/^/  out| /' "$temp/out"
-    sed 's/^/  err| /' "$temp/err"
-    failed=1
-  fi
-}
-
-# run ARGUMENT...: leaves status, $temp/out and $temp/err.
-run() {
-  timeout 60 "$shoal" run "$@" >"$temp/out" 2>"$temp/err" </dev/null
-  status=$?
-}
-
-says() { grep -qF -- "$2" "$temp/$1"; }
-lines_are() { [ "$(sort "$temp/out")" = "$1" ]; }
+# shellcheck source=tests/multiproc/shoal_program.sh
+. "$(dirname "$0")/shoal_program.sh"
 
 # Waits until a process is gone, zombies included.
 gone() {
