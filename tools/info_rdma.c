@@ -5,6 +5,7 @@
  */
 #include "core/sys.h"
 #include "shoal_info.h"
+#include "topology/near.h"
 #include "transport/verbs/verbs_port.h"
 
 #include <stdio.h>
@@ -43,6 +44,9 @@ static json_t *list_ports(const struct shl_config *config)
         json_object_set_new(list, "none", json_string(shoal_last_error()));
     else if (count == 0)
         json_object_set_new(list, "none", json_string("this machine has no RDMA device"));
+    uint32_t chosen[SHL_VERBS_PORTS_MAX], nearest;
+    (void)shl_verbs_ports_choose(ports, count, shl_topology_near, chosen, SHL_VERBS_RAILS,
+                                 &nearest);
     for (uint32_t i = 0; i < count; i++) {
         char name[SHL_VERBS_NAME_BYTES + 16];
         snprintf(name, sizeof(name), "%s:%u", ports[i].device, ports[i].port);

@@ -10,6 +10,7 @@
 
 #include "core/sys.h"
 #include "engine/comm.h"
+#include "topology/near.h"
 
 #include <errno.h>
 #include <string.h>
@@ -124,6 +125,7 @@ enum shoal_status shl_engine_open(struct shl_engine *engine, const struct shl_tr
                                            .control = control,
                                            .heap = engine->heap,
                                            .memory = engine->memory,
+                                           .near = shl_topology_near,
                                            .wanted = env_wanted,
                                            .seen = env_seen,
                                            .lost = env_lost};

@@ -25,6 +25,7 @@
 #define SHL_TRANSPORT_H
 
 #include "core/list.h"
+#include "core/near.h"
 #include "core/status.h"
 
 #include <stdbool.h>
@@ -106,6 +107,7 @@ struct shl_transport_env {
     struct shl_control *control; /* dials and accepts authenticated channels */
     struct shl_heap *heap;       /* the context's shareable memory; shm only */
     struct shl_memory *memory;   /* what the caller keeps, and may stay registered; NULL: nothing */
+    shl_near_fn *near;           /* how near a device is to this thread; NULL: unknown */
 
     /* Is a message of this operation still of interest? false: drop it (aborted or finished). */
     bool (*wanted)(void *arg, const struct shl_tag *tag);

@@ -16,6 +16,7 @@ struct seen seen;
 bool real;
 struct shl_config configs[WORLD_RANKS_MAX];
 void (*adjust)(void);
+void (*adjust_world)(struct world *world);
 uint32_t qps = 1;
 
 static enum shoal_status prepare(struct world *world)
@@ -31,6 +32,8 @@ static enum shoal_status prepare(struct world *world)
     }
     if (adjust)
         adjust();
+    if (adjust_world)
+        adjust_world(world);
     return SHOAL_OK;
 }
 
@@ -92,6 +95,7 @@ int set_up(void **state)
     (void)state;
     memset(&seen, 0, sizeof(seen));
     adjust = NULL;
+    adjust_world = NULL;
     hooked = *verbs;
     hooked.reg_mr = note_register;
     hooked.dereg_mr = note_deregister;

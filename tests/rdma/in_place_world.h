@@ -26,6 +26,7 @@ extern struct shl_memory *memories[WORLD_RANKS_MAX];
 extern const struct conformance_adapter adapter;
 extern struct shl_config configs[WORLD_RANKS_MAX]; /* of the ranks; changed by `adjust` */
 extern void (*adjust)(void);                       /* NULL: nothing is changed */
+extern void (*adjust_world)(struct world *world);  /* likewise, for the rest of a rank */
 extern uint32_t qps; /* direct queue pairs a rail: SHOAL_TEST_QPS, or 1 */
 
 /* What the transport asks of verbs. */

@@ -153,12 +153,69 @@ static void a_refused_partition_is_told(void **state)
     world_close(world);
 }
 
+/* ---- the nearest device ---------------------------------------------------------------------- */
+
+static uint32_t near_number[2]; /* of the device that is near to this rank */
+
+static bool near_one(uint32_t rank, const char *device, struct shl_near *near)
+{
+    bool same = device[strlen(device) - 1] == (char)('0' + near_number[rank]);
+    near->distance = same ? 0 : 2 * SHL_NEAR_UNKNOWN;
+    return true;
+}
+
+static bool near_first_rank(const char *device, const char *interface, struct shl_near *near)
+{
+    (void)interface;
+    return near_one(0, device, near);
+}
+
+static bool near_second_rank(const char *device, const char *interface, struct shl_near *near)
+{
+    (void)interface;
+    return near_one(1, device, near);
+}
+
+static void know_nearness(struct world *world)
+{
+    world->ranks[0].env.near = near_first_rank;
+    world->ranks[1].env.near = near_second_rank;
+}
+
+/* Frames begin by the rail that is nearest to the lower rank, whatever the other would choose; and
+ * leave it when it fails. */
+static void frames_go_by_the_nearest_rail(void **state)
+{
+    (void)state;
+    for (uint32_t first = 0; first < RAILS; first++) {
+        near_number[0] = first;
+        near_number[1] = (first + 1) % RAILS;
+        adjust_world = know_nearness;
+        struct world *world = world_open(&adapter, 2, 1);
+        struct message_plan plan = {.from = 0, .to = 1, .seq = 2, .bytes = 3000};
+        CHECK(world, world->ranks[0].t->nearest == near_number[0]);
+        CHECK(world, world->ranks[1].t->nearest == near_number[1]);
+        for (uint32_t rank = 0; rank < 2; rank++) {
+            CHECK(world, link_of(world, rank, 1 - rank)->rail == first);
+            CHECK(world, link_of(world, rank, 1 - rank)->qp_rail == first);
+        }
+        message_exchange(world, &plan);
+        break_pair(link_of(world, 1, 0)->qp);
+        plan.seq = 3;
+        plan.bytes = MIB;
+        message_exchange(world, &plan);
+        CHECK(world, link_of(world, 0, 1)->rail != first && nobody_is_lost(world));
+        world_close(world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(rails_have_several_queue_pairs, set_up),
         cmocka_unit_test_setup(illegal_resets_lose_the_link, set_up),
         cmocka_unit_test_setup(devices_are_told_all_settings, set_up),
+        cmocka_unit_test_setup(frames_go_by_the_nearest_rail, set_up),
         cmocka_unit_test_setup(a_refused_partition_is_told, set_up),
     };
     begin();

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BLOB_VERSION 1
+#define BLOB_VERSION 2
 #define REASON "this build has no RDMA: libibverbs was missing when it was configured"
 
 struct shl_transport {
@@ -75,6 +75,8 @@ static size_t absent_describe(struct shl_transport *t, void *blob, size_t capaci
     shl_bytes_put_u8(&out, BLOB_VERSION);
     shl_bytes_put_u8(&out, 0);
     shl_bytes_put_u8(&out, SHL_VERBS_UNKNOWN_KIND);
+    shl_bytes_put_u8(&out, 0);
+    shl_bytes_put_u8(&out, 0);
     shl_bytes_put_string(&out, REASON);
     return out.failed ? 0 : out.at;
 }

@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-#define BLOB_VERSION 1
+#define BLOB_VERSION 2
 #define PAUSE_NS 200000
 #define CONNECT_NS UINT64_C(10000000000) /* for all pairs; above what a dead path takes to tell */
 
@@ -28,18 +28,30 @@ size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity)
     shl_bytes_put_u8(&out, BLOB_VERSION);
     shl_bytes_put_u8(&out, t->usable);
     shl_bytes_put_u8(&out, (uint8_t)t->port.kind);
+    shl_bytes_put_u8(&out, (uint8_t)t->rail_count);
+    shl_bytes_put_u8(&out, (uint8_t)t->nearest);
     shl_bytes_put_string(&out, t->usable ? t->port.device : t->why_not);
     return out.failed ? 0 : out.at;
 }
 
-/* NULL, or why there is no use in trying. */
-static const char *judge(const struct shl_transport *t, const void *blob, size_t blob_bytes,
-                         char text[SHL_VERBS_CAUSE_BYTES])
+/* The rail that frames begin by: the one that is nearest to the lower rank, if both have it. */
+static uint32_t first_rail(const struct shl_transport *t, uint32_t peer, uint32_t peer_rails,
+                           uint32_t peer_nearest)
+{
+    uint32_t rail = peer < t->env->rank ? peer_nearest : t->nearest;
+    return rail < t->rail_count && rail < peer_rails ? rail : 0;
+}
+
+/* NULL, or why there is no use in trying. `rail`: that frames begin by. */
+static const char *judge(const struct shl_transport *t, uint32_t peer, const void *blob,
+                         size_t blob_bytes, uint32_t *rail, char text[SHL_VERBS_CAUSE_BYTES])
 {
     struct shl_bytes in = shl_bytes_reader(blob, blob ? blob_bytes : 0);
     uint8_t version = shl_bytes_get_u8(&in);
     uint8_t usable = shl_bytes_get_u8(&in);
     uint8_t kind = shl_bytes_get_u8(&in);
+    uint8_t rails = shl_bytes_get_u8(&in);
+    uint8_t nearest = shl_bytes_get_u8(&in);
     char told[SHL_VERBS_CAUSE_BYTES];
     shl_bytes_get_string(&in, told, sizeof(told));
     if (in.failed || version != BLOB_VERSION)
@@ -48,6 +60,7 @@ static const char *judge(const struct shl_transport *t, const void *blob, size_t
         snprintf(text, SHL_VERBS_CAUSE_BYTES, "it says: %.200s", told);
         return text;
     }
+    *rail = first_rail(t, peer, rails, nearest);
     return kind == t->port.kind ? NULL : "one has InfiniBand and the other RoCE";
 }
 
@@ -79,7 +92,7 @@ static enum shoal_status greet(struct shl_verbs_link *link)
                                           .first_psn = link->first_psn,
                                           .rail_count = link->t->rail_count,
                                           .direct_psn = link->direct.first_psn,
-                                          .window_key = link->t->rails[0].pool_mr->rkey,
+                                          .window_key = link->t->rails[link->rail].pool_mr->rkey,
                                           .mtu_bytes = port->mtu_bytes,
                                           .lid = port->lid,
                                           .kind = port->kind};
@@ -176,10 +189,10 @@ static void take_channels(struct shl_transport *t)
 }
 
 /* Proofs are handled; what peers that are ahead already send waits for the first poll. */
-static void take_proofs(struct shl_transport *t)
+static void take_proofs_of(struct shl_transport *t, struct ibv_cq *cq)
 {
     struct ibv_wc completion;
-    while (shl_verbs->poll_cq(t->cq, 1, &completion) == 1) {
+    while (shl_verbs->poll_cq(cq, 1, &completion) == 1) {
         const struct shl_verbs_link *link = t->links[shl_verbs_peer_of(&completion)];
         bool early = link && (link->proof_received || link->state > SHL_VERBS_PROVING) &&
                      !(completion.wr_id & UINT64_C(1) << 31) && completion.status == IBV_WC_SUCCESS;
@@ -188,6 +201,12 @@ static void take_proofs(struct shl_transport *t)
         else
             shl_verbs_arrive(t, &completion);
     }
+}
+
+static void take_proofs(struct shl_transport *t)
+{
+    for (uint32_t rail = 0; rail < t->rail_count; rail++)
+        take_proofs_of(t, t->rails[rail].cq);
 }
 
 static bool unsettled(const struct shl_transport *t)
@@ -229,13 +248,16 @@ static enum shoal_status dial_all(struct shl_transport *t, const void *const *bl
     }
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         char text[SHL_VERBS_CAUSE_BYTES];
+        uint32_t rail = 0;
         if (peer == t->env->rank)
             continue;
-        const char *why = judge(t, blobs[peer], blob_bytes[peer], text);
-        if (why)
+        const char *why = judge(t, peer, blobs[peer], blob_bytes[peer], &rail, text);
+        if (why) {
             shl_log(SHL_LOG_WARN, "verbs does not reach rank %u: %s", peer, why);
-        else
-            SHL_TRY(shl_verbs_link_create(t, peer));
+            continue;
+        }
+        SHL_TRY(shl_verbs_link_create(t, peer));
+        t->links[peer]->rail = rail;
     }
     for (uint32_t peer = 0; peer < t->env->size; peer++)
         if (t->links[peer])

@@ -69,7 +69,7 @@ static enum shoal_status open_pool(struct shl_transport *t)
         t->stages[i].memory = t->pool + (size_t)(SHL_VERBS_WINDOWS + i) * SHL_VERBS_WINDOW_BYTES;
         shl_list_append(&t->stages_free, &t->stages[i].link);
     }
-    return shl_verbs_rail_windows(t, 0);
+    return shl_verbs_rail_windows(t, t->nearest);
 }
 
 /* Events are fetched when there are some, never waited for. */
@@ -130,20 +130,24 @@ static void close_rail(struct shl_verbs_rail *rail)
     rail->context = NULL;
 }
 
-/* The first rail must open; one of the others that does not is left out. */
+/* The nearest rail must open; one of the others that does not is left out. */
 static enum shoal_status open_rails(struct shl_transport *t, uint32_t links)
 {
-    uint32_t wanted = t->rail_count;
-    t->rail_count = 1;
-    SHL_TRY(open_rail(t, 0, links));
-    for (uint32_t i = 1; i < wanted; i++) {
-        t->rails[t->rail_count].port = t->rails[i].port;
-        if (open_rail(t, t->rail_count, links) == SHOAL_OK) {
+    uint32_t wanted = t->rail_count, nearest = t->nearest;
+    t->rail_count = 0;
+    for (uint32_t i = 0; i < wanted; i++) {
+        uint32_t at = t->rail_count;
+        t->rails[at].port = t->rails[i].port;
+        if (i == nearest)
+            t->nearest = at;
+        if (open_rail(t, at, links) == SHOAL_OK) {
             t->rail_count++;
             continue;
         }
+        if (i == nearest)
+            return SHOAL_ERR_UNSUPPORTED; /* open_rail says why; close takes it back */
         shl_log(SHL_LOG_WARN, "a rail is left out: %s", shl_error_text());
-        close_rail(&t->rails[t->rail_count]);
+        close_rail(&t->rails[at]);
     }
     return SHOAL_OK;
 }
@@ -151,7 +155,7 @@ static enum shoal_status open_rails(struct shl_transport *t, uint32_t links)
 enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
 {
     SHL_TRY(open_rails(t, links));
-    t->cq = t->rails[0].cq;
+    t->cq = t->rails[t->nearest].cq;
     t->deferred_capacity = t->rail_count * (uint32_t)entries_of(t, links);
     t->deferred = shl_mem->alloc(t->deferred_capacity * sizeof(*t->deferred));
     if (!t->deferred)

@@ -60,8 +60,8 @@ static void return_to_rail(struct shl_transport *t, uint32_t rail)
     if (!look_up(t, &t->rails[rail]))
         return;
     t->rails[rail].down = false;
-    if (rail == 0)
-        t->port = t->rails[0].port;
+    if (rail == t->nearest)
+        t->port = t->rails[rail].port;
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         struct shl_verbs_link *link = t->links[peer];
         if (!link || link->state != SHL_VERBS_UP || rail >= link->direct.rail_count ||

@@ -156,13 +156,13 @@ struct shl_verbs_link {
 
 struct shl_transport {
     const struct shl_transport_env *env;
-    struct shl_verbs_port port; /* of the first rail */
+    struct shl_verbs_port port; /* of the nearest rail */
     bool usable;
     char why_not[SHL_VERBS_CAUSE_BYTES];
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
     struct shl_verbs_calls *calls;
 
-    struct ibv_cq *cq; /* the first rail's */
+    struct ibv_cq *cq; /* the nearest rail's; NULL: nothing is open */
     int epoll_fd;
     uint32_t polls;
     bool armed;
@@ -173,6 +173,7 @@ struct shl_transport {
 
     struct shl_verbs_rail rails[SHL_VERBS_RAILS];
     uint32_t rail_count;
+    uint32_t nearest; /* of the rails, to this rank */
     struct shl_verbs_memory *memory;
     struct shl_list holds_free, hold_blocks;
     uint64_t register_bytes; /* from here on registering for one transfer is faster than copying */

@@ -181,7 +181,7 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t ra
 
 enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link)
 {
-    SHL_TRY(shl_verbs_pair_create(link, 0));
+    SHL_TRY(shl_verbs_pair_create(link, link->rail));
     link->direct.rail_count = link->t->rail_count;
     link->direct.qps = (uint32_t)link->t->env->config->ib_qps;
     return shl_verbs_pair_direct_create(link);

@@ -9,6 +9,7 @@
 #define SHL_TRANSPORT_VERBS_PORT_H
 
 #include "core/config.h"
+#include "core/near.h"
 #include "core/status.h"
 
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #define SHL_VERBS_PORTS_MAX 64
+#define SHL_VERBS_RAILS 4 /* ports that a rank uses at one time */
 #define SHL_VERBS_NAME_BYTES 64
 #define SHL_VERBS_REASON_BYTES 320
 #define SHL_VERBS_GID_TEXT_BYTES 46
@@ -64,6 +66,22 @@ enum shoal_status shl_verbs_ports_find(const struct shl_config *config,
  * one that would be first. Errors: the same. */
 enum shoal_status shl_verbs_gids_find(const struct shl_config *config, struct shl_verbs_port *ports,
                                       uint32_t capacity, uint32_t *count);
+
+/*
+ * shl_verbs_ports_choose - which ports this rank uses as its rails: usable ones of the kind of the
+ * first, the nearest ones if there are more than `capacity`; and of equally near ones, the first.
+ * Says in the reason of each usable port how near it is, and whether it is left out.
+ *
+ * They stay in the order of shl_verbs_ports_find, so that ranks of one host that are near to
+ * different devices number them alike.
+ *
+ * near     NULL: all are equally near
+ * chosen   receives indices into `ports`
+ * nearest  receives the position in `chosen` of the nearest one
+ * Returns  how many
+ */
+uint32_t shl_verbs_ports_choose(struct shl_verbs_port *ports, uint32_t count, shl_near_fn *near,
+                                uint32_t *chosen, uint32_t capacity, uint32_t *nearest);
 
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind);
 

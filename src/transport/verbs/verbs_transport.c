@@ -17,13 +17,14 @@
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-/* All usable ports of the same kind, as long as there is room. */
-static void choose_rails(struct shl_transport *t, const struct shl_verbs_port *ports,
-                         uint32_t count)
+static void choose_rails(struct shl_transport *t, struct shl_verbs_port *ports, uint32_t count)
 {
-    for (uint32_t i = 0; i < count && t->rail_count < SHL_VERBS_RAILS; i++)
-        if (ports[i].usable && ports[i].kind == ports[0].kind)
-            t->rails[t->rail_count++].port = ports[i];
+    uint32_t chosen[SHL_VERBS_RAILS];
+    t->rail_count =
+        shl_verbs_ports_choose(ports, count, t->env->near, chosen, SHL_VERBS_RAILS, &t->nearest);
+    for (uint32_t rail = 0; rail < t->rail_count; rail++)
+        t->rails[rail].port = ports[chosen[rail]];
+    t->port = t->rails[t->nearest].port;
 }
 
 /* Sets `usable` and either `port` or `why_not`. */
@@ -43,10 +44,8 @@ static enum shoal_status choose_port(struct shl_transport *t)
         snprintf(t->why_not, sizeof(t->why_not), "%s:%u: %.180s", ports[0].device, ports[0].port,
                  ports[0].reason);
     t->usable = status == SHOAL_OK && count > 0 && ports[0].usable;
-    if (t->usable) {
-        t->port = ports[0];
+    if (t->usable)
         choose_rails(t, ports, count);
-    }
     shl_mem->free(ports);
     return status == SHOAL_ERR_UNSUPPORTED ? SHOAL_OK : status;
 }

@@ -14,11 +14,11 @@
 #define SHL_TRANSPORT_VERBS_WIRE_H
 
 #include "transport/transport.h"
+#include "transport/verbs/verbs_port.h"
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
 #define SHL_VERBS_VERSION 5
-#define SHL_VERBS_RAILS 4
 #define SHL_VERBS_QPS_MAX 4 /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
 #define SHL_VERBS_LANES (SHL_VERBS_RAILS * SHL_VERBS_QPS_MAX)

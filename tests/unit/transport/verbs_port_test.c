@@ -303,6 +303,60 @@ static void partition_key_by_index_or_value(void **state)
     }
 }
 
+/* "d3": its distance is in the name; "x": nobody knows where it is. */
+static bool near_by_name(const char *device, const char *interface, struct shl_near *near)
+{
+    (void)interface;
+    if (device[0] != 'd')
+        return false;
+    near->distance = (uint32_t)(device[1] - '0') * SHL_NEAR_UNKNOWN;
+    snprintf(near->text, sizeof(near->text), "%c steps away", device[1]);
+    return true;
+}
+
+static void the_nearest_ports_are_chosen(void **state)
+{
+    static const struct {
+        const char *names; /* 'x': not usable; 'i': usable, of another kind */
+        const char *chosen;
+        uint32_t nearest;
+        bool everywhere; /* nearness is not known at all */
+    } cases[] = {
+        {"0", "0", 0, false},          {"10", "01", 1, false},        {"2103", "0123", 2, false},
+        {"2103120", "1246", 1, false}, {"3333330", "0126", 3, false}, {"2103120", "0123", 0, true},
+        {"u0", "01", 1, false},        {"2u", "01", 1, false},        {"1x0", "02", 1, false},
+        {"1i0", "02", 1, false},       {"x", "", 0, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct shl_verbs_port ports[8] = {0};
+        uint32_t count = (uint32_t)strlen(cases[i].names), chosen[4] = {0}, nearest = 9;
+        for (uint32_t k = 0; k < count; k++) {
+            char name = cases[i].names[k];
+            bool known = name >= '0' && name <= '9';
+            snprintf(ports[k].device, sizeof(ports[k].device), "%c%c", known ? 'd' : '-', name);
+            ports[k].usable = name != 'x';
+            ports[k].kind = name == 'i' ? SHL_VERBS_INFINIBAND : SHL_VERBS_ROCE;
+            snprintf(ports[k].reason, sizeof(ports[k].reason), "good");
+        }
+        uint32_t rails = shl_verbs_ports_choose(
+            ports, count, cases[i].everywhere ? NULL : near_by_name, chosen, 4, &nearest);
+        assert_int_equal(rails, strlen(cases[i].chosen));
+        for (uint32_t k = 0; k < rails; k++)
+            assert_int_equal(chosen[k], cases[i].chosen[k] - '0');
+        assert_int_equal(nearest, cases[i].nearest);
+        for (uint32_t k = 0; k < count; k++) {
+            char digit[2] = {(char)('0' + k), 0};
+            bool left_out = ports[k].usable && !strpbrk(cases[i].chosen, digit);
+            assert_int_equal(strstr(ports[k].reason, "others are used") ||
+                                 strstr(ports[k].reason, "not used beside RoCE"),
+                             left_out);
+            if (ports[k].device[0] == 'd' && !cases[i].everywhere)
+                assert_non_null(strstr(ports[k].reason, "good; "));
+        }
+    }
+}
+
 static void gid_index_can_be_asked_for(void **state)
 {
     (void)state;
@@ -461,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup(gid_without_interface_here_is_rejected, set_up),
         cmocka_unit_test_setup(empty_table_and_holes, set_up),
         cmocka_unit_test_setup(partition_key_by_index_or_value, set_up),
+        cmocka_unit_test_setup(the_nearest_ports_are_chosen, set_up),
         cmocka_unit_test_setup(gid_index_can_be_asked_for, set_up),
         cmocka_unit_test_setup(every_gid_has_an_entry, set_up),
         cmocka_unit_test_setup(infiniband_needs_a_lid, set_up),
