@@ -291,6 +291,11 @@ static void handle(struct shl_membership *m, const struct shl_message *message)
 enum shoal_status shl_membership_receive(struct shl_membership *m, uint64_t now_ns, uint64_t from,
                                          const void *bytes, size_t size)
 {
+    if (size && *(const uint8_t *)bytes != SHL_MESSAGE_VERSION)
+        return shl_fail(SHOAL_ERR_VERSION,
+                        "member %016llx sends membership messages of version %u, this one knows "
+                        "version %u; run the same build of Shoal on all",
+                        (unsigned long long)from, *(const uint8_t *)bytes, SHL_MESSAGE_VERSION);
     if (!begin_event(m, now_ns))
         return SHOAL_OK;
     if (!shl_message_get(bytes, size, &m->received, &m->inbound) || m->inbound.from != from)

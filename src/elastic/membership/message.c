@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define VERSION 1u
-
 static void put_report(struct shl_bytes *out, const struct shl_report *report)
 {
     shl_bytes_put_u64(out, report->settled);
@@ -66,7 +64,7 @@ static bool get_row(struct shl_bytes *in, struct shl_set *row, uint32_t *count)
 size_t shl_message_put(void *wire, size_t capacity, const struct shl_message *message)
 {
     struct shl_bytes out = shl_bytes_writer(wire, capacity);
-    shl_bytes_put_u8(&out, VERSION);
+    shl_bytes_put_u8(&out, SHL_MESSAGE_VERSION);
     shl_bytes_put_u8(&out, (uint8_t)message->kind);
     shl_bytes_put_u64(&out, message->from);
     shl_bytes_put_u64(&out, message->incarnation);
@@ -117,7 +115,7 @@ bool shl_message_get(const void *wire, size_t bytes, struct shl_record *record,
 {
     struct shl_bytes in = shl_bytes_reader(wire, bytes);
     memset(message, 0, sizeof(*message));
-    if (shl_bytes_get_u8(&in) != VERSION)
+    if (shl_bytes_get_u8(&in) != SHL_MESSAGE_VERSION)
         return false;
     message->kind = (enum shl_message_kind)shl_bytes_get_u8(&in);
     message->from = shl_bytes_get_u64(&in);

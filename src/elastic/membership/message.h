@@ -41,6 +41,7 @@ struct shl_message {
     struct shl_record *record; /* RECORD; where the decoder stores it */
 };
 
+#define SHL_MESSAGE_VERSION 2u /* the first byte, in all versions */
 #define SHL_MESSAGE_BYTES_MAX (64u + SHL_RECORD_BYTES_MAX)
 
 /* Bytes written; 0 when they do not fit. */

@@ -148,7 +148,7 @@ static void on_frame(struct shl_node_peer *peer, uint32_t kind, const uint8_t *d
         break;
     case SHL_NODE_MEMBERSHIP:
         if (shl_membership_receive(peer->node->core, shl_now_ns(), peer->id, data, bytes) < 0)
-            broken(peer, "it sent what is no message of membership");
+            broken(peer, shl_error_text());
         break;
     case SHL_NODE_BLOB:
         take_blob(peer, &in);

@@ -81,6 +81,10 @@ static void on_dialled(void *arg, const struct shl_dial_result *result)
     peer->refuses = result->outcome == SHL_DIAL_REFUSED;
     bool given_up = result->outcome == SHL_DIAL_DENIED &&
                     (result->welcome == SHL_WELCOME_EVICTED || result->welcome == SHL_WELCOME_LEFT);
+    if (result->outcome == SHL_DIAL_DENIED && result->status == SHOAL_ERR_VERSION &&
+        !peer->backoff_ms)
+        shl_log(SHL_LOG_WARN, "member %016llx cannot be spoken with: %s",
+                (unsigned long long)peer->id, result->cause);
     dial_later(peer);
     if (peer->refuses || given_up)
         shl_node_peer_suspect(peer, result->cause);

@@ -114,7 +114,8 @@ static void bad_headers(void **state)
 {
     (void)state;
     begin(SHL_MESSAGE_LEAVE, 9, 0);
-    refused(0, 2); /* version */
+    refused(0, 1); /* version */
+    refused(0, 3);
     refused(1, 0);
     refused(1, 6); /* kind */
     message.from = 0;

@@ -111,6 +111,21 @@ static void serve_until_refused(struct shl_node_peer *peer)
 
 /* ---- tests -------------------------------------------------------------------------------- */
 
+/* It is told why, and what to do. */
+static void who_speaks_another_version_is_refused(void **state)
+{
+    const uint8_t frame[] = {'S', 'H', 'L', 'N', SHL_NODE_MEMBERSHIP, 0, 0, 0, 1, 0, 0, 0, 1};
+    (void)state;
+    int end = come();
+    struct shl_node_peer *peer = shl_node_peer_find(&node, OTHER);
+    assert_int_equal(send(end, frame, sizeof(frame), 0), sizeof(frame));
+    shl_node_link_read(peer);
+    assert_true(peer->broke);
+    assert_non_null(strstr(peer->why, "version 1, this one knows version 2"));
+    shl_node_settle(&node);
+    close(end);
+}
+
 /* Frames are lost with the session only, since the next one begins with all that counts. */
 static void who_reads_nothing_loses_its_session(void **state)
 {
@@ -301,6 +316,8 @@ static void a_process_is_held_by_its_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(who_speaks_another_version_is_refused, open_node,
+                                        close_node),
         cmocka_unit_test_setup_teardown(who_reads_nothing_loses_its_session, open_node, close_node),
         cmocka_unit_test_setup_teardown(who_is_in_no_record_and_goes_away_is_forgotten, open_node,
                                         close_node),
