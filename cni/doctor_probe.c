@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "doctor.h"
+#include "doctor_iwarp.h"
 
 #include "core/config.h"
 #include "core/sys.h"
@@ -50,6 +51,34 @@ static void try_port(struct cni_doctor *doctor, const struct shl_config *config,
     }
 }
 
+/* Over the first IPv4 address of its interface; false: there is none. */
+static bool try_iwarp(struct cni_doctor *doctor, const struct shl_verbs_port *port)
+{
+    const json_t *device, *name, *address;
+    size_t i, j, k;
+    json_array_foreach(json_object_get(doctor->inventory, "rdma"), i, device)
+    {
+        if (strcmp(cni_doctor_text_of(device, "name"), port->device) != 0)
+            continue;
+        json_array_foreach(json_object_get(device, "netdevs"), j, name)
+        {
+            const char *interface = json_string_value(name);
+            const json_t *netdev = cni_doctor_netdev(doctor, interface);
+            json_array_foreach(json_object_get(netdev, "addresses"), k, address)
+            {
+                const char *text = json_string_value(address);
+                size_t length = strcspn(text, "/");
+                if (strchr(text, ':'))
+                    continue;
+                cni_doctor_iwarp(doctor, port->device, interface,
+                                 cni_arena_copy(doctor->arena, text, length));
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Ports are sorted: usable ones first. */
 static void try_ports(struct cni_doctor *doctor, const struct shl_config *config,
                       const struct shl_verbs_port *ports, uint32_t count)
@@ -59,6 +88,8 @@ static void try_ports(struct cni_doctor *doctor, const struct shl_config *config
         cni_doctor_bad(doctor, CNI_CHECK_probe_ports, CNI_ERROR, "libibverbs lists no device");
     for (uint32_t i = 0; i < count; i++) {
         const char *name = name_of(doctor, &ports[i]);
+        if (ports[i].kind == SHL_VERBS_IWARP && ports[i].active && try_iwarp(doctor, &ports[i]))
+            continue;
         if (!ports[i].usable) { /* those that pods see and were not given are nothing to repair */
             cni_doctor_bad(doctor, CNI_CHECK_probe_ports, any ? CNI_NOTE : CNI_ERROR,
                            "%s is not tried: %s", name, ports[i].reason);

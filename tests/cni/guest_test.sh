@@ -109,7 +109,18 @@ ip address add 10.78.0.1/24 dev w0
 ip link set w0 up
 rdma link add siw0 type siw netdev w0
 expect 0 '^note  *iwarp  *siw0 is iWARP, of w0' "$program" doctor --node --probe
-also '^note  *probe-ports  *siw0:1 is not tried: iWARP connects by rdma_cm only'
+if grep -q 'this build has no rdma_cm' "$work/out"; then
+    also '^note  *probe-ports  *siw0 10.78.0.1 of w0 is not tried'
+else
+    also '^ok  *probe-ports  *siw0 10.78.0.1 of w0, by rdma_cm'
+    for step in open small large pair connect write release; do
+        also "^ok  *probe-$step  *siw0 10.78.0.1: "
+    done
+    expect 3 '^error  *probe-large  *siw0 10.78.0.1: 64 MiB cannot be registered: Cannot allocate' \
+        limited 1024 "$program" doctor --node --probe
+    also '^ok  *probe-write  *siw0'
+    also '^ok  *probe-release  *siw0'
+fi
 rdma link delete siw0
 ip link delete w0
 
