@@ -3,14 +3,14 @@
     shoal run -n 4 --min 1 --no-prefix -- python3 examples/sharded_adam_elastic_torch.py
 
 Every worker has all parameters. The moments are world.state: of each part one worker is the owner,
-and another keeps a copy. torch.optim.Adam works on views of what this worker owns, whichever that is
-in a step. When a worker is lost its parts go on from the copies, the step begins again, and what it
-would have read comes in the next. A worker that joins gets the parameters and its part.
+and another keeps a copy. torch.optim.Adam works on views of what this worker owns, whichever that
+is in a step. When a worker is lost its parts go on from the copies, the step begins again, and what
+it would have read comes in the next. A worker that joins gets the parameters and its part.
 
-What was committed is kept by all: the loss of each step, and which digits it was made of. In the end
-every worker repeats that alone with the whole of torch's Adam; losses and parameters must agree to
-rounding, and every digit must have been read once in each data epoch. The exit status says whether
-that is so.
+What was committed is kept by all: the loss of each step, and which digits it was made of. In the
+end every worker repeats that alone with the whole of torch's Adam; losses and parameters must agree
+to rounding, and every digit must have been read once in each data epoch. The exit status says
+whether that is so.
 
 Data: the digits that scikit-learn ships (apt-get install python3-sklearn python3-torch).
 
