@@ -98,7 +98,8 @@ static void try_ports(struct cni_doctor *doctor, const struct shl_config *config
         cni_doctor_good(doctor, CNI_CHECK_probe_ports, "%s%s%s%s", name,
                         *ports[i].interface ? " of " : "", ports[i].interface,
                         ports[i].spare_gid ? ", not the one that Shoal takes" : "");
-        try_port(doctor, config, &ports[i]);
+        if (ports[i].kind != SHL_VERBS_IWARP) /* which connects to itself by rdma_cm only */
+            try_port(doctor, config, &ports[i]);
     }
 }
 

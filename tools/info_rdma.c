@@ -29,6 +29,7 @@ static json_t *describe(const struct shl_verbs_port *port)
         json_object_set_new(entry, "gid_index", json_integer(port->gid_index));
         json_object_set_new(entry, "gid", text_or_null(port->gid_text));
         json_object_set_new(entry, "interface", text_or_null(port->interface));
+        json_object_set_new(entry, "connects", json_string(shl_verbs_connect_string(port)));
     }
     return entry;
 }

@@ -5,7 +5,7 @@
 
 # What each purpose needs from Debian 12.
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libyaml-dev libhwloc-dev libssl-dev
-    libjansson-dev libibverbs-dev libcurl4-openssl-dev)
+    libjansson-dev libibverbs-dev librdmacm-dev libcurl4-openssl-dev)
 TEST_PACKAGES=(libcmocka-dev python3 python3-yaml iproute2 jq containernetworking-plugins)
 ETCD_PACKAGES=(etcd-server openssl)
 CHECK_PACKAGES=(clang-format-14 g++ shellcheck)

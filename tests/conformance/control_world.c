@@ -9,8 +9,11 @@
 #include "core/heap.h"
 
 #include <pthread.h>
+#include <string.h>
+#include <unistd.h>
 
 #define NS_PER_SECOND 1000000000u
+#define PASSED_MAX 2 /* settings that tests get from outside */
 #define START_LIMIT_NS (30 * (uint64_t)NS_PER_SECOND)
 
 struct state {
@@ -62,11 +65,24 @@ static enum shoal_status make_rank(struct world *world, struct state *state, uin
     return SHOAL_OK;
 }
 
+/* What the tests of devices choose for each run; other settings of the caller's do not count. */
+static void pass_environment(char *passed[PASSED_MAX + 1])
+{
+    static const char *const names[] = {"SHOAL_IB_CONNECT=", "SHOAL_IB_HCA="};
+    unsigned count = 0;
+    for (char **at = environ; *at && count < PASSED_MAX; at++)
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+            if (strncmp(*at, names[i], strlen(names[i])) == 0)
+                passed[count++] = *at;
+    passed[count] = NULL;
+}
+
 enum shoal_status control_world_prepare(struct world *world, const struct shl_transport_ops *ops,
                                         const char *const *settings)
 {
-    char *const no_environment[] = {NULL};
-    struct shl_config_options from = {.settings = settings, .environment = no_environment};
+    char *environment[PASSED_MAX + 1];
+    pass_environment(environment);
+    struct shl_config_options from = {.settings = settings, .environment = environment};
     while (settings[from.setting_count] != NULL)
         from.setting_count++;
     struct state *state = calloc(1, sizeof(*state));

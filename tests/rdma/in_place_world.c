@@ -13,7 +13,7 @@
 const struct shl_verbs_sys *verbs;
 struct shl_memory *memories[WORLD_RANKS_MAX];
 struct seen seen;
-bool real;
+bool real, ports_can_flap;
 struct shl_config configs[WORLD_RANKS_MAX];
 void (*adjust)(void);
 void (*adjust_world)(struct world *world);
@@ -187,8 +187,9 @@ bool nobody_is_lost(const struct world *world)
 
 void begin(void)
 {
-    const char *wanted = getenv("SHOAL_TEST_QPS");
+    const char *wanted = getenv("SHOAL_TEST_QPS"), *connect = getenv("SHOAL_IB_CONNECT");
     real = getenv("SHOAL_TEST_GUEST") != NULL;
+    ports_can_flap = real && !(connect && strcmp(connect, "rdma_cm") == 0);
     qps = wanted ? (uint32_t)atoi(wanted) : 1;
     if (!real)
         verbs_soft_install(RAILS);

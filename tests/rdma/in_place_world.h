@@ -20,7 +20,9 @@
 #define PIECES_MAX 64
 #define RAILS 3
 
-extern bool real;                         /* devices; else the stand-in */
+extern bool real; /* devices; else the stand-in */
+/* Not on Soft-RoCE with rdma_cm: once a port was down, the kernel's 6.1 connects nobody by it. */
+extern bool ports_can_flap;
 extern const struct shl_verbs_sys *verbs; /* without our hooks */
 extern struct shl_memory *memories[WORLD_RANKS_MAX];
 extern const struct conformance_adapter adapter;

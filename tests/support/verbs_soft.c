@@ -430,6 +430,12 @@ static const char *event_type_str(enum ibv_event_type type)
     return "event";
 }
 
+struct ibv_device *verbs_soft_device(unsigned number)
+{
+    must(number < device_count, "no such device");
+    return &devices[number];
+}
+
 void verbs_soft_install(unsigned count)
 {
     must(count <= VERBS_SOFT_DEVICES_MAX, "too many devices");

@@ -21,6 +21,11 @@
 /* verbs_soft_install - from now on the verbs transport finds RoCE devices "soft0", "soft1"... */
 void verbs_soft_install(unsigned count);
 
+struct ibv_device;
+
+/* The device of that number, for verbs_soft_cm.c. */
+struct ibv_device *verbs_soft_device(unsigned number);
+
 /* Objects made and not destroyed: contexts, domains, regions, queues, queue pairs. */
 unsigned verbs_soft_objects(void);
 

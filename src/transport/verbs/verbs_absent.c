@@ -52,6 +52,12 @@ const char *shl_verbs_kind_string(enum shl_verbs_kind kind)
     return "unknown";
 }
 
+const char *shl_verbs_connect_string(const struct shl_verbs_port *port)
+{
+    (void)port;
+    return "not at all";
+}
+
 static enum shoal_status absent_open(const struct shl_transport_env *env,
                                      struct shl_transport **out)
 {

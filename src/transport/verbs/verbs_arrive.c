@@ -5,6 +5,8 @@
  */
 #include "transport/verbs/verbs_link.h"
 
+#include "core/sys.h"
+
 #include <stdio.h>
 
 /* NULL, or what is illegal about a frame of `bytes` bytes. */
@@ -100,7 +102,8 @@ static void on_error(struct shl_verbs_link *link, const struct ibv_wc *completio
              shl_verbs->wc_status_str(completion->status), completion->vendor_err);
     if (is_violation(completion->status))
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", text);
-    else if (link->rail != SHL_VERBS_NOWHERE) /* else the pair is being ended */
+    else if (link->rail != SHL_VERBS_NOWHERE && /* else the pair is being ended */
+             !shl_verbs_join_doubt(&link->join, shl_now_ns(), text))
         shl_verbs_rail_fail(link, link->qp_rail, "%s", text);
 }
 

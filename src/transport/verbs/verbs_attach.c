@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-#define BLOB_VERSION 2
+#define BLOB_VERSION 3
 #define PAUSE_NS 200000
 #define CONNECT_NS UINT64_C(10000000000) /* for all pairs; above what a dead path takes to tell */
 
@@ -30,6 +30,7 @@ size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity)
     shl_bytes_put_u8(&out, (uint8_t)t->port.kind);
     shl_bytes_put_u8(&out, (uint8_t)t->rail_count);
     shl_bytes_put_u8(&out, (uint8_t)t->nearest);
+    shl_bytes_put_u8(&out, t->port.by_cm);
     shl_bytes_put_string(&out, t->usable ? t->port.device : t->why_not);
     return out.failed ? 0 : out.at;
 }
@@ -52,6 +53,7 @@ static const char *judge(const struct shl_transport *t, uint32_t peer, const voi
     uint8_t kind = shl_bytes_get_u8(&in);
     uint8_t rails = shl_bytes_get_u8(&in);
     uint8_t nearest = shl_bytes_get_u8(&in);
+    uint8_t by_cm = shl_bytes_get_u8(&in);
     char told[SHL_VERBS_CAUSE_BYTES];
     shl_bytes_get_string(&in, told, sizeof(told));
     if (in.failed || version != BLOB_VERSION)
@@ -61,7 +63,14 @@ static const char *judge(const struct shl_transport *t, uint32_t peer, const voi
         return text;
     }
     *rail = first_rail(t, peer, rails, nearest);
-    return kind == t->port.kind ? NULL : "one has InfiniBand and the other RoCE";
+    if (kind != t->port.kind) {
+        snprintf(text, SHL_VERBS_CAUSE_BYTES, "it has %s, and this rank %s",
+                 shl_verbs_kind_string(kind), shl_verbs_kind_string(t->port.kind));
+        return text;
+    }
+    return by_cm == t->port.by_cm ? NULL
+                                  : "one connects by rdma_cm and the other does not: set "
+                                    "SHOAL_IB_CONNECT alike";
 }
 
 /* ---- one pair ------------------------------------------------------------------------------ */
@@ -84,6 +93,8 @@ static enum shoal_status greet(struct shl_verbs_link *link)
     const struct shl_verbs_port *port = &link->t->port;
     const struct shl_transport_env *env = link->t->env;
     SHL_TRY(shl_verbs_pair_create_all(link));
+    if (shl_random->bytes(link->nonce, sizeof(link->nonce)) != 0)
+        return shl_fail_errno("no random number to connect by");
     struct shl_verbs_greeting greeting = {.magic = SHL_VERBS_MAGIC,
                                           .version = SHL_VERBS_VERSION,
                                           .epoch = env->epoch,
@@ -97,10 +108,12 @@ static enum shoal_status greet(struct shl_verbs_link *link)
                                           .lid = port->lid,
                                           .kind = port->kind};
     memcpy(greeting.gid, port->gid, sizeof(greeting.gid));
+    memcpy(greeting.nonce, link->nonce, sizeof(greeting.nonce));
     for (uint32_t rail = 0; rail < link->t->rail_count; rail++) {
         const struct shl_verbs_port *on = &link->t->rails[rail].port;
-        greeting.rails[rail] = (struct shl_verbs_end){.mtu_bytes = on->mtu_bytes, .lid = on->lid};
-        memcpy(greeting.rails[rail].gid, on->gid, sizeof(on->gid));
+        greeting.rails[rail] = (struct shl_verbs_end){
+            .mtu_bytes = on->mtu_bytes, .lid = on->lid, .port = shl_verbs_cm_port(link->t, rail)};
+        memcpy(greeting.rails[rail].gid, on->by_cm ? on->address : on->gid, sizeof(on->gid));
     }
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
         if (link->direct.lanes[index].qp)
@@ -122,10 +135,38 @@ static void on_greeting(struct shl_verbs_link *link)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it greets from another epoch");
     else if (shl_verbs_pair_connect_all(link, &greeting) < 0)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
-    else {
-        link->state = SHL_VERBS_CONNECTING;
-        say_word(link, SHL_VERBS_CONNECTED);
+    else
+        link->state = SHL_VERBS_JOINING;
+}
+
+/* What the peer says next may wait, but not that it says nothing any more. */
+static bool has_left(const struct shl_verbs_link *link)
+{
+    uint8_t word;
+    ssize_t got = shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* Are all pairs connected? Without rdma_cm they are from the start. */
+static void join(struct shl_verbs_link *link)
+{
+    const char *cause;
+    int outcome = shl_verbs_pair_joined_all(link, &cause);
+    if (outcome == 0 && has_left(link)) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it could not connect; its log says why");
+        return;
     }
+    if (outcome < 0) {
+        char text[SHL_VERBS_CAUSE_BYTES]; /* `cause` ends with the pairs */
+        snprintf(text, sizeof(text), "%s", cause);
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", text);
+    }
+    if (outcome <= 0)
+        return;
+    link->direct.joining = false;
+    link->direct.up = true;
+    link->state = SHL_VERBS_CONNECTING;
+    say_word(link, SHL_VERBS_CONNECTED);
 }
 
 /* A word of the peer's; 0: none. */
@@ -158,6 +199,8 @@ static void advance(struct shl_verbs_link *link)
 {
     if (link->state == SHL_VERBS_GREETING)
         hear_greeting(link);
+    if (link->state == SHL_VERBS_JOINING)
+        join(link);
     if (link->state == SHL_VERBS_CONNECTING && hear(link) == SHL_VERBS_CONNECTED) {
         link->state = SHL_VERBS_PROVING;
         if (!shl_verbs_say_last(link))
@@ -219,11 +262,15 @@ static bool unsettled(const struct shl_transport *t)
 
 static void connect_all(struct shl_transport *t, uint64_t deadline_ns)
 {
-    static const char *const steps[] = {"its control channel", "its greeting",
-                                        "its queue pair to connect", "a frame to cross each way",
+    static const char *const steps[] = {"its control channel",
+                                        "its greeting",
+                                        "rdma_cm to connect its queue pairs",
+                                        "its queue pair to connect",
+                                        "a frame to cross each way",
                                         "its agreement"};
     while (unsettled(t) && shl_now_ns() < deadline_ns) {
         take_channels(t);
+        (void)shl_verbs_cm_read(t);
         take_proofs(t);
         for (uint32_t peer = 0; peer < t->env->size; peer++)
             if (t->links[peer] && t->links[peer]->state < SHL_VERBS_UP)

@@ -161,12 +161,14 @@ enum shoal_status shl_verbs_device_open(struct shl_transport *t, uint32_t links)
     if (!t->deferred)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u completions", t->deferred_capacity);
     SHL_TRY(open_pool(t));
+    SHL_TRY(shl_verbs_cm_open(t));
     return shl_verbs_memory_open(t);
 }
 
 void shl_verbs_device_close(struct shl_transport *t)
 {
     shl_verbs_memory_close(t);
+    shl_verbs_cm_close(t);
     for (uint32_t i = 0; i < SHL_VERBS_RAILS; i++)
         close_rail(&t->rails[i]);
     shl_mem->free(t->deferred);

@@ -60,7 +60,7 @@ void shl_verbs_direct_use(struct shl_verbs_link *link, struct shl_verbs_note *no
 void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     const struct shl_transport_env *env = link->t->env;
-    if (frame->offset != link->direct.life || !link->direct.up)
+    if (frame->offset != link->direct.life || !(link->direct.up || link->direct.joining))
         return; /* it will be said again */
     struct shl_xfer *xfer = shl_verbs_find(link->sends, &frame->tag);
     if (!xfer && !env->wanted(env->arg, &frame->tag)) {
@@ -254,11 +254,13 @@ static void on_error(struct shl_verbs_link *link, uint32_t index, const struct i
     uint32_t rail = shl_verbs_rail_of(index);
     const struct shl_verbs_port *port = &link->t->rails[rail].port;
     shl_verbs_direct_absorb(link, index, completion);
-    if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link))
+    const char *text = shl_verbs->wc_status_str(completion->status);
+    if (link->state != SHL_VERBS_UP || direct->reset_wanted || shl_verbs_said_bye(link) ||
+        shl_verbs_join_doubt(&direct->lanes[index].join, shl_now_ns(), text))
         return;
     /* If the peer is gone, the channel will tell. */
     shl_verbs_rail_fail(link, rail, "%s port %u to rank %u, writing in place: %s", port->device,
-                        port->port, link->peer, shl_verbs->wc_status_str(completion->status));
+                        port->port, link->peer, text);
 }
 
 void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t index,

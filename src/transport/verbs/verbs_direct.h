@@ -13,6 +13,7 @@
 #ifndef SHL_TRANSPORT_VERBS_DIRECT_H
 #define SHL_TRANSPORT_VERBS_DIRECT_H
 
+#include "transport/verbs/verbs_cm.h"
 #include "transport/verbs/verbs_rail.h"
 
 #define SHL_VERBS_SLOTS 32  /* receive requests, and send requests, of a pair; a power of two */
@@ -39,7 +40,8 @@ struct shl_verbs_write {
 /* A direct pair of a link; a rail has several of them where the fabric spreads flows. */
 struct shl_verbs_lane {
     struct ibv_qp *qp; /* NULL: this rail is not used now */
-    uint32_t recvs;    /* receive requests that are posted */
+    struct shl_verbs_join join;
+    uint32_t recvs; /* receive requests that are posted */
     uint32_t requested, completed;
     uint32_t signalled;
     uint32_t pieces; /* of the message that is being cut, carried here and not told yet */
@@ -56,7 +58,8 @@ struct shl_verbs_direct {
     bool made;
     uint32_t first_psn;
     uint64_t life;
-    bool up;           /* connected; false: the peer's end of this life is awaited */
+    bool up;           /* connected; false: the peer's end of this life is awaited, */
+    bool joining;      /* or known, and rdma_cm connects them */
     bool reset_wanted; /* at the next poll */
     bool settle;       /* something was found complete while the pairs were drained */
     bool peer_reset;   /* the peer's end of the next life is known: */
@@ -128,6 +131,8 @@ void shl_verbs_direct_shut(struct shl_verbs_link *link);
 void shl_verbs_direct_trust(struct shl_verbs_link *link);
 /* Use rails whose ports are up again, and tell the peer. */
 void shl_verbs_direct_return(struct shl_verbs_link *link);
+/* Has rdma_cm connected the pairs? Then the life begins. Returns how much was done. */
+unsigned shl_verbs_direct_join(struct shl_verbs_link *link);
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 

@@ -101,8 +101,26 @@ static void destroy_pairs(struct shl_verbs_link *link)
 {
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
         struct shl_verbs_lane *lane = &link->direct.lanes[index];
-        if (lane->qp)
-            shl_verbs->destroy_qp(lane->qp);
+        shl_verbs_join_end(&lane->join, lane->qp);
+        memset(lane, 0, sizeof(*lane));
+    }
+}
+
+/* Pairs that rdma_cm has not connected: nothing was written by them. */
+static void drop_apart(struct shl_verbs_link *link, bool distrust)
+{
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        struct shl_verbs_lane *lane = &link->direct.lanes[index];
+        uint32_t rail = shl_verbs_rail_of(index);
+        if (!lane->qp || shl_verbs_join_outcome(&lane->join, 0) == 1)
+            continue;
+        if (distrust) {
+            shl_log(SHL_LOG_WARN, "%s to rank %u, writing in place: %s",
+                    link->t->rails[rail].port.device, link->peer, lane->join.cause);
+            link->direct.bad |= 1u << rail;
+            link->direct.reset_wanted = true;
+        }
+        shl_verbs_join_end(&lane->join, lane->qp);
         memset(lane, 0, sizeof(*lane));
     }
 }
@@ -236,13 +254,10 @@ static void say_reset(struct shl_verbs_link *link)
     direct->returned = false;
 }
 
-static void begin_life(struct shl_verbs_link *link)
+static void announce_all(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    /* A rail that cannot be connected is left by another life. */
-    direct->reset_wanted |=
-        shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0;
-    direct->peer_reset = false;
+    direct->joining = false;
     direct->up = true;
     for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++) {
         struct shl_verbs_place *place = &direct->places[i];
@@ -254,6 +269,32 @@ static void begin_life(struct shl_verbs_link *link)
             shl_verbs_place_to_windows(link, place);
     }
     say_resume(link);
+}
+
+static void begin_life(struct shl_verbs_link *link)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    /* A rail that cannot be connected is left by another life. */
+    direct->reset_wanted |=
+        shl_verbs_pair_direct_connect(link, direct->peer_pairs, direct->peer_psn) < 0;
+    direct->peer_reset = false;
+    direct->joining = link->t->cm != NULL;
+    if (!direct->joining)
+        announce_all(link);
+}
+
+unsigned shl_verbs_direct_join(struct shl_verbs_link *link)
+{
+    uint64_t now_ns = shl_now_ns();
+    if (SHL_LIKELY(!link->direct.joining))
+        return 0;
+    unsigned work = shl_verbs_cm_read(link->t);
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        if (shl_verbs_join_outcome(&link->direct.lanes[index].join, now_ns) == 0)
+            return work;
+    drop_apart(link, true);
+    announce_all(link);
+    return work + 1;
 }
 
 void shl_verbs_direct_reset(struct shl_verbs_link *link)
@@ -291,9 +332,14 @@ void shl_verbs_direct_return(struct shl_verbs_link *link)
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    uint64_t next = direct->life + direct->up;
     if (!direct->made)
-        return; /* this end is closing */
+        return;                                                 /* this end is closing */
+    if (direct->joining && frame->offset == direct->life + 1) { /* the peer's is over already */
+        drop_apart(link, false);
+        direct->joining = false;
+        direct->up = true;
+    }
+    uint64_t next = direct->life + direct->up;
     if (frame->offset != next || direct->peer_reset || frame->window != direct->qps_told) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
                             link->peer);
@@ -332,7 +378,7 @@ static struct shl_xfer *find_unsettled(struct shl_verbs_link *link)
 void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     struct shl_xfer *xfer;
-    if (frame->offset != link->direct.life || !link->direct.up)
+    if (frame->offset != link->direct.life || !(link->direct.up || link->direct.joining))
         return; /* another life has begun meanwhile */
     while ((xfer = find_unsettled(link))) {
         struct shl_verbs_send_state *state = shl_verbs_send_state(xfer);
@@ -365,7 +411,7 @@ void shl_verbs_direct_shut(struct shl_verbs_link *link)
         end_life(link);
     else
         destroy_pairs(link);
-    direct->made = direct->up = direct->settle = false;
+    direct->made = direct->up = direct->joining = direct->settle = false;
     for (uint32_t i = 0; i < SHL_VERBS_PLACES; i++)
         if (direct->places[i].xfer)
             shl_verbs_place_free(link, &direct->places[i]);

@@ -79,8 +79,7 @@ void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state
 {
     shl_verbs_direct_shut(link);
     link->state = state;
-    if (link->qp)
-        shl_verbs->destroy_qp(link->qp);
+    shl_verbs_join_end(&link->join, link->qp);
     link->qp = NULL;
     link->rail = SHL_VERBS_NOWHERE;
     take_windows_back(link);

@@ -48,6 +48,7 @@
 /* What a descriptor that is watched is of: a rail, else the control channel of a peer. */
 #define SHL_VERBS_WATCH_CHANNEL (UINT64_C(1) << 32)
 #define SHL_VERBS_WATCH_EVENTS (UINT64_C(2) << 32)
+#define SHL_VERBS_WATCH_CM (UINT64_C(3) << 32)
 /* wr_id: rail, or lane of a direct pair (bits 56-63), peer (32-55), to send or to receive (31),
  * number (0-30). */
 #define SHL_VERBS_SEND_REQUEST (UINT64_C(1) << 31)
@@ -99,7 +100,8 @@ struct shl_verbs_request {
 enum shl_verbs_state {
     SHL_VERBS_DIALLING,
     SHL_VERBS_GREETING,   /* our greeting is sent, the peer's is awaited */
-    SHL_VERBS_CONNECTING, /* our queue pair is up, the peer's is awaited */
+    SHL_VERBS_JOINING,    /* rdma_cm connects our queue pairs */
+    SHL_VERBS_CONNECTING, /* our queue pairs are up, the peer's are awaited */
     SHL_VERBS_PROVING,    /* a frame goes each way */
     SHL_VERBS_AGREEING,   /* it did; what does the peer say? */
     SHL_VERBS_UP,
@@ -121,6 +123,8 @@ struct shl_verbs_link {
     struct shl_verbs_move move;
     struct shl_verbs_channel channel;
     struct ibv_qp *qp;
+    struct shl_verbs_join join; /* of it */
+    uint8_t nonce[SHL_VERBS_NONCE_BYTES];
     uint32_t qp_rail; /* where it is */
     uint32_t posted_recvs;
     struct ibv_mr *slots_mr;
@@ -161,6 +165,7 @@ struct shl_transport {
     char why_not[SHL_VERBS_CAUSE_BYTES];
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
     struct shl_verbs_calls *calls;
+    struct shl_verbs_cm *cm; /* NULL: queue pairs are connected over the control connection */
 
     struct ibv_cq *cq; /* the nearest rail's; NULL: nothing is open */
     int epoll_fd;
@@ -269,14 +274,17 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 
 /* ---- verbs_pair.c: queue pairs -------------------------------------------------------------- */
 
-/* A pair for frames on a rail; and connecting it with the peer's on the same. */
-enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail);
+/* A pair for frames on a rail, of that life; and connecting it with the peer's on the same, which
+ * by rdma_cm only begins here. */
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail, uint64_t life);
 enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer_pair,
                                       uint32_t peer_psn);
 /* All pairs of a new link. */
 enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
                                              const struct shl_verbs_greeting *peer);
+/* 1: all that had to be connected by rdma_cm are; 0: not yet; -1: one failed, see its cause. */
+int shl_verbs_pair_joined_all(struct shl_verbs_link *link, const char **cause);
 /* New direct pairs, which await their peers; and connecting those that both ends have. */
 enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,

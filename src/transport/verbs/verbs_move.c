@@ -80,8 +80,7 @@ void shl_verbs_move_back(struct shl_verbs_link *link)
 
 static void end_pair(struct shl_verbs_link *link)
 {
-    if (link->qp)
-        shl_verbs->destroy_qp(link->qp);
+    shl_verbs_join_end(&link->join, link->qp);
     if (link->slots_mr)
         shl_verbs->dereg_mr(link->slots_mr);
     link->qp = NULL;
@@ -132,7 +131,7 @@ static void choose(struct shl_verbs_link *link)
     for (move->rail = 0; !(both >> move->rail & 1);)
         move->rail++;
     move->pair = (struct shl_verbs_record){.life = move->life + 1};
-    if (shl_verbs_pair_create(link, move->rail) == SHOAL_OK) {
+    if (shl_verbs_pair_create(link, move->rail, move->life + 1) == SHOAL_OK) {
         move->pair.pair = link->qp->qp_num;
         move->pair.psn = link->first_psn;
         move->pair.key = link->t->rails[move->rail].pool_mr->rkey;
@@ -154,6 +153,22 @@ static void join(struct shl_verbs_link *link, const struct shl_verbs_record *pee
     link->peer_window_key = peer->key;
     if (shl_verbs_pair_join(link, peer->pair, peer->psn) < 0) {
         shl_log(SHL_LOG_WARN, "rank %u: %s", link->peer, shl_error_text());
+        move->met.pair = 0;
+    }
+    move->step = SHL_VERBS_MEETING;
+}
+
+/* Does rdma_cm still connect the next pair? If not, tell the peer what came of it. */
+static void meet(struct shl_verbs_link *link, uint64_t now_ns)
+{
+    struct shl_verbs_move *move = &link->move;
+    (void)shl_verbs_cm_read(link->t);
+    int outcome = shl_verbs_join_outcome(&link->join, now_ns);
+    if (outcome == 0)
+        return;
+    if (outcome < 0) {
+        shl_log(SHL_LOG_WARN, "%s to rank %u: %s", link->t->rails[move->rail].port.device,
+                link->peer, link->join.cause);
         move->met.pair = 0;
     }
     link->channel.met_due = true;
@@ -197,6 +212,9 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
     case SHL_VERBS_PAIRED:
         if (move->peer_paired)
             join(link, &move->peer_pair);
+        break;
+    case SHL_VERBS_MEETING:
+        meet(link, now_ns);
         break;
     case SHL_VERBS_JOINED:
         if (move->peer_met)

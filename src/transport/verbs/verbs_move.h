@@ -7,8 +7,8 @@
  * the two, both choose the next carrier alike; what was not taken is sent again, in order.
  *
  *   SETTLED -> LEAVING (ends and drains its pair) -> GONE_FROM (LEFT is said)
- *           -> PAIRED (has the next pair, PAIR is said) -> JOINED (connected, MET is said) ->
- *   SETTLED
+ *           -> PAIRED (has the next pair, PAIR is said) -> MEETING (rdma_cm connects it)
+ *           -> JOINED (connected, MET is said) -> SETTLED
  *
  * Invariant: what has not been taken by the peer is in the send slots and stages; so requests are
  * taken exactly once, whatever becomes of their acknowledgements.
@@ -31,6 +31,7 @@ enum shl_verbs_step {
     SHL_VERBS_LEAVING,
     SHL_VERBS_GONE_FROM,
     SHL_VERBS_PAIRED,
+    SHL_VERBS_MEETING,
     SHL_VERBS_JOINED
 };
 
@@ -41,7 +42,7 @@ struct shl_verbs_move {
     uint32_t looks;              /* LEAVING: how often completions were looked for */
     bool from_channel;           /* LEAVING, GONE_FROM: the channel, not a pair */
     bool returned;               /* to be told: a rail works again */
-    uint32_t rail;               /* PAIRED, JOINED: the next carrier */
+    uint32_t rail;               /* PAIRED to JOINED: the next carrier */
     uint64_t retry_ns, pause_ns; /* while the channel carries: when rails are tried again */
     struct shl_verbs_record left, pair, met; /* our words */
     bool peer_left, peer_paired, peer_met;   /* the peer's */

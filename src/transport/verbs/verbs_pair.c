@@ -48,8 +48,11 @@ static enum shoal_status initialise(const struct shl_verbs_port *port, struct ib
                                .port_num = (uint8_t)port->port,
                                .pkey_index = (uint16_t)port->pkey_index,
                                .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
-    int error = shl_verbs->modify_qp(
-        qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+    int mask = IBV_QP_STATE | IBV_QP_ACCESS_FLAGS;
+    if (port->kind !=
+        SHL_VERBS_IWARP) /* which has no partitions, and takes the port from rdma_cm */
+        mask |= IBV_QP_PKEY_INDEX | IBV_QP_PORT;
+    int error = shl_verbs->modify_qp(qp, &attr, mask);
     if (error) {
         errno = error;
         return shl_fail_errno("%s: a queue pair cannot be initialised", port->device);
@@ -101,6 +104,8 @@ static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t index
     if (!lane->qp)
         return shl_fail_errno("%s: no queue pair for writes in place", on->port.device);
     SHL_TRY(initialise(&on->port, lane->qp));
+    if (on->port.by_cm)
+        shl_verbs_join_await_lane(link, index);
     while (lane->recvs < SHL_VERBS_PLACES)
         SHL_TRY(shl_verbs_pair_direct_recv(link, index));
     return SHOAL_OK;
@@ -115,8 +120,7 @@ static enum shoal_status create_lanes(struct shl_verbs_link *link, uint32_t rail
 
 static void drop_lane(struct shl_verbs_lane *lane)
 {
-    if (lane->qp)
-        shl_verbs->destroy_qp(lane->qp);
+    shl_verbs_join_end(&lane->join, lane->qp);
     memset(lane, 0, sizeof(*lane));
 }
 
@@ -161,7 +165,7 @@ static enum shoal_status register_slots(struct shl_verbs_link *link)
     return SHOAL_OK;
 }
 
-enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail)
+enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail, uint64_t life)
 {
     const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_SLOTS, 1, SHL_VERBS_INLINE_BYTES};
     const struct shl_verbs_rail *on = &link->t->rails[rail];
@@ -174,6 +178,8 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t ra
         return shl_fail_errno("%s: no queue pair", on->port.device);
     SHL_TRY(choose_psn(&link->first_psn));
     SHL_TRY(initialise(&on->port, link->qp));
+    if (on->port.by_cm)
+        shl_verbs_join_await_frames(link, rail, life);
     for (uint32_t slot = 0; slot < SHL_VERBS_SLOTS; slot++)
         SHL_TRY(shl_verbs_pair_recv(link, slot));
     return SHOAL_OK;
@@ -181,7 +187,7 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t ra
 
 enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link)
 {
-    SHL_TRY(shl_verbs_pair_create(link, link->rail));
+    SHL_TRY(shl_verbs_pair_create(link, link->rail, 0));
     link->direct.rail_count = link->t->rail_count;
     link->direct.qps = (uint32_t)link->t->env->config->ib_qps;
     return shl_verbs_pair_direct_create(link);
@@ -269,6 +275,10 @@ static enum shoal_status connect_lane(struct shl_verbs_link *link, uint32_t inde
         drop_lane(lane);
         return SHOAL_OK;
     }
+    if (lane->join.state != SHL_VERBS_JOIN_APART) {
+        shl_verbs_join_begin(&lane->join);
+        return SHOAL_OK;
+    }
     const struct ends ends = {&link->t->rails[rail].port, lane->qp,
                               link->direct.first_psn,     peer_psn,
                               peer_pairs[index],          peer.rails[rail]};
@@ -293,6 +303,10 @@ enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer
                                       uint32_t peer_psn)
 {
     struct shl_verbs_greeting peer;
+    if (link->join.state != SHL_VERBS_JOIN_APART) {
+        shl_verbs_join_begin(&link->join);
+        return SHOAL_OK;
+    }
     memcpy(&peer, link->greeting, sizeof(peer));
     const struct ends ends = {&link->t->rails[link->qp_rail].port,
                               link->qp,
@@ -319,6 +333,21 @@ enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
                         link->peer);
     direct->qps = qps;
     SHL_TRY(shl_verbs_pair_direct_connect(link, peer->pairs, peer->direct_psn));
-    direct->up = true;
+    direct->joining = link->t->cm != NULL;
+    direct->up = !direct->joining;
     return SHOAL_OK;
+}
+
+int shl_verbs_pair_joined_all(struct shl_verbs_link *link, const char **cause)
+{
+    uint64_t now_ns = shl_now_ns();
+    int outcome = shl_verbs_join_outcome(&link->join, now_ns);
+    *cause = link->join.cause;
+    for (uint32_t index = 0; index < SHL_VERBS_LANES && outcome >= 0; index++) {
+        struct shl_verbs_join *join = &link->direct.lanes[index].join;
+        int of_lane = shl_verbs_join_outcome(join, now_ns);
+        outcome = of_lane < outcome ? of_lane : outcome;
+        *cause = join->cause;
+    }
+    return outcome;
 }

@@ -81,11 +81,31 @@ static bool too_quiet(uint32_t signalled, uint64_t *quiet_ns, uint64_t now_ns)
     return signalled && now_ns - *quiet_ns > WATCHDOG_NS;
 }
 
+/* Connections of rdma_cm that ended, and nobody said why. */
+static void watch_joins(struct shl_verbs_link *link, uint64_t now_ns)
+{
+    const char *cause = shl_verbs_join_broken(&link->join, now_ns);
+    if (cause && link->rail < SHL_VERBS_RAILS)
+        shl_verbs_rail_fail(link, link->rail, "%s to rank %u: %s",
+                            link->t->rails[link->rail].port.device, link->peer, cause);
+    const struct shl_verbs_move *move = &link->move;
+    if (move->step != SHL_VERBS_SETTLED || now_ns - move->since_ns < SHL_VERBS_SAY_NS)
+        return; /* what the peer has to say by frames may be late */
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
+        uint32_t rail = shl_verbs_rail_of(index);
+        cause = shl_verbs_join_broken(&link->direct.lanes[index].join, now_ns);
+        if (cause && !link->direct.reset_wanted)
+            shl_verbs_rail_fail(link, rail, "%s to rank %u, writing in place: %s",
+                                link->t->rails[rail].port.device, link->peer, cause);
+    }
+}
+
 /* A request whose completion never comes: there are faults that raise nothing. */
 static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->state != SHL_VERBS_UP)
         return;
+    watch_joins(link, now_ns);
     static const char text[] = "a request is not complete after 5 s, and no error is reported";
     if (too_quiet(link->signalled, &link->quiet_ns, now_ns))
         shl_verbs_rail_fail(link, link->rail, "%s to rank %u: %s",
@@ -108,7 +128,9 @@ static unsigned sweep(struct shl_transport *t)
     for (int i = 0; i < count; i++) {
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
-        if (name >= SHL_VERBS_WATCH_EVENTS)
+        if (name == SHL_VERBS_WATCH_CM)
+            work += shl_verbs_cm_read(t);
+        else if (name >= SHL_VERBS_WATCH_EVENTS)
             work += shl_verbs_read_events(t, (uint32_t)name);
         else if (name >= SHL_VERBS_WATCH_CHANNEL)
             shl_verbs_read_notifications(t, (uint32_t)name);
@@ -132,7 +154,7 @@ static unsigned advance_move(struct shl_verbs_link *link)
 
 static unsigned advance(struct shl_verbs_link *link)
 {
-    unsigned work = shl_verbs_direct_settle(link);
+    unsigned work = shl_verbs_direct_settle(link) + shl_verbs_direct_join(link);
     if (SHL_UNLIKELY(shl_verbs_move_due(link)))
         work += advance_move(link);
     if (link->state != SHL_VERBS_UP)

@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "core/sys.h"
+#include "transport/verbs/verbs_cm_address.h"
 #include "transport/verbs/verbs_filter.h"
 #include "transport/verbs/verbs_gid.h"
 #include "transport/verbs/verbs_pkey.h"
@@ -33,6 +34,7 @@ struct finder {
     uint32_t interface_count;
     struct ibv_gid_entry *gids; /* GIDS_MAX, of the device being looked at */
     ssize_t gid_count;          /* negative: an errno */
+    struct shl_verbs_cm_addresses *addresses;
     struct shl_verbs_port *ports;
     uint32_t capacity, count;
 };
@@ -100,6 +102,13 @@ const char *shl_verbs_kind_string(enum shl_verbs_kind kind)
 {
     static const char *const names[] = {"unknown", "InfiniBand", "RoCE", "iWARP"};
     return names[kind];
+}
+
+const char *shl_verbs_connect_string(const struct shl_verbs_port *port)
+{
+    return !port->by_cm                    ? "directly, over the control connection"
+           : port->kind == SHL_VERBS_IWARP ? "by rdma_cm: iWARP has no other way"
+                                           : "by rdma_cm: SHOAL_IB_CONNECT asks for it";
 }
 
 static int32_t numa_node(const char *device)
@@ -182,6 +191,20 @@ static void judge_infiniband(struct finder *finder, struct shl_verbs_port *port)
     reject(port, "it has no GID %u", wanted);
 }
 
+/* rdma_cm has to reach the port, where it is to connect. */
+static void judge_cm(struct finder *finder, struct shl_verbs_port *port)
+{
+    if (!finder->addresses->known)
+        shl_verbs_cm_addresses_find(finder->interfaces, finder->interface_count, finder->addresses);
+    port->usable = shl_verbs_cm_address_choose(finder->addresses, port);
+    port->by_cm = port->usable;
+    if (port->kind != SHL_VERBS_IWARP || !port->usable)
+        return;
+    memcpy(port->gid, port->address, sizeof(port->gid)); /* it has none of its own */
+    shl_verbs_gid_format(port->gid, port->gid_text);
+    snprintf(port->reason, sizeof(port->reason), "active, rdma_cm leads to it");
+}
+
 static void judge(struct finder *finder, const struct ibv_port_attr *attr,
                   struct shl_verbs_port *port)
 {
@@ -190,7 +213,8 @@ static void judge(struct finder *finder, const struct ibv_port_attr *attr,
     else if (!port->active)
         reject(port, "its port is %s, not active", state_string(attr));
     else if (port->kind == SHL_VERBS_IWARP)
-        reject(port, "iWARP connects by rdma_cm only, which this version does not do");
+        reject(port, "iWARP connects by rdma_cm only, and has no writes with immediate, which this "
+                     "version needs");
     else if (port->kind == SHL_VERBS_UNKNOWN_KIND)
         reject(port, "it is neither InfiniBand nor RoCE");
     else if (port->mtu_bytes == 0)
@@ -199,6 +223,8 @@ static void judge(struct finder *finder, const struct ibv_port_attr *attr,
         judge_gids(finder, port);
     else
         judge_infiniband(finder, port);
+    if (port->usable && !port->by_cm && finder->config->ib_connect != SHL_VERBS_CONNECT_AUTO)
+        judge_cm(finder, port);
 }
 
 /* ---- walking ------------------------------------------------------------------------------ */
@@ -331,12 +357,14 @@ static enum shoal_status find_ports(struct finder finder, uint32_t *count)
     enum shoal_status status = SHOAL_OK;
     finder.interfaces = shl_mem->alloc(SHL_INTERFACES_MAX * sizeof(*finder.interfaces));
     finder.gids = shl_mem->alloc(GIDS_MAX * sizeof(*finder.gids));
-    if (!finder.interfaces || !finder.gids)
+    finder.addresses = shl_mem->alloc(sizeof(*finder.addresses));
+    if (!finder.interfaces || !finder.gids || !finder.addresses)
         status = shl_fail(SHOAL_ERR_NOMEM, "no memory to look for RDMA devices");
     if (status == SHOAL_OK)
         status = shl_interface_list(finder.interfaces, SHL_INTERFACES_MAX, &finder.interface_count);
     if (status == SHOAL_OK)
         status = walk(&finder);
+    shl_mem->free(finder.addresses);
     shl_mem->free(finder.gids);
     shl_mem->free(finder.interfaces);
     if (status == SHOAL_OK)

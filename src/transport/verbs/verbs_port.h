@@ -22,6 +22,9 @@
 #define SHL_VERBS_REASON_BYTES 320
 #define SHL_VERBS_GID_TEXT_BYTES 46
 #define SHL_VERBS_GID_BYTES 16
+#define SHL_VERBS_CONNECT_AUTO                                                                     \
+    0 /* config's ib_connect: by rdma_cm only where there is no other                              \
+       */
 
 enum shl_verbs_kind {
     SHL_VERBS_UNKNOWN_KIND,
@@ -47,7 +50,9 @@ struct shl_verbs_port {
     uint32_t pkey_index; /* of the table of partition keys */
     uint8_t gid[SHL_VERBS_GID_BYTES];
     char gid_text[SHL_VERBS_GID_TEXT_BYTES]; /* "" without a GID */
-    char interface[32];                      /* that has the GID's address; RoCE */
+    char interface[32];                      /* that has the GID's address, or `address` */
+    bool by_cm;                              /* queue pairs are connected by rdma_cm */
+    uint8_t address[SHL_VERBS_GID_BYTES];    /* for rdma_cm: IPv4-mapped, or IPv6 */
 };
 
 /*
@@ -84,5 +89,7 @@ uint32_t shl_verbs_ports_choose(struct shl_verbs_port *ports, uint32_t count, sh
                                 uint32_t *chosen, uint32_t capacity, uint32_t *nearest);
 
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind);
+/* How queue pairs of a usable port are connected, and why so. */
+const char *shl_verbs_connect_string(const struct shl_verbs_port *port);
 
 #endif

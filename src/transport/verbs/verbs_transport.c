@@ -218,14 +218,15 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
     else {
         char rails[SHL_VERBS_CAUSE_BYTES];
         name_rails(link, rails);
-        snprintf(text, text_bytes,
-                 "verbs to rank %u: %s over %s, %u requests out, %u of the peer's receive requests "
-                 "in use, %llu bytes sent, %llu received, in place %llu and %llu of these",
-                 peer, link->state == SHL_VERBS_GONE ? "closed" : "up", rails,
-                 link->requested - link->completed, link->sent - link->peer_taken,
-                 (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received,
-                 (unsigned long long)link->direct.bytes_sent,
-                 (unsigned long long)link->direct.bytes_received);
+        snprintf(
+            text, text_bytes,
+            "verbs to rank %u: %s over %s%s, %u requests out, %u of the peer's receive requests "
+            "in use, %llu bytes sent, %llu received, in place %llu and %llu of these",
+            peer, link->state == SHL_VERBS_GONE ? "closed" : "up", rails, t->cm ? " (rdma_cm)" : "",
+            link->requested - link->completed, link->sent - link->peer_taken,
+            (unsigned long long)link->bytes_sent, (unsigned long long)link->bytes_received,
+            (unsigned long long)link->direct.bytes_sent,
+            (unsigned long long)link->direct.bytes_received);
     }
 }
 

@@ -18,10 +18,11 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 5
+#define SHL_VERBS_VERSION 6
 #define SHL_VERBS_QPS_MAX 4 /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
 #define SHL_VERBS_LANES (SHL_VERBS_RAILS * SHL_VERBS_QPS_MAX)
+#define SHL_VERBS_NONCE_BYTES 16
 
 enum shl_verbs_frame_type {
     SHL_VERBS_EAGER = 1, /* a whole small message: the frame is followed by its payload */
@@ -83,7 +84,9 @@ static inline uint32_t shl_verbs_piece_count(uint64_t bytes)
 /* How a rail is reached. */
 struct shl_verbs_end {
     uint32_t mtu_bytes, lid;
-    uint8_t gid[16];
+    uint32_t port; /* at which it listens for rdma_cm; 0: it does not, */
+    uint32_t reserved;
+    uint8_t gid[16]; /* and this is an address then */
 };
 
 /* Sent by both sides over the control channel, before anything else. */
@@ -95,14 +98,15 @@ struct shl_verbs_greeting {
     uint32_t rail_count;
     uint8_t gid[16];
     uint32_t direct_psn, window_key;             /* the remote key of the windows */
+    uint8_t nonce[SHL_VERBS_NONCE_BYTES];        /* who calls by rdma_cm shows it */
     struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
     uint32_t pairs[SHL_VERBS_LANES];             /* direct pairs by lane; 0: none */
 };
-_Static_assert(sizeof(struct shl_verbs_greeting) == 232, "greetings have no padding");
+_Static_assert(sizeof(struct shl_verbs_greeting) == 280, "greetings have no padding");
 
 /* Then single bytes, in this order; REFUSED at any time. */
 enum shl_verbs_word {
-    SHL_VERBS_CONNECTED = 'C', /* my queue pair receives and sends */
+    SHL_VERBS_CONNECTED = 'C', /* my queue pairs receive and send */
     SHL_VERBS_PROVED = 'P',    /* a frame went each way */
     SHL_VERBS_REFUSED = 'R'    /* this pair of ranks uses another transport */
 };

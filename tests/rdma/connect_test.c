@@ -1,0 +1,217 @@
+/*
+ * Connecting by rdma_cm, over the stand-ins for libibverbs and librdmacm: what each failure on the
+ * way leads to, and that nobody is let in who was not told the nonce.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "rdma/in_place_world.h"
+#include "support/verbs_soft.h"
+#include "support/verbs_soft_cm.h"
+#include "transport/verbs/verbs_cm_address.h"
+#include "transport/verbs/verbs_cm_sys.h"
+
+#include <errno.h>
+
+/* Ranks that the fault keeps apart; the cause of the rank that calls, and of the other. */
+static void assert_apart(enum verbs_soft_cm_fault fault, const char *caller, const char *called)
+{
+    struct world *world = NULL;
+    verbs_soft_cm_fail(fault);
+    assert_int_equal(world_create(&adapter, 2, 1, &world), SHOAL_OK);
+    CHECK(world, !world->ranks[0].reaches[1] && !world->ranks[1].reaches[0]);
+    if (!strstr(link_of(world, 0, 1)->cause, caller))
+        fail_msg("rank 0 says: %s", link_of(world, 0, 1)->cause);
+    if (!strstr(link_of(world, 1, 0)->cause, called))
+        fail_msg("rank 1 says: %s", link_of(world, 1, 0)->cause);
+    world_close(world);
+    assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
+static void messages_of_all_kinds_arrive(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    char text[512];
+    assert_int_equal(link_of(world, 0, 1)->join.state, SHL_VERBS_JOIN_JOINED);
+    world->ops->explain(world->ranks[0].t, 1, text, sizeof(text));
+    assert_non_null(strstr(text, "rdma_cm"));
+    static const uint64_t sizes[] = {0, 8, 8192, 8193, 300000, 2 * MIB};
+    for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        parcel_move(world, i, &(struct parcel){.bytes = sizes[i]});
+    world_close(world);
+    assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
+static void an_address_that_is_not_found_is_told(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_UNRESOLVED, "address error", "it could not connect");
+}
+
+static void a_peer_that_refuses_is_told(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_REFUSED, "rejected", "it could not connect");
+}
+
+static void a_peer_that_is_silent_is_not_awaited_for_ever(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_SILENT, "in vain for it to answer", "");
+}
+
+static void a_peer_that_goes_while_it_is_called_is_told(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_GONE, "unreachable", "");
+}
+
+static void who_calls_without_the_nonce_is_turned_down(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_WRONG_CALL, "rejected", "");
+}
+
+static void who_answers_without_the_nonce_is_left(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_WRONG_ANSWER, "does not know what was told", "");
+}
+
+/* After any of these everything works again. */
+static void a_job_without_faults_connects_afterwards(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 3, 1);
+    parcel_move(world, 0, &(struct parcel){.bytes = MIB});
+    world_close(world);
+}
+
+/* A call that names what does not exist, a life that is over, or a pair that has been called. */
+static void calls_for_other_pairs_are_turned_down(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *link = link_of(world, 1, 0);
+    struct shl_verbs_join *join = &link->direct.lanes[0].join;
+    struct shl_verbs_call call = {.magic = SHL_VERBS_MAGIC,
+                                  .version = SHL_VERBS_VERSION,
+                                  .direct = true,
+                                  .rank = 0,
+                                  .life = join->life};
+    memcpy(call.nonce, link->nonce, sizeof(call.nonce));
+    struct shl_verbs_join fresh = *join;
+    fresh.state = SHL_VERBS_JOIN_AWAITED;
+    fresh.begun = false;
+    struct rdma_cm_id id = {0};
+    CHECK(world, !shl_verbs_join_called(join, &id, &call)); /* it is joined */
+    CHECK(world, shl_verbs_join_called(&fresh, &id, &call) && fresh.id == &id);
+    for (unsigned wrong = 0; wrong < 6; wrong++) {
+        struct shl_verbs_call other = call;
+        fresh.state = SHL_VERBS_JOIN_AWAITED;
+        other.life += wrong == 0;
+        other.rank += wrong == 1;
+        other.index += wrong == 2;
+        other.direct = wrong != 3;
+        other.version += wrong == 4;
+        other.nonce[15] ^= wrong == 5;
+        CHECK(world, !shl_verbs_join_called(&fresh, &id, &other));
+    }
+    world_close(world);
+}
+
+static bool is_whole(void *arg)
+{
+    const struct shl_verbs_link *link = arg;
+    return link->direct.up && link->direct.life == 1;
+}
+
+/* Who loses a connection is given time to hear why; then it is made anew, without the rail. */
+static void a_connection_that_ends_is_made_anew(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *link = link_of(world, 1, 0);
+    struct shl_verbs_cm_event event = {.type = RDMA_CM_EVENT_DISCONNECTED};
+    shl_verbs_join_event(&link->direct.lanes[0].join, &event);
+    CHECK(world, shl_verbs_join_broken(&link->direct.lanes[0].join, shl_now_ns()) == NULL);
+    world_run(world, is_whole, link);
+    world_run(world, is_whole, link_of(world, 0, 1));
+    CHECK(world, link->direct.lanes[0].qp == NULL && nobody_is_lost(world));
+    parcel_move(world, 0, &(struct parcel){.bytes = MIB});
+    world_close(world);
+    assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+static struct rdma_event_channel *no_channel(void)
+{
+    errno = ENOENT;
+    return NULL;
+}
+
+static void without_rdma_cm_ports_say_so(void **state)
+{
+    (void)state;
+    static struct shl_verbs_cm_addresses addresses;
+    const struct shl_verbs_cm_sys *whole = shl_verbs_cm;
+    struct shl_verbs_cm_sys table = *whole;
+    struct shl_verbs_port port = {.device = "soft0", .port = 1, .kind = SHL_VERBS_IWARP};
+    table.create_event_channel = no_channel;
+    shl_verbs_cm = &table;
+    shl_verbs_cm_addresses_find(NULL, 0, &addresses);
+    shl_verbs_cm = whole;
+    assert_false(shl_verbs_cm_address_choose(&addresses, &port));
+    assert_non_null(strstr(port.reason, "/dev/infiniband/rdma_cm"));
+}
+
+static void addresses_lead_to_devices(void **state)
+{
+    (void)state;
+    static struct shl_verbs_cm_addresses addresses;
+    struct shl_interface interfaces[3] = {{.name = "a", .up = true}, {.name = "b", .up = true}};
+    struct shl_verbs_port port = {.device = "soft0", .port = 1, .kind = SHL_VERBS_IWARP};
+    assert_true(shl_sockaddr_parse("10.1.1.1", 0, &interfaces[0].addr));
+    assert_true(shl_sockaddr_parse("127.0.0.1", 0, &interfaces[1].addr));
+    assert_true(shl_sockaddr_parse("127.0.0.1", 0, &interfaces[2].addr)); /* it is down */
+    shl_verbs_cm_addresses_find(interfaces, 3, &addresses);
+    assert_int_equal(addresses.count, 1);
+    assert_true(shl_verbs_cm_address_choose(&addresses, &port));
+    assert_string_equal(port.interface, "b");
+    port.kind = SHL_VERBS_ROCE; /* whose GID is another address */
+    assert_false(shl_verbs_cm_address_choose(&addresses, &port));
+    assert_non_null(strstr(port.reason, "share"));
+    port.kind = SHL_VERBS_IWARP;
+    port.port = 2;
+    assert_false(shl_verbs_cm_address_choose(&addresses, &port));
+}
+
+static int set_up_well(void **state)
+{
+    verbs_soft_cm_fail(VERBS_SOFT_CM_WELL);
+    return set_up(state);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(messages_of_all_kinds_arrive, set_up_well),
+        cmocka_unit_test_setup(an_address_that_is_not_found_is_told, set_up_well),
+        cmocka_unit_test_setup(a_peer_that_refuses_is_told, set_up_well),
+        cmocka_unit_test_setup(a_peer_that_is_silent_is_not_awaited_for_ever, set_up_well),
+        cmocka_unit_test_setup(a_peer_that_goes_while_it_is_called_is_told, set_up_well),
+        cmocka_unit_test_setup(who_calls_without_the_nonce_is_turned_down, set_up_well),
+        cmocka_unit_test_setup(who_answers_without_the_nonce_is_left, set_up_well),
+        cmocka_unit_test_setup(a_job_without_faults_connects_afterwards, set_up_well),
+        cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
+        cmocka_unit_test_setup(a_connection_that_ends_is_made_anew, set_up_well),
+        cmocka_unit_test(without_rdma_cm_ports_say_so),
+        cmocka_unit_test(addresses_lead_to_devices),
+    };
+    setenv("SHOAL_IB_CONNECT", "rdma_cm", 1);
+    begin();
+    verbs_soft_install(1); /* whose address it is */
+    verbs_soft_cm_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
