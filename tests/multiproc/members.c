@@ -117,6 +117,11 @@ static void run_member(struct members *members, uint32_t slot)
         count++;
     if (job->hosts)
         hosts_enter(slot % job->hosts);
+    if (job->domains) { /* this process is the member's own */
+        char domain[16];
+        snprintf(domain, sizeof(domain), "node-%u", slot % job->domains);
+        setenv("SHOAL_FAILURE_DOMAIN", domain, 1);
+    }
     struct shoal_context_options context = {
         .struct_size = sizeof(context), .settings = settings, .setting_count = count};
     struct shoal_world_options options = {.struct_size = sizeof(options),

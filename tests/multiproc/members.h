@@ -58,9 +58,10 @@ struct members_job {
     uint32_t start, min;
     enum shoal_step_mode mode;
     const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
-    uint32_t hosts; /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
-                       the next one; 0: all on this host */
-    bool restarts;  /* the coordinator keeps a journal, so that it can be started again */
+    uint32_t hosts;   /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
+                         the next one; 0: all on this host */
+    uint32_t domains; /* slot s is in failure domain s modulo them; 0: not told */
+    bool restarts;    /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;

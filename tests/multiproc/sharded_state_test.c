@@ -403,14 +403,16 @@ static void one_version_when_a_leaver_dies(void **state)
         kill_at("send", k, 3);
 }
 
-/* A host with two of five members goes: each shard has its second copy on the other host. */
-static void a_whole_host_is_lost(void **state)
+/* A node with two of five members goes, each in a pod of its own: each shard has its second copy on
+ * the other node. */
+static void a_whole_node_is_lost(void **state)
 {
     (void)state;
     struct members members;
     struct members_job job = make_job(4, 0, tcp);
-    job.hosts = 2;
-    if (!hosts_open(3))
+    job.hosts = 4;
+    job.domains = 2;
+    if (!hosts_open(5))
         TEST_SKIP("no network namespaces here");
     members_open(&members, &job);
     members_await(&members, 0, 3);
@@ -422,7 +424,7 @@ static void a_whole_host_is_lost(void **state)
     members.shared->stop = 1;
     members_close(&members);
     for (uint32_t i = 0; i < 5; i += 2) {
-        check_member(&members, i, "host lost");
+        check_member(&members, i, "node lost");
         assert_int_equal(shared->told[i].lost, 0);
     }
 }
@@ -457,7 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(least_bytes_are_moved),
         cmocka_unit_test(lost_ranges_are_named),
-        cmocka_unit_test(a_whole_host_is_lost),
+        cmocka_unit_test(a_whole_node_is_lost),
         cmocka_unit_test(leavers_hand_over),
         cmocka_unit_test(one_version_wherever_a_member_dies),
         cmocka_unit_test(one_version_when_a_leaver_dies),

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 #define FAMILY_V4 4
 #define FAMILY_V6 6
 
@@ -37,6 +37,7 @@ void shl_node_address_put(struct shl_member *member, const struct shl_node_addre
     struct shl_bytes out = shl_bytes_writer(member->address, sizeof(member->address));
     shl_bytes_put_u8(&out, VERSION);
     shl_bytes_put_u64(&out, address->host);
+    shl_bytes_put_u64(&out, address->domain);
     for (uint32_t i = 0; i < address->count; i++)
         put_one(&out, &address->tcp[i]);
     member->address_bytes = (uint8_t)out.at;
@@ -69,6 +70,7 @@ bool shl_node_address_get(const struct shl_member *member, struct shl_node_addre
     if (shl_bytes_get_u8(&in) != VERSION)
         return false;
     found.host = shl_bytes_get_u64(&in);
+    found.domain = shl_bytes_get_u64(&in);
     while (!in.failed && shl_bytes_left(&in)) {
         if (found.count == SHL_DIAL_CANDIDATES || !get_one(&in, &found.tcp[found.count]))
             return false;
@@ -87,16 +89,29 @@ enum shoal_status shl_node_address_local(uint64_t id, struct shl_sockaddr *addr)
     return shl_sockaddr_unix(name, addr);
 }
 
+static uint64_t digest(const char *text)
+{
+    uint64_t hash = 1469598103934665603ull; /* FNV-1a */
+    for (const char *at = text; *at; at++)
+        hash = (hash ^ (uint8_t)*at) * 1099511628211ull;
+    return hash;
+}
+
+enum shoal_status shl_node_address_domain(const char *name, uint64_t *domain)
+{
+    struct shl_host identity;
+    SHL_TRY(shl_host_identify(&identity));
+    *domain = digest(name[0] ? name : identity.boot_id);
+    return SHOAL_OK;
+}
+
 enum shoal_status shl_node_address_host(uint64_t *host)
 {
     struct shl_host identity;
     char text[SHL_HOST_ID_BYTES];
     SHL_TRY(shl_host_identify(&identity));
     shl_host_id_format(&identity, text, sizeof(text));
-    uint64_t hash = 1469598103934665603ull; /* FNV-1a */
-    for (const char *at = text; *at; at++)
-        hash = (hash ^ (uint8_t)*at) * 1099511628211ull;
-    *host = hash;
+    *host = digest(text);
     return SHOAL_OK;
 }
 

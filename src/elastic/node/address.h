@@ -2,7 +2,8 @@
  * A member's address in the record: where its node listens, in at most SHL_MEMBER_ADDRESS_MAX
  * bytes.
  *
- *   u8 version 1, u64 digest of the host's identity, then addresses, best first, to the end:
+ *   u8 version 2, u64 digest of the host's identity, u64 digest of the failure domain,
+ *   then addresses, best first, to the end:
  *   u8 family 4 or 6, 4 or 16 bytes, u16 port
  *
  * The name of the local socket follows from the member's id, so it needs no room.
@@ -16,7 +17,8 @@
 #include "elastic/membership/members.h"
 
 struct shl_node_address {
-    uint64_t host; /* equal: the same host and network namespace */
+    uint64_t host;   /* equal: the same host and network namespace */
+    uint64_t domain; /* equal: they fail together, as containers of one machine do */
     uint32_t count;
     struct shl_sockaddr tcp[SHL_DIAL_CANDIDATES];
 };
@@ -30,6 +32,8 @@ bool shl_node_address_get(const struct shl_member *member, struct shl_node_addre
 enum shoal_status shl_node_address_local(uint64_t id, struct shl_sockaddr *addr);
 /* A digest of this host's identity. */
 enum shoal_status shl_node_address_host(uint64_t *host);
+/* A digest of `name`, or, where that is empty, of the machine, whatever namespaces this is in. */
+enum shoal_status shl_node_address_domain(const char *name, uint64_t *domain);
 
 /* How to dial `address` from `host`: the local socket first, loopback only on the same host. */
 void shl_node_address_target(const struct shl_node_address *address, uint64_t id, uint64_t host,

@@ -83,7 +83,7 @@ struct shl_node {
     struct shl_node_owner owner;
     const struct shl_config *config;
     struct shl_member self;
-    uint64_t host;
+    uint64_t host, domain; /* node/address.h */
     struct shl_key key;
     uint8_t job_hash[16];
     bool loopback_only;

@@ -63,7 +63,7 @@ static enum shoal_status listen_given(struct shl_node *node, struct shl_node_add
 
 enum shoal_status shl_node_listen(struct shl_node *node)
 {
-    struct shl_node_address own = {.host = node->host};
+    struct shl_node_address own = {.host = node->host, .domain = node->domain};
     struct shl_sockaddr addr, bound;
     SHL_TRY(shl_node_address_local(node->self.id, &addr));
     SHL_TRY(shl_listener_add(&node->listener, &addr, &bound));

@@ -153,6 +153,7 @@ static enum shoal_status draw_id(struct shl_node *node)
     while (!node->self.id)
         if (shl_random->bytes(&node->self.id, sizeof(node->self.id)))
             return shl_fail_errno("no random bytes for the id of a member");
+    SHL_TRY(shl_node_address_domain(node->config->failure_domain, &node->domain));
     return shl_node_address_host(&node->host);
 }
 

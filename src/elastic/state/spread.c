@@ -41,11 +41,11 @@ static enum shoal_status share_table(struct shoal_state *state, const struct shl
 }
 
 /* As members published it when they joined: the communicator's hosts are those that share memory,
- * which is less when a transport is chosen. */
+ * which is less when a transport is chosen, and where a machine has several pods. */
 static uint64_t host_of(const struct shl_member *member)
 {
     struct shl_node_address address;
-    return shl_node_address_get(member, &address) ? address.host : member->id;
+    return shl_node_address_get(member, &address) ? address.domain : member->id;
 }
 
 static bool is_leaving(const struct shl_meeting *meeting, uint64_t id)
