@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Help, manual and completion of shoal-cni tell the same commands and options; and the path of
-# docs/cni.md from a node to a validated, patched job is three commands.
+# Help, manual, completion and the option tables of shoal-cni tell the same commands and options;
+# and the path of docs/cni.md from a node to a validated, patched job is three commands.
 #
 # Usage: manual_test.sh PROGRAM
 #
@@ -33,6 +33,27 @@ for command in $commands; do
     done
     for option in $(_shoal_cni_options "$command"); do
         grep -qwe "$option" <<<"$options" || complain "$command has no $option"
+    done
+done
+
+# The tables that the program parses its options by: nothing that the help leaves out.
+declare -A told accepted
+for command in $commands; do
+    case $command in
+    plan | generate | patch) source=intent ;;
+    *) source=$command ;;
+    esac
+    told[$source]+=" $("$program" "$command" --help | grep -o -- '--[a-z][-a-z]*' | sort -u)"
+    accepted[$source]=$(grep -o '{"[a-z-]*", *[a-z]*_argument' "../../cni/command_$source.c" |
+        sed 's/{"\([a-z-]*\)".*/--\1/')
+done
+for source in "${!accepted[@]}"; do
+    [ -n "${accepted[$source]}" ] || complain "command_$source.c has no option table"
+    for option in ${accepted[$source]}; do
+        grep -qwe "$option" <<<"${told[$source]}" || complain "no help of $source tells $option"
+    done
+    for option in ${told[$source]}; do
+        grep -qwe "$option" <<<"${accepted[$source]}" || complain "$source does not take $option"
     done
 done
 
