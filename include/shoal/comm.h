@@ -127,6 +127,16 @@ SHOAL_API enum shoal_status shoal_mem_free(struct shoal_context *context, void *
  */
 SHOAL_API enum shoal_status shoal_mem_register(struct shoal_context *context, void *pointer,
                                                size_t bytes);
+
+/*
+ * shoal_mem_register_dmabuf - the same for memory that a driver shares as a dmabuf: `bytes` bytes
+ * from `offset` on of the file `fd` are what `pointer` maps. RDMA devices that can are given the
+ * dmabuf itself, others the pages by address, and where neither works the memory is copied; the log
+ * says which (SHOAL_LOG_LEVEL=info). Processors must be able to read and write at `pointer`, and
+ * `fd` must stay open until shoal_mem_deregister.
+ */
+SHOAL_API enum shoal_status shoal_mem_register_dmabuf(struct shoal_context *context, void *pointer,
+                                                      size_t bytes, int fd, uint64_t offset);
 SHOAL_API enum shoal_status shoal_mem_deregister(struct shoal_context *context, void *pointer);
 
 #ifdef __cplusplus

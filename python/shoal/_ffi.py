@@ -104,6 +104,7 @@ FUNCTIONS = {
     "shoal_mem_alloc": (c_int, [Context, c_size_t, POINTER(c_void_p)]),
     "shoal_mem_free": (c_int, [Context, c_void_p]),
     "shoal_mem_register": (c_int, [Context, c_void_p, c_size_t]),
+    "shoal_mem_register_dmabuf": (c_int, [Context, c_void_p, c_size_t, c_int, c_uint64]),
     "shoal_mem_deregister": (c_int, [Context, c_void_p]),
     # collectives.h
     "shoal_allreduce": (c_int, [Comm, c_void_p, c_void_p, c_size_t, c_int, c_uint32]),

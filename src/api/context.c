@@ -146,6 +146,13 @@ enum shoal_status shoal_mem_register(struct shoal_context *context, void *pointe
     return shl_memory_add(context->memory, pointer, bytes);
 }
 
+enum shoal_status shoal_mem_register_dmabuf(struct shoal_context *context, void *pointer,
+                                            size_t bytes, int fd, uint64_t offset)
+{
+    SHL_TRY(shl_check_context(context));
+    return shl_memory_add_dmabuf(context->memory, pointer, bytes, fd, offset);
+}
+
 enum shoal_status shoal_mem_deregister(struct shoal_context *context, void *pointer)
 {
     SHL_TRY(shl_check_context(context));

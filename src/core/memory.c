@@ -69,7 +69,8 @@ static enum shoal_status grow(struct shl_memory *memory)
     return SHOAL_OK;
 }
 
-static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr_t end)
+static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr_t end,
+                             const struct shl_memory_dmabuf *dmabuf)
 {
     uint32_t at = place_of(memory, start);
     if (at < memory->count && memory->ranges[at].start < end)
@@ -80,20 +81,35 @@ static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr
     SHL_TRY(grow(memory));
     memmove(&memory->ranges[at + 1], &memory->ranges[at],
             (memory->count - at) * sizeof(*memory->ranges));
-    memory->ranges[at] = (struct shl_memory_range){start, end, memory->next_id++};
+    memory->ranges[at] = (struct shl_memory_range){start, end, memory->next_id++, *dmabuf};
     memory->count++;
     return SHOAL_OK;
 }
 
-enum shoal_status shl_memory_add(struct shl_memory *memory, const void *start, size_t bytes)
+static enum shoal_status check_and_add(struct shl_memory *memory, const void *start, size_t bytes,
+                                       const struct shl_memory_dmabuf *dmabuf)
 {
     uintptr_t from = (uintptr_t)start;
     if (from == 0 || bytes == 0 || from + bytes < from)
         return shl_fail(SHOAL_ERR_INVALID, "cannot register %zu bytes at %p", bytes, start);
     pthread_mutex_lock(&memory->lock);
-    enum shoal_status status = add(memory, from, from + bytes);
+    enum shoal_status status = add(memory, from, from + bytes, dmabuf);
     pthread_mutex_unlock(&memory->lock);
     return status;
+}
+
+enum shoal_status shl_memory_add(struct shl_memory *memory, const void *start, size_t bytes)
+{
+    return check_and_add(memory, start, bytes, &(struct shl_memory_dmabuf){0});
+}
+
+enum shoal_status shl_memory_add_dmabuf(struct shl_memory *memory, const void *start, size_t bytes,
+                                        int fd, uint64_t offset)
+{
+    if (fd < 0 || offset + bytes < offset)
+        return shl_fail(SHOAL_ERR_INVALID, "cannot register %zu bytes at %zu of the dmabuf %d",
+                        bytes, (size_t)offset, fd);
+    return check_and_add(memory, start, bytes, &(struct shl_memory_dmabuf){true, fd, offset});
 }
 
 static void tell(struct shl_memory *memory, const struct shl_memory_range *range)

@@ -21,9 +21,17 @@
 
 struct shl_memory;
 
+/* Memory that a driver shares as a file, so that other devices can be given it (dmabuf). */
+struct shl_memory_dmabuf {
+    bool given; /* false: ordinary memory */
+    int fd;     /* the caller's; open as long as the range is here */
+    uint64_t offset;
+};
+
 struct shl_memory_range {
     uintptr_t start, end;
     uint64_t id;
+    struct shl_memory_dmabuf dmabuf;
 };
 
 /* Somebody who registers ranges. `gone` is called in the thread that ends the range; it may not
@@ -38,6 +46,9 @@ void shl_memory_destroy(struct shl_memory *memory);
 
 /* SHOAL_ERR_INVALID: it overlaps another range. */
 enum shoal_status shl_memory_add(struct shl_memory *memory, const void *start, size_t bytes);
+/* The same for memory that is also a dmabuf, from `offset` on. SHOAL_ERR_INVALID also: no file. */
+enum shoal_status shl_memory_add_dmabuf(struct shl_memory *memory, const void *start, size_t bytes,
+                                        int fd, uint64_t offset);
 /* SHOAL_ERR_INVALID: no range starts there. */
 enum shoal_status shl_memory_remove(struct shl_memory *memory, const void *start);
 

@@ -7,6 +7,7 @@
 #include "rdma/in_place_world.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 static uint8_t *map_at(void *where, uint64_t bytes)
 {
@@ -106,6 +107,38 @@ static void who_cannot_register_uses_windows(void **state)
         parcel_move(world, 1, &parcel);
         CHECK(world, link_of(world, 1, 0)->direct.bytes_received == MIB);
         world_close(world);
+    }
+}
+
+/* Memory that is a dmabuf is registered as one; where a device cannot, by address; and where that
+ * cannot be either, it is copied. Every way it arrives. No file here is a real dmabuf: what a
+ * device in the guest refuses, the stand-in takes. */
+static void a_dmabuf_is_registered_as_one(void **state)
+{
+    const uint64_t bytes = MIB, offset = 8 * KIB;
+    (void)state;
+    for (uint32_t way = 0; way < 3; way++) {
+        struct world *world = world_open(&adapter, 2, 1);
+        int fd = memfd_create("dmabuf", MFD_CLOEXEC);
+        assert_true(fd >= 0 && ftruncate(fd, (off_t)(offset + bytes)) == 0);
+        uint8_t *to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+        assert_ptr_not_equal(to, MAP_FAILED);
+        CHECK_OK(world, shl_memory_add_dmabuf(memories[1], to, bytes, fd, offset));
+        seen.no_dmabuf = way > 0;
+        seen.refused = way == 2 ? world->ranks[1].t->rails[1].pd : NULL;
+        struct parcel parcel = {.to = to, .bytes = bytes};
+        for (uint32_t msg = 0; msg < 2; msg++)
+            parcel_move(world, msg, &parcel);
+        CHECK(world, seen.dmabufs == (way == 0 && !real ? RAILS : 0));
+        CHECK(world, seen.dmabufs == 0 || seen.dmabuf_offset == offset);
+        CHECK(world, link_of(world, 1, 0)->direct.bytes_received == (way < 2 ? 2 * bytes : 0));
+        seen.refused = NULL;
+        CHECK_OK(world, shl_memory_remove(memories[1], to));
+        munmap(to, bytes);
+        close(fd);
+        world_close(world);
+        assert_int_equal(seen.deregistered, seen.registered);
+        seen.dmabufs = 0;
     }
 }
 
@@ -231,6 +264,7 @@ int main(void)
         cmocka_unit_test_setup(ordinary_memory_is_registered_for_one_message, set_up),
         cmocka_unit_test_setup(memory_is_mapped_again_at_the_same_address, set_up),
         cmocka_unit_test_setup(who_cannot_register_uses_windows, set_up),
+        cmocka_unit_test_setup(a_dmabuf_is_registered_as_one, set_up),
         cmocka_unit_test_setup(more_messages_than_places, set_up),
         cmocka_unit_test_setup(a_peer_that_keeps_writing_changes_nothing, set_up),
         cmocka_unit_test_setup(a_sender_that_gives_up_is_not_read_any_more, set_up),

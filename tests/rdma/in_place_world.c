@@ -67,6 +67,19 @@ static struct ibv_mr *note_register(struct ibv_pd *pd, void *memory, size_t byte
     return verbs->reg_mr(pd, memory, bytes, access);
 }
 
+static struct ibv_mr *note_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
+                                  int fd, int access)
+{
+    errno = EOPNOTSUPP;
+    if (seen.no_dmabuf || pd == seen.refused)
+        return NULL;
+    struct ibv_mr *mr = verbs->reg_dmabuf_mr(pd, offset, bytes, iova, fd, access);
+    seen.dmabuf_offset = offset;
+    seen.dmabufs += mr != NULL;
+    seen.registered += mr != NULL;
+    return mr;
+}
+
 static int note_deregister(struct ibv_mr *mr)
 {
     seen.deregistered++;
@@ -98,6 +111,7 @@ int set_up(void **state)
     adjust_world = NULL;
     hooked = *verbs;
     hooked.reg_mr = note_register;
+    hooked.reg_dmabuf_mr = note_dmabuf;
     hooked.dereg_mr = note_deregister;
     hooked.post_send = hold_or_post;
     shl_verbs = &hooked;

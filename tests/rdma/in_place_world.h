@@ -34,6 +34,9 @@ extern uint32_t qps; /* direct queue pairs a rail: SHOAL_TEST_QPS, or 1 */
 /* What the transport asks of verbs. */
 struct seen {
     atomic_uint registered, deregistered; /* ranks open in threads of their own */
+    atomic_uint dmabufs;                  /* of `registered` */
+    bool no_dmabuf;                       /* none can be registered as such */
+    uint64_t dmabuf_offset;               /* of the latest */
     const struct ibv_pd *refused;         /* no memory is registered in this domain */
     const struct ibv_qp *held;            /* what is posted here waits in the following */
     struct ibv_send_wr late[PIECES_MAX];

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAIRS_MAX 4096
@@ -172,6 +173,20 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *memory, size_t bytes, int 
     regions[next_key++ % REGIONS_MAX] = region;
     pthread_mutex_unlock(&lock);
     return &region->mr;
+}
+
+/* A file must be there; whether it is a dmabuf does not matter here. */
+static struct ibv_mr *reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
+                                    int fd, int access)
+{
+    struct stat file;
+    if (fstat(fd, &file) != 0)
+        return NULL;
+    if (offset + bytes > (uint64_t)file.st_size) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return reg_mr(pd, (void *)(uintptr_t)iova, bytes, access);
 }
 
 static int dereg_mr(struct ibv_mr *mr)
@@ -455,6 +470,7 @@ void verbs_soft_install(unsigned count)
                                                alloc_pd,
                                                dealloc_pd,
                                                reg_mr,
+                                               reg_dmabuf_mr,
                                                dereg_mr,
                                                create_comp_channel,
                                                destroy_comp_channel,

@@ -58,12 +58,30 @@ static void deregister(struct ibv_mr *mr[SHL_VERBS_RAILS])
     }
 }
 
+/* A dmabuf as such, which needs no processor to see it; else its pages, if these can be pinned. */
+static struct ibv_mr *register_one(const struct shl_verbs_rail *rail, void *start, size_t bytes,
+                                   const struct shl_memory_dmabuf *dmabuf)
+{
+    struct ibv_mr *mr = NULL;
+    if (!dmabuf->given)
+        return shl_verbs->reg_mr(rail->pd, start, bytes, ACCESS);
+    mr = shl_verbs->reg_dmabuf_mr(rail->pd, dmabuf->offset, bytes, (uintptr_t)start, dmabuf->fd,
+                                  ACCESS);
+    if (mr) {
+        shl_log(SHL_LOG_INFO, "%s: %zu bytes are registered as a dmabuf", rail->port.device, bytes);
+        return mr;
+    }
+    shl_log(SHL_LOG_INFO, "%s: %zu bytes cannot be registered as a dmabuf (%s); by address instead",
+            rail->port.device, bytes, strerror(errno));
+    return shl_verbs->reg_mr(rail->pd, start, bytes, ACCESS);
+}
+
 /* false: not on all, hence on none; errno says why. */
-static bool register_all(struct shl_transport *t, void *start, size_t bytes,
-                         struct ibv_mr *mr[SHL_VERBS_RAILS])
+static bool register_as(struct shl_transport *t, void *start, size_t bytes,
+                        const struct shl_memory_dmabuf *dmabuf, struct ibv_mr *mr[SHL_VERBS_RAILS])
 {
     for (uint32_t rail = 0; rail < t->rail_count; rail++) {
-        mr[rail] = shl_verbs->reg_mr(t->rails[rail].pd, start, bytes, ACCESS);
+        mr[rail] = register_one(&t->rails[rail], start, bytes, dmabuf);
         if (mr[rail])
             continue;
         int error = errno;
@@ -72,6 +90,12 @@ static bool register_all(struct shl_transport *t, void *start, size_t bytes,
         return false;
     }
     return true;
+}
+
+static bool register_all(struct shl_transport *t, void *start, size_t bytes,
+                         struct ibv_mr *mr[SHL_VERBS_RAILS])
+{
+    return register_as(t, start, bytes, &(struct shl_memory_dmabuf){0}, mr);
 }
 
 /* ---- memory that is kept --------------------------------------------------------------------- */
@@ -115,7 +139,7 @@ static const struct region *region_of(struct shl_verbs_memory *memory,
         struct region *made = &memory->regions[memory->count++];
         size_t bytes = range->end - range->start;
         *made = (struct region){.id = range->id};
-        if (!register_all(memory->t, (void *)range->start, bytes, made->mr))
+        if (!register_as(memory->t, (void *)range->start, bytes, &range->dmabuf, made->mr))
             shl_log(SHL_LOG_WARN,
                     "%zu bytes that are allocated or registered for good cannot be registered "
                     "with %s, so they are copied; raise the limit of locked memory (ulimit -l)",

@@ -47,6 +47,14 @@ static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *chain, struct ibv_re
     return ibv_post_recv(qp, chain, bad);
 }
 
+static struct ibv_mr *no_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
+                                int fd, int access)
+{
+    (void)pd, (void)offset, (void)bytes, (void)iova, (void)fd, (void)access;
+    errno = EOPNOTSUPP;
+    return NULL;
+}
+
 struct symbol {
     const char *name;
     void *slot; /* a pointer to a function, in `loaded` */
@@ -97,6 +105,9 @@ static void load(void)
         }
         *(void **)symbols[i].slot = address;
     }
+    *(void **)(void *)&loaded.reg_dmabuf_mr = dlsym(library, "ibv_reg_dmabuf_mr");
+    if (!loaded.reg_dmabuf_mr)
+        loaded.reg_dmabuf_mr = no_dmabuf;
     loaded.query_port = query_port;
     loaded.poll_cq = poll_cq;
     loaded.req_notify_cq = req_notify_cq;

@@ -71,6 +71,28 @@ static void what_overlaps_or_is_no_range_is_refused(void **state)
     ASSERT_STATUS(SHOAL_ERR_INVALID, shl_memory_remove(memory, area + sizeof(area)));
 }
 
+static void a_dmabuf_is_remembered(void **state)
+{
+    struct shl_memory_range range;
+    (void)state;
+    ASSERT_OK(shl_memory_add(memory, area, LENGTH));
+    ASSERT_OK(shl_memory_add_dmabuf(memory, area + STEP, LENGTH, 7, 4096));
+    assert_true(shl_memory_find(memory, area + 1, 1, &range));
+    assert_false(range.dmabuf.given);
+    assert_true(shl_memory_find(memory, area + STEP + 1, 1, &range));
+    assert_true(range.dmabuf.given);
+    assert_int_equal(range.dmabuf.fd, 7);
+    assert_int_equal(range.dmabuf.offset, 4096);
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shl_memory_add_dmabuf(memory, area + STEP, 8, 7, 0));
+    ASSERT_DETAIL("overlaps");
+    ASSERT_STATUS(SHOAL_ERR_INVALID, shl_memory_add_dmabuf(memory, area + LENGTH, 8, -1, 0));
+    ASSERT_DETAIL("of the dmabuf -1");
+    ASSERT_STATUS(SHOAL_ERR_INVALID,
+                  shl_memory_add_dmabuf(memory, area + LENGTH, 8, 7, UINT64_MAX - 3));
+    ASSERT_OK(shl_memory_remove(memory, area + STEP));
+    assert_false(shl_memory_find(memory, area + STEP + 1, 1, &range));
+}
+
 struct watcher {
     struct shl_memory_user user;
     struct shl_memory_range last;
@@ -133,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(only_what_lies_inside_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_overlaps_or_is_no_range_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dmabuf_is_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(users_are_told_which_range_ends, set_up, tear_down),
         cmocka_unit_test(kth_call_fails),
     };
