@@ -10,33 +10,33 @@
 
 #include <string.h>
 
-static struct shl_op *slot(struct shl_oplog *log, uint64_t seq)
+/* NULL: there is none. */
+static struct shl_op *find(struct shl_oplog *log, uint64_t seq)
 {
-    return &log->ops[seq % SHL_OPLOG_SLOTS];
+    uint16_t place = log->slots[seq % SHL_OPLOG_SLOTS];
+    struct shl_op *op = place ? &log->ops[place - 1] : NULL;
+    return op && op->seq == seq ? op : NULL;
 }
 
-static const struct shl_op *find(const struct shl_oplog *log, uint64_t seq)
+static void release(struct shl_oplog *log, struct shl_op *op)
 {
-    const struct shl_op *op = &log->ops[seq % SHL_OPLOG_SLOTS];
-    return op->seq == seq ? op : NULL;
-}
-
-static void release(struct shl_op *op)
-{
-    if (op->seq == 0)
-        return;
+    log->slots[op->seq % SHL_OPLOG_SLOTS] = 0;
+    log->idle[log->idle_count++] = (uint16_t)(op - log->ops);
     shl_mem->free(op->input);
     memset(op, 0, sizeof(*op));
 }
 
 static struct shl_op *claim(struct shl_oplog *log, uint64_t seq)
 {
-    struct shl_op *op = slot(log, seq);
-    if (op->seq == seq)
-        return op;
-    release(op);
-    op->seq = seq;
-    return op;
+    uint16_t *place = &log->slots[seq % SHL_OPLOG_SLOTS];
+    if (*place && log->ops[*place - 1].seq == seq)
+        return &log->ops[*place - 1];
+    if (*place)
+        release(log, &log->ops[*place - 1]);
+    uint32_t at = log->idle_count ? log->idle[--log->idle_count] : log->fresh++;
+    *place = (uint16_t)(at + 1);
+    log->ops[at].seq = seq;
+    return &log->ops[at];
 }
 
 static void set_due(struct shl_oplog *log, struct shl_op *op, enum shl_op_due due)
@@ -56,9 +56,9 @@ static void release_old(struct shl_oplog *log)
     if (log->pinned && until >= log->pinned)
         until = log->pinned - 1;
     while (log->released < until) {
-        struct shl_op *op = slot(log, ++log->released);
-        if (op->seq == log->released && op->settled && op->due == SHL_OP_NOTHING)
-            release(op);
+        struct shl_op *op = find(log, ++log->released);
+        if (op && op->settled && op->due == SHL_OP_NOTHING)
+            release(log, op);
     }
 }
 
@@ -84,8 +84,8 @@ void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
 
 void shl_oplog_free(struct shl_oplog *log)
 {
-    for (uint32_t i = 0; i < SHL_OPLOG_SLOTS; i++)
-        release(&log->ops[i]);
+    for (uint32_t i = 0; i < log->fresh; i++)
+        shl_mem->free(log->ops[i].input);
     shl_mem->free(log);
 }
 
@@ -134,8 +134,8 @@ struct shl_op *shl_oplog_next(struct shl_oplog *log)
     if (!log->due)
         return NULL;
     for (; seq <= log->started; seq++) {
-        struct shl_op *op = slot(log, seq);
-        if (op->seq == seq && op->begun && op->due != SHL_OP_NOTHING)
+        struct shl_op *op = find(log, seq);
+        if (op && op->begun && op->due != SHL_OP_NOTHING)
             return op;
     }
     return NULL;
@@ -162,8 +162,8 @@ void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
     set_due(log, op, SHL_OP_NOTHING);
     op->held = true;
     for (uint64_t seq = log->settled + 1; seq < op->seq; seq++) {
-        struct shl_op *before = slot(log, seq);
-        if (before->seq == seq)
+        struct shl_op *before = find(log, seq);
+        if (before)
             before->settled = true;
     }
     if (log->settled < op->seq - 1)
@@ -214,7 +214,7 @@ static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op,
 
 /* Who has the result of a root that is lost keeps it, who has not never gets it: so neither counts,
  * and the step begins again. So it does when buffers have the shape of a view that is gone. */
-static bool gives_up(const struct shl_oplog *log, const struct shl_members *next)
+static bool gives_up(struct shl_oplog *log, const struct shl_members *next)
 {
     if (!log->in_step || log->gives_up)
         return log->in_step;
@@ -226,7 +226,7 @@ static bool gives_up(const struct shl_oplog *log, const struct shl_members *next
     return false;
 }
 
-void shl_oplog_report(const struct shl_oplog *log, const struct shl_members *next,
+void shl_oplog_report(struct shl_oplog *log, const struct shl_members *next,
                       struct shl_report *report)
 {
     memset(report, 0, sizeof(*report));
@@ -255,8 +255,8 @@ static void settle(struct shl_oplog *log, uint64_t seq)
 
 static void redo(struct shl_oplog *log, uint64_t seq)
 {
-    struct shl_op *op = slot(log, seq);
-    if (op->seq != seq || !op->begun || op->failed)
+    struct shl_op *op = find(log, seq);
+    if (!op || !op->begun || op->failed)
         return;
     op->held = op->settled = op->kept = false;
     set_due(log, op, SHL_OP_RUN);

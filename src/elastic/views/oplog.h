@@ -95,8 +95,15 @@ struct shl_oplog {
     bool gives_up;               /* it cannot finish its step, which nobody is to commit */
     uint32_t due;
     uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
+    /* Slots by number: their operation, plus one; 0: none. Operations that were released last are
+     * used first, so that few of them are touched while few matter. */
+    uint16_t slots[SHL_OPLOG_SLOTS];
+    uint16_t idle[SHL_OPLOG_SLOTS];
+    uint32_t idle_count, fresh; /* fresh: from here on they were never used */
     struct shl_op ops[SHL_OPLOG_SLOTS];
 };
+
+_Static_assert(SHL_OPLOG_SLOTS < UINT16_MAX, "an operation's place fits into a slot");
 
 /* The member's first view: numbers go on from where the others are. */
 void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
@@ -118,7 +125,7 @@ void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_statu
 
 /* `next`: of the view that is proposed; operations whose root is not in it, or whose shape it does
  * not have, cannot be redone. */
-void shl_oplog_report(const struct shl_oplog *log, const struct shl_members *next,
+void shl_oplog_report(struct shl_oplog *log, const struct shl_members *next,
                       struct shl_report *report);
 /* SHOAL_ERR_EPOCH: it contradicts what this member reported, and nothing was done. */
 enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision);
