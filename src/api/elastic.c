@@ -169,15 +169,20 @@ enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_in
 /* ---- operations -------------------------------------------------------------------------------
  */
 
+/* lock */
+static enum shoal_status check_call(const struct shoal_world *world, const struct shoal_call *call)
+{
+    const struct shl_ranks ranks = {
+        .rank = world->seen_rank, .size = world->seen.count, .user_ops = world->user_op_count};
+    return shl_check_call(&ranks, call);
+}
+
 enum shoal_status shl_check_world_call(struct shoal_world *world, const struct shoal_call *call)
 {
-    struct shl_ranks ranks;
     pthread_mutex_lock(&world->lock);
-    ranks.rank = shl_members_find(&world->seen, shl_node_id(world->node));
-    ranks.size = world->seen.count;
-    ranks.user_ops = world->user_op_count;
+    enum shoal_status status = check_call(world, call);
     pthread_mutex_unlock(&world->lock);
-    return shl_check_call(&ranks, call);
+    return status;
 }
 
 enum shoal_status shl_check_world_mean(struct shoal_world *world, const struct shoal_call *call,
@@ -195,8 +200,12 @@ enum shoal_status shl_check_world_mean(struct shoal_world *world, const struct s
 static enum shoal_status run(struct shoal_world *world, const struct shoal_call *call)
 {
     SHL_TRY(shl_check_world(world));
-    SHL_TRY(shl_check_world_call(world, call));
-    return shl_views_call(world, call);
+    shl_views_enter(world);
+    enum shoal_status status = check_call(world, call);
+    if (status == SHOAL_OK)
+        status = shl_views_call_locked(world, call);
+    shl_views_exit(world);
+    return status;
 }
 
 enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send, void *recv,
@@ -278,7 +287,10 @@ enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, 
                               .recv = recv};
     SHL_TRY(shl_check_world(world));
     SHL_TRY(shl_check_world_mean(world, &call, weight));
-    return shl_views_mean(world, &call, weight);
+    shl_views_enter(world);
+    enum shoal_status status = shl_views_mean_locked(world, &call, weight);
+    shl_views_exit(world);
+    return status;
 }
 
 /* ---- steps ------------------------------------------------------------------------------------

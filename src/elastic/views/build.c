@@ -17,6 +17,7 @@
 
 #define MS 1000000ull
 #define KILL_MS 1000     /* for all of them: a process that is killed ends at once, mostly */
+#define ROUND_WEIGHT 2   /* a call costs more than its messages */
 #define PATIENCE_MS 3000 /* with a view that could not be formed, until the cause shows */
 
 /* ---- down -------------------------------------------------------------------------------------
@@ -198,6 +199,19 @@ void shl_views_give_ops(struct shoal_world *world, struct shoal_comm *comm)
     shl_token_give(comm->engine);
 }
 
+/* Up to this size a copy of the result takes less than a round would: all members of a view have
+ * the same costs, so they decide alike. */
+static size_t kept_bytes(const struct shoal_comm *comm)
+{
+    const struct shl_costs *costs = &comm->engine->costs;
+    double alpha_s = comm->hosts.host_count > 1 ? costs->alpha_net_s : costs->alpha_local_s;
+    double round_s = 0;
+    for (uint32_t reached = 1; reached < comm->size; reached *= 2)
+        round_s += ROUND_WEIGHT * alpha_s;
+    double bytes = round_s / costs->gamma_s_per_byte;
+    return bytes < SHL_OPLOG_KEPT_BYTES ? (size_t)bytes : SHL_OPLOG_KEPT_BYTES;
+}
+
 static void build(struct shoal_world *world)
 {
     struct shoal_comm *comm = NULL;
@@ -217,6 +231,7 @@ static void build(struct shoal_world *world)
         return;
     }
     world->comm = comm;
+    world->kept_bytes = kept_bytes(comm);
     shl_views_give_ops(world, comm);
     world->usable = !given_up(world);
     if (world->usable)

@@ -159,26 +159,39 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
     return end_call(world, op, shl_views_carry_out(world, op));
 }
 
+void shl_views_call_alone(struct shoal_world *world)
+{
+    world->callers++;
+    while (world->calling)
+        shl_views_wait(world, UINT64_MAX);
+    world->callers--;
+    world->calling = true;
+}
+
+void shl_views_called(struct shoal_world *world)
+{
+    world->calling = false;
+    if (world->callers)
+        pthread_cond_broadcast(&world->changed);
+}
+
+void shl_views_seize(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    shl_views_call_alone(world);
+}
+
 void shl_views_enter(struct shoal_world *world)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_seize(world);
     shl_views_call_from(world);
     shl_started_drain(world);
 }
 
 void shl_views_exit(struct shoal_world *world)
 {
+    shl_views_called(world);
     pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
-}
-
-enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call)
-{
-    shl_views_enter(world);
-    enum shoal_status status = shl_views_call_locked(world, call);
-    shl_views_exit(world);
-    return status;
 }
 
 enum shoal_status shl_views_add_op(struct shoal_world *world, const struct shl_user_op *op,
@@ -240,13 +253,4 @@ enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct 
     describe(world, op, &call);
     op->mean = given->recv;
     return end_call(world, op, shl_views_carry_out(world, op));
-}
-
-enum shoal_status shl_views_mean(struct shoal_world *world, const struct shoal_call *call,
-                                 double weight)
-{
-    shl_views_enter(world);
-    enum shoal_status status = shl_views_mean_locked(world, call, weight);
-    shl_views_exit(world);
-    return status;
 }

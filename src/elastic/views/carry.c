@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define MS 1000000ull
-#define ROUND_WEIGHT 2   /* a call costs more than its messages */
 #define SUSPECT_MS 250   /* what the engine lost and the node has not noticed until then */
 #define PATIENCE_MS 2000 /* more than silence takes: then nobody is lost */
 #define ATTEMPTS 5 /* views in which an operation may fail for want of memory or connections */
@@ -45,18 +44,6 @@ static enum shoal_status round_of(struct shoal_comm *comm)
 {
     struct shoal_call barrier = {.struct_size = sizeof(barrier), .collective = SHOAL_BARRIER};
     return shl_request_run(comm, &barrier, comm->op_timeout_ms * MS);
-}
-
-/* Up to this size a copy of the result takes less than a round would: all members of a view have
- * the same costs, so they decide alike. */
-static double kept_bytes(const struct shoal_comm *comm)
-{
-    const struct shl_costs *costs = &comm->engine->costs;
-    double alpha_s = comm->hosts.host_count > 1 ? costs->alpha_net_s : costs->alpha_local_s;
-    double round_s = 0;
-    for (uint32_t reached = 1; reached < comm->size; reached *= 2)
-        round_s += ROUND_WEIGHT * alpha_s;
-    return round_s / costs->gamma_s_per_byte;
 }
 
 static void divide_f32(float *to, const float *sums, size_t count)
@@ -133,7 +120,7 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
             call.send = op->input;
         op->restores = op->input != NULL;
         if (op->small)
-            op->rounds = (double)op->result_bytes > kept_bytes(comm);
+            op->rounds = op->result_bytes > world->kept_bytes;
         SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
     }
     op->epoch = world->epoch;
@@ -143,6 +130,13 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
         return SHOAL_OK;
     note_held(world, op);
     return round_of(comm);
+}
+
+static void put_head(uint8_t *data, const struct shl_op *op)
+{
+    struct shl_bytes out = shl_bytes_writer(data, SHL_OPLOG_KEPT_HEAD);
+    shl_bytes_put_u64(&out, op->epoch);
+    shl_bytes_put_u64(&out, op->contributors);
 }
 
 /* The source's copy goes to all, with what it was made of in front. */
@@ -158,6 +152,8 @@ static enum shoal_status forward(struct shoal_world *world, struct shl_op *op,
                               .root = op->source,
                               .send = data,
                               .recv = data};
+    if (source)
+        put_head(data, op);
     SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
     struct shl_bytes in = shl_bytes_reader(data, SHL_OPLOG_KEPT_HEAD);
     op->epoch = shl_bytes_get_u64(&in);
@@ -172,12 +168,8 @@ static enum shoal_status forward(struct shoal_world *world, struct shl_op *op,
 /* lock */
 static void keep(struct shoal_world *world, struct shl_op *op)
 {
-    struct shl_oplog *log = world->log;
-    struct shl_bytes out = shl_bytes_writer(log->kept, SHL_OPLOG_KEPT_HEAD);
-    shl_bytes_put_u64(&out, op->epoch);
-    shl_bytes_put_u64(&out, op->contributors);
     if (op->result_bytes)
-        memcpy(log->kept + SHL_OPLOG_KEPT_HEAD, op->call.recv, op->result_bytes);
+        memcpy(world->log->kept + SHL_OPLOG_KEPT_HEAD, op->call.recv, op->result_bytes);
     op->kept = true;
 }
 
@@ -319,8 +311,9 @@ static enum shoal_status outcome(const struct shl_op *op)
 enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *op)
 {
     for (;;) {
-        SHL_TRY(shl_views_ready(world));
-        struct shl_op *next = shl_oplog_next(world->log);
+        if (SHL_UNLIKELY(!world->usable || world->stopped || world->ended))
+            SHL_TRY(shl_views_ready(world));
+        struct shl_op *next = world->log->due ? shl_oplog_next(world->log) : NULL;
         if (!next)
             return outcome(op);
         enum shoal_status status = carry_once(world, next);

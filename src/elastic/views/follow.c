@@ -16,8 +16,7 @@
 enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_follower *follower)
 {
     enum shoal_status status = SHOAL_OK;
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_seize(world);
     if (world->follower)
         status = shl_fail(SHOAL_ERR_BUSY, "the world has its state already; destroy that first");
     else if (world->log->in_step)
@@ -27,18 +26,15 @@ enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_followe
         world->follower = follower;
         world->joined_due = true; /* it is new to all */
     }
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     return status;
 }
 
 void shl_views_detach(struct shoal_world *world)
 {
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_seize(world);
     world->follower = NULL;
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
 }
 
 /* lock, which is given away meanwhile. */

@@ -22,7 +22,8 @@ static void release(struct shl_oplog *log, struct shl_op *op)
 {
     log->slots[op->seq % SHL_OPLOG_SLOTS] = 0;
     log->idle[log->idle_count++] = (uint16_t)(op - log->ops);
-    shl_mem->free(op->input);
+    if (op->input)
+        shl_mem->free(op->input);
     memset(op, 0, sizeof(*op));
 }
 

@@ -75,16 +75,14 @@ enum shoal_status shl_started_failure(const struct shoal_world *world)
                     started->failure_text);
 }
 
-/* lock, which is given away meanwhile. `calling` is taken first, so whoever has it gets on. */
+/* lock, which is given away meanwhile. */
 static void drive(struct shoal_world *world)
 {
     world->started.driven = true;
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_call_alone(world);
     if (first_of(world))
         carry_first(world);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_called(world);
     world->started.driven = false;
     pthread_cond_broadcast(&world->changed);
 }
@@ -218,16 +216,13 @@ void shl_started_detach(struct shoal_world *world)
     pthread_mutex_lock(&world->lock);
     if (first_of(world)) /* interrupts the one under way; the others follow */
         shl_views_end(world, SHOAL_ERR_ABORTED, "the world was destroyed");
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_call_alone(world);
     shl_started_drain(world);
     started->stop = true;
     pthread_cond_broadcast(&world->changed);
     while ((node = shl_list_pop(&started->all)))
         SHL_CONTAINER_OF(node, struct shoal_world_request, link)->world = NULL;
-    pthread_mutex_unlock(&world->lock);
-    pthread_mutex_unlock(&world->calling);
+    shl_views_exit(world);
     if (started->running)
         pthread_join(started->thread, NULL);
 }

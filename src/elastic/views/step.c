@@ -92,8 +92,7 @@ static void interrupt_started(struct shoal_world *world)
 enum shoal_status shl_views_abort(struct shoal_world *world)
 {
     interrupt_started(world);
-    pthread_mutex_lock(&world->calling);
-    pthread_mutex_lock(&world->lock);
+    shl_views_seize(world);
     shl_views_call_from(world);
     shl_started_drop(world);
     enum shoal_status status = abort_locked(world);
@@ -174,10 +173,12 @@ enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
     uint64_t before = world->log->step;
     enum shoal_status status = commit_locked(world, samples);
     bool committed = world->log->step != before; /* also where that is all that went well */
-    pthread_mutex_unlock(&world->lock);
-    if (committed)
+    if (committed) {
+        pthread_mutex_unlock(&world->lock);
         shl_views_follow_committed(world);
-    pthread_mutex_unlock(&world->calling);
+        pthread_mutex_lock(&world->lock);
+    }
+    shl_views_exit(world);
     return status;
 }
 

@@ -80,6 +80,7 @@ void shl_views_show(struct shoal_world *world)
 {
     shl_members_copy(&world->seen, &world->members);
     world->seen_epoch = world->epoch;
+    world->seen_rank = world->rank;
 }
 
 /* Threads by numbers that are not used again, unlike the system's. */
@@ -126,7 +127,6 @@ bool shl_views_wait(struct shoal_world *world, uint64_t until_ns)
 static void init_locks(struct shoal_world *world)
 {
     pthread_condattr_t monotonic;
-    pthread_mutex_init(&world->calling, NULL);
     pthread_mutex_init(&world->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -288,6 +288,5 @@ void shl_views_destroy(struct shoal_world *world)
     shl_mem->free(world->job);
     pthread_cond_destroy(&world->changed);
     pthread_mutex_destroy(&world->lock);
-    pthread_mutex_destroy(&world->calling);
     shl_mem->free(world);
 }

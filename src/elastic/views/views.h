@@ -11,10 +11,10 @@
  *   follow.c  where state that follows the members is called
  *   streams.c samples, whose position moves when a step is committed
  *
- * Locking. `lock` guards everything; `changed` tells of any change. The program's calls hold
- * `calling` for their whole time, so there is one at a time. While an operation runs in the engine
- * `users` counts it, without the lock; the view is taken down when it is 0. Nobody calls the node
- * with the lock held, since the node calls back with it.
+ * Locking. `lock` guards everything; `changed` tells of any change. The program's calls have
+ * `calling` for their whole time, also without the lock, so there is one at a time. While an
+ * operation runs in the engine `users` counts it, without the lock; the view is taken down when it
+ * is 0. Nobody calls the node with the lock held, since the node calls back with it.
  *
  * Invariant: from the moment that a fence is reported until the next publication the log of
  * operations does not change.
@@ -70,7 +70,9 @@ struct shoal_world {
     char *job;
     struct shoal_context *context; /* api/context.h */
     struct shl_node *node;
-    pthread_mutex_t calling, lock;
+    pthread_mutex_t lock;
+    bool calling;
+    uint32_t callers; /* that wait to be the one */
     pthread_cond_t changed;
     pthread_t builder;
     bool builder_runs, stop;
@@ -87,9 +89,10 @@ struct shoal_world {
     /* The view in force. */
     struct shl_world *forming; /* may be cut */
     struct shoal_comm *comm;
-    bool usable;    /* operations may run in it */
-    bool stopped;   /* at a boundary, until the next publication */
-    uint32_t users; /* callers in the engine */
+    size_t kept_bytes; /* larger results are not kept: a completion round costs less */
+    bool usable;       /* operations may run in it */
+    bool stopped;      /* at a boundary, until the next publication */
+    uint32_t users;    /* callers in the engine */
     uint64_t epoch;
     uint32_t rank, joined, lost;
     struct shl_members members;
@@ -99,6 +102,7 @@ struct shoal_world {
     /* The program. */
     struct shl_members seen; /* the view that it knows: what its ranks and sizes mean */
     uint64_t seen_epoch;
+    uint32_t seen_rank;
     uint64_t caller;          /* thread that made the last call, whose looks count */
     uint32_t joined_since;    /* members, since its last step was committed */
     uint32_t joined_told;     /* of these, when its step under way began */
@@ -157,20 +161,23 @@ void shl_views_decide(struct shoal_world *world);
 
 /* ---- call.c ------------------------------------------------------------------------------ */
 
-/* One operation of the program, arguments checked. */
-enum shoal_status shl_views_call(struct shoal_world *world, const struct shoal_call *call);
-enum shoal_status shl_views_mean(struct shoal_world *world, const struct shoal_call *call,
-                                 double weight);
+/* calling, lock, which is given away meanwhile: one operation of the program, arguments checked. */
+enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call);
+enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *call,
+                                        double weight);
 /* A reduction of the program's, for all views to come. */
 enum shoal_status shl_views_add_op(struct shoal_world *world, const struct shl_user_op *op,
                                    uint32_t *id);
 
-/* The lock: the program calls. Whatever was started before is carried out first. */
-void shl_views_enter(struct shoal_world *world);
+/* Take the lock and `calling`, and give them back. */
+void shl_views_seize(struct shoal_world *world);
 void shl_views_exit(struct shoal_world *world);
-/* calling, lock: a weighted mean. */
-enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *call,
-                                        double weight);
+/* The first for a call of the program's. Whatever was started before is carried out. */
+void shl_views_enter(struct shoal_world *world);
+/* lock: wait for `calling`. */
+void shl_views_call_alone(struct shoal_world *world);
+/* lock: give it back. */
+void shl_views_called(struct shoal_world *world);
 
 /* ---- follow.c ----------------------------------------------------------------------------- */
 
@@ -192,8 +199,6 @@ void shl_views_follow_leavers(struct shoal_world *world);
 bool shl_views_drop_stale(struct shoal_world *world);
 /* lock, which is given away meanwhile: before the operation that commits. */
 enum shoal_status shl_views_follow_refresh(struct shoal_world *world);
-/* calling, lock: the same, of a caller that has both. */
-enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call);
 
 /* ---- step.c ------------------------------------------------------------------------------- */
 
