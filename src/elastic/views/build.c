@@ -163,6 +163,8 @@ static enum shoal_status adopt_members(struct shoal_world *world)
     world->stopped = false;
     world->joined_due |= world->joined > 0;
     world->lost_due |= world->lost > 0;
+    if (world->joined)
+        world->joined_epoch = world->epoch;
     if (world->joined || world->lost)
         world->changed_epoch = world->epoch;
     if (world->joined)

@@ -93,8 +93,12 @@ enum shoal_status shl_views_follow(struct shoal_world *world)
         if (carried == SHOAL_ERR_EPOCH && !world->ended)
             continue; /* interrupted: members changed again */
         SHL_TRY(carried);
+        /* Each by its own: a member that was told before a loss that all was settled does not do it
+         * again, so those that the change of the view tells it must not either. */
+        if (follower->settle.epoch >= world->joined_epoch)
+            world->joined_due = false;
         if (follower->settle.epoch >= world->changed_epoch)
-            world->joined_due = world->lost_due = false;
+            world->lost_due = false;
         pthread_mutex_unlock(&world->lock);
         enum shoal_status status = follower->settled(follower->arg);
         pthread_mutex_lock(&world->lock);

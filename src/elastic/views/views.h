@@ -117,6 +117,7 @@ struct shoal_world {
     struct shl_voters leavers;     /* members that said with the last one that they leave */
     struct shl_follower *follower; /* NULL: none */
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
+    uint64_t joined_epoch;         /* the last view with new members */
     uint64_t changed_epoch;        /* the last view with other members than the one before */
     struct shl_streams streams;
     struct shl_started started;
