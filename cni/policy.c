@@ -161,9 +161,10 @@ static void check_space(struct cni_check *check, const struct cni_node *object)
     static const char *const kinds[] = {"SriovNetworkNodePolicy", "SriovNetworkPoolConfig",
                                         "SriovNetwork", "SriovIBNetwork", "OVSNetwork"};
     const char *space = cni_metadata_text(object, "namespace");
+    const struct cni_node *metadata = cni_get(object, "metadata");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (cni_has_kind(object, kinds[i]) && (!*space || strcmp(space, "default") == 0))
-            cni_find(check->findings, CNI_RULE_policy_space, cni_get(object, "metadata"),
+            cni_find(check->findings, CNI_RULE_policy_space, metadata ? metadata : object,
                      "this %s has %s", kinds[i], *space ? "the namespace default" : "no namespace");
 }
 
