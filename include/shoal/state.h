@@ -152,6 +152,9 @@ struct shoal_state_info {
     uint64_t refresh_bytes;  /* sent by this member to copies at the last commit */
     uint64_t refresh_ns;     /* what that took */
     uint64_t bytes_handed;   /* of sharded arrays, by all members together, before members left */
+    uint64_t bad_chunks; /* that came here, were not what their giver hashed, and were taken from
+                            another giver */
+    uint64_t bad_giver;  /* rank of the last one that gave one */
 };
 
 /* shoal_state_info - what was done so far. */

@@ -331,6 +331,8 @@ class StateInfo(Structure):
         ("refresh_bytes", c_uint64),
         ("refresh_ns", c_uint64),
         ("bytes_handed", c_uint64),
+        ("bad_chunks", c_uint64),
+        ("bad_giver", c_uint64),
     ]
 
 

@@ -54,6 +54,8 @@ class StateInfo(NamedTuple):
     refresh_bytes: int  # sent by this member to copies at the last commit
     refresh_seconds: float  # what that took
     bytes_handed: int  # of sharded arrays, by all members together, before members left
+    bad_chunks: int  # that were not what their giver hashed, and were taken from another
+    bad_giver: int  # rank of the last one that gave one
 
 
 class State:
@@ -171,6 +173,8 @@ class State:
             info.refresh_bytes,
             info.refresh_ns * 1e-9,
             info.bytes_handed,
+            info.bad_chunks,
+            info.bad_giver,
         )
 
     @property

@@ -144,6 +144,8 @@ enum shoal_status shoal_state_info(const struct shoal_state *state, struct shoal
                                     .settle_ns = state->stats.settle_ns,
                                     .refresh_bytes = state->stats.refresh_sent,
                                     .refresh_ns = state->stats.refresh_ns,
-                                    .bytes_handed = state->stats.handed};
+                                    .bytes_handed = state->stats.handed,
+                                    .bad_chunks = state->stats.bad_chunks,
+                                    .bad_giver = state->stats.bad_giver};
     return shl_give_struct(info, &told, sizeof(told));
 }

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/sys.h"
 #include "multiproc/members.h"
 #include "support/test.h"
 
@@ -17,14 +18,15 @@
 #define WEIGHTS 700001 /* of 8 bytes: more than five chunks */
 #define SMALL 13
 #define ELEMENTS 16
-#define BYTES (8ull * WEIGHTS + 4ull * SMALL + 8)
+#define GUARD 8
+#define BYTES (8ull * WEIGHTS + 4ull * SMALL + 8 + 8ull * GUARD)
 
-enum story { GROW, DIVERGE, DISAGREE };
+enum story { GROW, DIVERGE, DISAGREE, SCRIBBLE };
 
 /* What members tell the test, beside their reports. */
 struct told {
     _Atomic int begins; /* it is in its first shoal_step_begin, or behind it */
-    uint64_t received, sent, settled;
+    uint64_t received, sent, settled, bad_chunks, bad_giver;
     size_t divergences;
     uint32_t diverged_rank;
     char diverged_name[16];
@@ -42,6 +44,7 @@ struct model {
     int64_t *weights;
     float small[SMALL];
     uint64_t steps;
+    _Atomic uint64_t guard[GUARD]; /* all 0 */
     int64_t *send, *recv;
     bool stop;
 };
@@ -77,6 +80,8 @@ static int open_model(struct member *self, struct model *model)
         status = add(model, "small", model->small, SMALL - other, SHOAL_F32);
     if (status == SHOAL_OK)
         status = add(model, "steps", &model->steps, 1, SHOAL_U64);
+    if (status == SHOAL_OK)
+        status = add(model, "guard", model->guard, GUARD, SHOAL_U64);
     return status;
 }
 
@@ -88,12 +93,28 @@ static void close_model(struct model *model)
     free(model->recv);
 }
 
+/* Between hashing and sending the library allocates. */
+static _Thread_local _Atomic uint64_t *scribbled;
+static const struct shl_sys_mem *real_mem;
+
+static void *scribble_and_allocate(size_t bytes)
+{
+    if (scribbled)
+        ++*scribbled;
+    return real_mem->alloc(bytes);
+}
+
 static int train(struct member *self, struct model *model)
 {
     struct shoal_step step = {.struct_size = sizeof(step)};
     struct told *told = &shared->told[self->slot];
     told->begins = 1;
+    /* Of the last stripe, in which the guard is. */
+    if (shared->story == SCRIBBLE && model->steps >= 2 && self->report->rank == 2)
+        scribbled = model->guard;
     int status = shoal_step_begin(self->world, &step);
+    scribbled = NULL;
+    model->guard[0] = 0;
     if (status != SHOAL_OK)
         return status;
     if (model->steps != step.step)
@@ -124,6 +145,8 @@ static void tell(struct member *self, struct model *model)
     told->received = info.bytes_received;
     told->sent = info.bytes_sent;
     told->settled = info.settled;
+    told->bad_chunks = info.bad_chunks;
+    told->bad_giver = info.bad_giver;
     told->weight = model->weights[0];
     told->even = true;
     for (size_t i = 0; i < WEIGHTS; i++)
@@ -268,6 +291,29 @@ static void giver_is_lost_while_it_gives(void **state)
     }
 }
 
+/* What the last giver sends is never what it hashed. */
+static void a_chunk_that_is_not_what_was_hashed_comes_from_another(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(SCRIBBLE, 3, SHOAL_STEP_ABORT, tcp);
+    static struct shl_sys_mem scribbling;
+    real_mem = shl_mem;
+    scribbling = *real_mem;
+    scribbling.alloc = scribble_and_allocate;
+    shl_mem = &scribbling; /* also in the members, which are forked */
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    members_start(&members, 3);
+    shl_mem = real_mem;
+    members_await(&members, 3, 2);
+    members.shared->stop = 1;
+    members_close(&members);
+    check_well(&members, (const uint32_t[]){0, 1, 2, 3}, 4); /* all guards are alike, too */
+    assert_int_equal(shared->told[3].bad_chunks, 1);
+    assert_int_equal(shared->told[3].bad_giver, 2);
+}
+
 static void divergence_is_found_and_left_alone(void **state)
 {
     (void)state;
@@ -305,6 +351,7 @@ int main(void)
         cmocka_unit_test(joiner_gets_equal_parts_from_all),
         cmocka_unit_test(losses_and_several_joiners),
         cmocka_unit_test(giver_is_lost_while_it_gives),
+        cmocka_unit_test(a_chunk_that_is_not_what_was_hashed_comes_from_another),
         cmocka_unit_test(divergence_is_found_and_left_alone),
         cmocka_unit_test(different_arrays_are_an_error_on_all),
     };

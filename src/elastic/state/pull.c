@@ -2,18 +2,22 @@
  * Members that have nothing get the replicated arrays: from all that have them at once, each giving
  * its stripe, or, where nobody has them yet, from rank 0 by broadcast.
  *
- * Of two rounds one travels while the chunks of the other are verified.
+ * Of two rounds one travels while the chunks of the other are verified. Chunks that are not what
+ * their giver hashed come from the next giver in the end.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/log.h"
 #include "core/sys.h"
 #include "elastic/state/state.h"
 #include "engine/moves.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define NS_PER_MS 1000000ull
 #define BROADCAST_BYTES (64u << 20)
+#define BAD_MAX 16 /* chunks that one member takes from another giver; with more it gives up */
 
 /* ---- a job begins --------------------------------------------------------------------------- */
 
@@ -49,8 +53,19 @@ struct stripe {
     uint32_t giver;     /* rank */
 };
 
+/* Chunks that came here and were not what their giver hashed. */
+struct bad {
+    uint64_t chunk, giver;
+};
+
+struct bad_list {
+    uint64_t count;
+    struct bad at[BAD_MAX];
+};
+
 struct pull {
     struct shoal_state *state;
+    struct bad_list bad;
     const struct shl_meeting *meeting;
     struct shl_chunks chunks;
     struct stripe *stripes; /* one for each giver */
@@ -144,21 +159,58 @@ static enum shoal_status start_round(struct pull *pull, unsigned parity,
     return shl_moves_start(meeting->comm, pull->moves, pull->move_count, request);
 }
 
-static enum shoal_status verify_stripe(const struct pull *pull, const struct stripe *stripe,
-                                       unsigned parity)
+static void say_bad(const struct pull *pull, uint64_t chunk, uint32_t giver, char *text,
+                    size_t bytes)
+{
+    const struct shl_chunk *at = &pull->chunks.at[chunk];
+    snprintf(text, bytes,
+             "bytes %llu to %llu of '%s' from rank %u are not what it hashed; its program changed "
+             "them meanwhile, or memory or the network did",
+             (unsigned long long)at->offset, (unsigned long long)(at->offset + at->bytes),
+             pull->state->arrays[at->array].name, giver);
+}
+
+static enum shoal_status fail_bad(const struct pull *pull, uint64_t chunk, uint32_t giver)
+{
+    char text[SHL_WORLD_TEXT];
+    say_bad(pull, chunk, giver, text, sizeof(text));
+    return shl_fail(SHOAL_ERR_MISMATCH, "%s", text);
+}
+
+/* It is to come from another. */
+static enum shoal_status note_bad(struct pull *pull, uint64_t chunk, uint32_t giver)
+{
+    char text[SHL_WORLD_TEXT];
+    struct bad_list *bad = &pull->bad;
+    if (bad->count == BAD_MAX || pull->stripe_count < 2)
+        return fail_bad(pull, chunk, giver);
+    say_bad(pull, chunk, giver, text, sizeof(text));
+    shl_log(SHL_LOG_WARN, "%s; they come from another", text);
+    bad->at[bad->count++] = (struct bad){chunk, giver};
+    pull->state->stats.bad_chunks++;
+    pull->state->stats.bad_giver = giver;
+    return SHOAL_OK;
+}
+
+static enum shoal_status is_right(const struct pull *pull, uint64_t chunk, const uint8_t *wanted,
+                                  bool *right)
 {
     uint8_t hash[SHL_HASH_BYTES];
+    SHL_TRY(shl_hash_data(place(pull, chunk), pull->chunks.at[chunk].bytes, hash));
+    *right = memcmp(hash, wanted, SHL_HASH_BYTES) == 0;
+    return SHOAL_OK;
+}
+
+static enum shoal_status verify_stripe(struct pull *pull, const struct stripe *stripe,
+                                       unsigned parity)
+{
     for (uint64_t k = stripe->first[parity]; k < stripe->last[parity]; k++) {
-        const struct shl_chunk *chunk = &pull->chunks.at[k];
-        SHL_TRY(shl_hash_data(place(pull, k), chunk->bytes, hash));
-        if (memcmp(hash, stripe->hashes[parity] + (k - stripe->first[parity]) * SHL_HASH_BYTES,
-                   SHL_HASH_BYTES) != 0)
-            return shl_fail(SHOAL_ERR_MISMATCH,
-                            "bytes %llu to %llu of '%s' from rank %u are not what it hashed; its "
-                            "program changed them meanwhile, or memory or the network did",
-                            (unsigned long long)chunk->offset,
-                            (unsigned long long)(chunk->offset + chunk->bytes),
-                            pull->state->arrays[chunk->array].name, stripe->giver);
+        bool right;
+        const uint8_t *wanted =
+            stripe->hashes[parity] + (k - stripe->first[parity]) * SHL_HASH_BYTES;
+        SHL_TRY(is_right(pull, k, wanted, &right));
+        if (!right)
+            SHL_TRY(note_bad(pull, k, stripe->giver));
     }
     return SHOAL_OK;
 }
@@ -185,7 +237,7 @@ static enum shoal_status verify_round(struct pull *pull, unsigned parity)
     return status;
 }
 
-/* Errors of moves are the same on all, as they are the engine's; a bad chunk is told at the end. */
+/* Errors of moves are the same on all, as they are the engine's; what is bad is told at the end. */
 static enum shoal_status move_all(struct pull *pull, enum shoal_status *verified)
 {
     struct shoal_request *now = NULL, *next = NULL;
@@ -207,6 +259,87 @@ static enum shoal_status move_all(struct pull *pull, enum shoal_status *verified
     return SHOAL_OK;
 }
 
+/* ---- what was not right ---------------------------------------------------------------------- */
+
+/* The giver after that one. */
+static uint32_t other_giver(const struct pull *pull, uint64_t giver)
+{
+    for (uint32_t i = 0; i < pull->stripe_count; i++)
+        if (pull->stripes[i].giver == giver)
+            return pull->stripes[(i + 1) % pull->stripe_count].giver;
+    return pull->stripes[0].giver;
+}
+
+/* The chunks of one rank's list, with hashes that begin at `hashes`, to that rank. */
+static enum shoal_status add_mends(struct pull *pull, const struct bad_list *bad, uint32_t to,
+                                   uint8_t *hashes, struct shl_move_list *list)
+{
+    for (uint64_t i = 0; i < bad->count && i < BAD_MAX; i++) {
+        uint64_t chunk = bad->at[i].chunk;
+        uint32_t from = other_giver(pull, bad->at[i].giver);
+        uint8_t *hash = hashes + i * SHL_HASH_BYTES;
+        if (chunk >= pull->chunks.count)
+            return shl_fail(SHOAL_ERR_INTERNAL, "rank %u asks for a chunk that is not there", to);
+        uint8_t *data = place(pull, chunk);
+        uint64_t bytes = pull->chunks.at[chunk].bytes;
+        if (from == pull->meeting->comm->rank)
+            SHL_TRY(shl_hash_data(data, bytes, hash));
+        SHL_TRY(shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to}));
+        SHL_TRY(shl_state_add_move(list, (struct shl_move){hash, hash, SHL_HASH_BYTES, from, to}));
+    }
+    return SHOAL_OK;
+}
+
+static enum shoal_status verify_mends(const struct pull *pull, const uint8_t *hashes)
+{
+    for (uint64_t i = 0; i < pull->bad.count; i++) {
+        const struct bad *bad = &pull->bad.at[i];
+        bool right;
+        SHL_TRY(is_right(pull, bad->chunk, hashes + i * SHL_HASH_BYTES, &right));
+        if (!right)
+            return fail_bad(pull, bad->chunk, other_giver(pull, bad->giver));
+    }
+    return SHOAL_OK;
+}
+
+/* All know all lists, and do the same moves. */
+static enum shoal_status mend_all(struct pull *pull, const struct bad_list *lists, uint8_t *hashes)
+{
+    struct shoal_comm *comm = pull->meeting->comm;
+    struct shl_move_list list = {.count = 0};
+    enum shoal_status status = SHOAL_OK;
+    for (uint32_t rank = 0; rank < comm->size && status == SHOAL_OK; rank++)
+        status = add_mends(pull, &lists[rank], rank,
+                           hashes + (size_t)rank * BAD_MAX * SHL_HASH_BYTES, &list);
+    bool any = list.count > 0; /* alike on all, but where one failed */
+    status = any || status != SHOAL_OK ? shl_state_agree(comm, status) : SHOAL_OK;
+    if (status == SHOAL_OK && any)
+        status = shl_moves_run(comm, list.at, list.count);
+    if (status == SHOAL_OK && any)
+        status = shl_state_agree(
+            comm, verify_mends(pull, hashes + (size_t)comm->rank * BAD_MAX * SHL_HASH_BYTES));
+    shl_mem->free(list.at);
+    return status;
+}
+
+static enum shoal_status mend(struct pull *pull)
+{
+    struct shoal_comm *comm = pull->meeting->comm;
+    struct bad_list *lists = shl_mem->alloc(comm->size * sizeof(*lists));
+    uint8_t *hashes = shl_mem->alloc((size_t)comm->size * BAD_MAX * SHL_HASH_BYTES);
+    enum shoal_status status = SHOAL_OK;
+    if (!lists || !hashes)
+        status = shl_fail_errno("cannot allocate what %u members tell of chunks", comm->size);
+    status = shl_state_agree(comm, status);
+    if (status == SHOAL_OK)
+        status = shl_state_allgather(comm, &pull->bad, lists, sizeof(pull->bad));
+    if (status == SHOAL_OK)
+        status = mend_all(pull, lists, hashes);
+    shl_mem->free(hashes);
+    shl_mem->free(lists);
+    return status;
+}
+
 enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_meeting *meeting)
 {
     struct pull pull = {.state = state, .meeting = meeting};
@@ -220,6 +353,8 @@ enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_mee
         status = move_all(&pull, &verified);
     if (status == SHOAL_OK)
         status = shl_state_agree(meeting->comm, verified);
+    if (status == SHOAL_OK)
+        status = mend(&pull);
     close_pull(&pull);
     return status;
 }

@@ -29,6 +29,7 @@
 
 struct shl_state_stats {
     uint64_t settled, sent, received, moved, settle_ns, handed;
+    uint64_t bad_chunks, bad_giver;
     uint64_t refresh_sent, refresh_ns;
 };
 
