@@ -72,20 +72,24 @@ static int reduce_once(struct rank *self, int32_t *send, int32_t *recv, int roun
     return status;
 }
 
-/* Tells how long the longest operation took. */
+#define STAGE 2 /* rounds before the blow; the first waits for ranks that start later */
+
+/* Tells how long the longest operation took of those that the blow can have hit. */
 static void reduce_often(struct rank *self)
 {
     const struct blow *blow = self->arg;
     int32_t *send = malloc(COUNT * sizeof(*send)), *recv = malloc(COUNT * sizeof(*recv));
+    double longest_s = 0;
     int status = SHOAL_OK;
     for (int round = 0; status == SHOAL_OK && (!blow->rounds || round < blow->rounds); round++) {
         double start_s = ranks_now_s();
         status = reduce_once(self, send, recv, round);
         double took_s = ranks_now_s() - start_s;
-        if (took_s > self->report->seconds)
-            self->report->seconds = took_s;
+        if (round >= STAGE && took_s > longest_s)
+            longest_s = took_s;
         self->report->stage = round + 1;
     }
+    self->report->seconds = longest_s; /* until here it was the time to connect */
     ranks_tell(self, status);
     free(send);
     free(recv);
@@ -94,7 +98,7 @@ static void reduce_often(struct rank *self)
 static void strike(const struct ranks_job *job, const pid_t *pids, struct rank_report *reports)
 {
     const struct blow *blow = job->arg;
-    ranks_await_stage(reports, job->size, 2);
+    ranks_await_stage(reports, job->size, STAGE);
     if (blow->command)
         sh(blow->command);
     else
@@ -152,6 +156,14 @@ static void test_a_port_that_goes_down_is_survived(void **state)
     (void)state;
     go_on("its port is down for half a second",
           "ip link set v0 down; sleep 0.5; ip link set v0 up");
+}
+
+/* No port goes down, and no device tells of anything but requests that time out. */
+static void test_a_link_that_loses_everything_is_survived(void **state)
+{
+    (void)state;
+    go_on("its packets are lost in silence", "tc qdisc add dev v0 root netem loss 100%");
+    sh("tc qdisc del dev v0 root");
 }
 
 /* ---- locked memory ------------------------------------------------------------------------- */
@@ -300,6 +312,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_killed_rank_is_told),
         cmocka_unit_test(test_a_cut_cable_is_survived),
         cmocka_unit_test(test_a_port_that_goes_down_is_survived),
+        cmocka_unit_test(test_a_link_that_loses_everything_is_survived),
         cmocka_unit_test(test_a_limit_of_locked_memory_is_reported),
         cmocka_unit_test(test_an_aborted_receiver_is_not_written_to),
     };
