@@ -19,7 +19,8 @@ run() { # what ranks collective
         exit 1
     }
     # Each line of the table names the transport.
-    if [ "$(grep -c ' verbs ' <<<"$output")" -lt 3 ] || ! grep -q 'connects by rdma_cm' <<<"$output"; then
+    if [ "$(grep -c ' verbs ' <<<"$output")" -lt 3 ] ||
+        ! grep -q 'connects by rdma_cm' <<<"$output"; then
         printf '%s of %s ranks did not go over verbs and rdma_cm:\n%s\n' "$3" "$2" "$output"
         exit 1
     fi
