@@ -103,7 +103,7 @@ expect 3 '^error  *probe-ports  *rxe0:1 is not tried: .*no interface in this net
     ip netns exec pod "$program" doctor --pod --probe
 ip netns del pod
 
-# An iWARP device has no GIDs of RoCE, and Shoal does not use it: neither is an error.
+# An iWARP device has no GIDs of RoCE, which is no error.
 ip link add w0 type dummy
 ip address add 10.78.0.1/24 dev w0
 ip link set w0 up

@@ -29,7 +29,6 @@ run() { # what ranks collective
 
 run_all() { # what
     run "$1" 2 allreduce
-    run "$1" 3 allreduce
     run "$1" 4 allreduce
     run "$1" 4 allgather
     run "$1" 3 broadcast

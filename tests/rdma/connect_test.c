@@ -27,9 +27,8 @@ static void assert_apart(enum verbs_soft_cm_fault fault, const char *caller, con
     assert_int_equal(verbs_soft_cm_objects(), 0);
 }
 
-static void messages_of_all_kinds_arrive(void **state)
+static void move_all_kinds(void)
 {
-    (void)state;
     struct world *world = world_open(&adapter, 2, 1);
     char text[512];
     assert_int_equal(link_of(world, 0, 1)->join.state, SHL_VERBS_JOIN_JOINED);
@@ -38,8 +37,26 @@ static void messages_of_all_kinds_arrive(void **state)
     static const uint64_t sizes[] = {0, 8, 8192, 8193, 300000, 2 * MIB};
     for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         parcel_move(world, i, &(struct parcel){.bytes = sizes[i]});
+    world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
+    for (uint32_t i = 0; i < 40; i++) /* in place, more often than there are receive requests */
+        parcel_move(world, 100 + i, &(struct parcel){.bytes = 300000 + i});
+    CHECK(world, link_of(world, 0, 1)->direct.bytes_sent >= 40 * 300000);
     world_close(world);
     assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
+static void messages_of_all_kinds_arrive(void **state)
+{
+    (void)state;
+    move_all_kinds();
+}
+
+static void iwarp_connects_and_tells_by_sends(void **state)
+{
+    (void)state;
+    verbs_soft_be_iwarp(true);
+    move_all_kinds();
+    verbs_soft_be_iwarp(false);
 }
 
 static void an_address_that_is_not_found_is_told(void **state)
@@ -197,6 +214,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(messages_of_all_kinds_arrive, set_up_well),
+        cmocka_unit_test_setup(iwarp_connects_and_tells_by_sends, set_up_well),
         cmocka_unit_test_setup(an_address_that_is_not_found_is_told, set_up_well),
         cmocka_unit_test_setup(a_peer_that_refuses_is_told, set_up_well),
         cmocka_unit_test_setup(a_peer_that_is_silent_is_not_awaited_for_ever, set_up_well),

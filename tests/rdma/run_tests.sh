@@ -19,6 +19,6 @@ if ! "$here/guest/kernel.sh" --find >/dev/null; then
     echo "no guest kernel is built; tests/rdma/guest/kernel.sh builds it in some minutes"
     exit 77
 fi
-exec "$here/guest.sh" -t 1200 -o "$results" \
+exec "$here/guest.sh" -t 1500 -o "$results" \
     ctest --test-dir "$build/tests/rdma/guest" --output-junit "$results/rdma.xml" \
     --output-on-failure --test-output-size-passed 65536 --no-tests=error "$@"

@@ -20,6 +20,7 @@
 #define PAIRS_MAX 4096
 #define REGIONS_MAX 4096
 #define RECVS_MAX 64
+#define INLINE_BYTES_IWARP 64
 
 struct queue {
     struct ibv_cq cq; /* first */
@@ -290,6 +291,10 @@ static void ack_cq_events(struct ibv_cq *cq, unsigned count)
 
 static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 {
+    if (verbs_soft_is_iwarp() && attr->cap.max_inline_data > INLINE_BYTES_IWARP) {
+        errno = EINVAL;
+        return NULL;
+    }
     struct pair *pair = make(sizeof(*pair));
     pthread_mutex_lock(&lock);
     must(next_pair < PAIRS_MAX, "too many queue pairs");
@@ -322,6 +327,7 @@ static int modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
     pthread_mutex_lock(&lock);
     /* RESET, INIT, RTR, RTS; and from anywhere to ERR, where it stays */
     bool legal = attr->qp_state == pair->state + 1 || attr->qp_state == IBV_QPS_ERR;
+    legal = legal && !(verbs_soft_is_iwarp() && attr->qp_state == IBV_QPS_RTR);
     if (legal && attr->qp_state == IBV_QPS_ERR) {
         pair->state = IBV_QPS_ERR;
         flush(pair);
@@ -405,6 +411,9 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *chain, struct ibv_se
     pthread_mutex_lock(&lock);
     must(pair->state >= IBV_QPS_RTS, "a request on a queue pair that is not connected");
     for (; chain; chain = chain->next) {
+        must(!verbs_soft_is_iwarp() || (chain->opcode != IBV_WR_RDMA_WRITE_WITH_IMM &&
+                                        !(chain->send_flags & IBV_SEND_INLINE)),
+             "an iWARP device is asked for what it does not do");
         enum ibv_wc_status status =
             pair->state == IBV_QPS_RTS ? carry_out(pair, chain) : IBV_WC_WR_FLUSH_ERR;
         struct ibv_wc completion = {.wr_id = chain->wr_id, .status = status, .qp_num = qp->qp_num};
@@ -443,6 +452,29 @@ static const char *event_type_str(enum ibv_event_type type)
 {
     (void)type;
     return "event";
+}
+
+void verbs_soft_be_iwarp(bool iwarp)
+{
+    for (unsigned i = 0; i < device_count; i++)
+        devices[i].transport_type = iwarp ? IBV_TRANSPORT_IWARP : IBV_TRANSPORT_IB;
+}
+
+bool verbs_soft_is_iwarp(void)
+{
+    return devices[0].transport_type == IBV_TRANSPORT_IWARP;
+}
+
+void verbs_soft_join(uint32_t one, uint32_t other)
+{
+    pthread_mutex_lock(&lock);
+    struct pair *a = pairs[one], *b = pairs[other];
+    if (a && b && a->state == IBV_QPS_INIT && b->state == IBV_QPS_INIT) {
+        a->state = b->state = IBV_QPS_RTS;
+        a->peer = other;
+        b->peer = one;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 struct ibv_device *verbs_soft_device(unsigned number)

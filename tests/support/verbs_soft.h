@@ -14,12 +14,20 @@
 #ifndef SUPPORT_VERBS_SOFT_H
 #define SUPPORT_VERBS_SOFT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define VERBS_SOFT_DEVICES_MAX 4
 
 /* verbs_soft_install - from now on the verbs transport finds RoCE devices "soft0", "soft1"... */
 void verbs_soft_install(unsigned count);
+
+/* From now on they are iWARP devices: rdma_cm alone connects them, no write has an immediate value,
+ * and a request carries at most 64 bytes itself. `iwarp` false: RoCE again. */
+void verbs_soft_be_iwarp(bool iwarp);
+bool verbs_soft_is_iwarp(void);
+/* rdma_cm has connected two queue pairs. */
+void verbs_soft_join(uint32_t one, uint32_t other);
 
 struct ibv_device;
 

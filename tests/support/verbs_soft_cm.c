@@ -326,6 +326,10 @@ static int answer(struct rdma_cm_id *which, struct rdma_conn_param *param)
         struct id *caller = id->peer;
         part(caller);
         tell(caller, RDMA_CM_EVENT_UNREACHABLE, -ETIMEDOUT, NULL);
+    } else if (id->peer && verbs_soft_is_iwarp()) {
+        verbs_soft_join(id->pair, id->peer->pair);
+        tell(id->peer, RDMA_CM_EVENT_ESTABLISHED, 0, data);
+        tell(id, RDMA_CM_EVENT_ESTABLISHED, 0, NULL);
     } else if (id->peer) {
         tell(id->peer, RDMA_CM_EVENT_CONNECT_RESPONSE, 0, data);
     }

@@ -16,7 +16,7 @@ static const char *check(const struct shl_verbs_link *link, const struct shl_ver
     bool eager = frame->type == SHL_VERBS_EAGER;
     if (bytes < sizeof(*frame))
         return "is cut short";
-    if (frame->type < SHL_VERBS_EAGER || frame->type > SHL_VERBS_RESUME)
+    if (frame->type < SHL_VERBS_EAGER || frame->type > SHL_VERBS_WROTE)
         return "has an unknown type";
     if (bytes - sizeof(*frame) != (eager ? frame->length : 0) ||
         (eager && frame->length > SHL_VERBS_EAGER_BYTES) ||
@@ -61,6 +61,8 @@ void shl_verbs_on_frame(struct shl_verbs_link *link, const struct shl_verbs_fram
         shl_verbs_on_release(link, frame);
     else if (frame->type == SHL_VERBS_GRANT || frame->type == SHL_VERBS_ANNOUNCE)
         shl_verbs_on_announce(link, frame);
+    else if (frame->type == SHL_VERBS_WROTE)
+        shl_verbs_on_write(link, frame->window, frame->length);
     else if (frame->type >= SHL_VERBS_PLACE)
         on_direct_frame(link, frame);
     else if (link->state < SHL_VERBS_UP)

@@ -33,8 +33,11 @@ static struct ibv_context *open_named(const char *name)
  * still be there. */
 static int entries_of(const struct shl_transport *t, uint32_t links)
 {
-    uint32_t lane = 2 * (SHL_VERBS_SLOTS + 1 + SHL_VERBS_PLACES);
-    return (int)(links * (4 * SHL_VERBS_SLOTS + (uint32_t)t->env->config->ib_qps * lane));
+    bool two = t->port.kind == SHL_VERBS_IWARP; /* a write, and a send that tells of it */
+    uint32_t sends = SHL_VERBS_SLOTS * (1 + two);
+    uint32_t lane = 2 * (sends + 1 + SHL_VERBS_PLACES);
+    return (int)(links *
+                 (2 * SHL_VERBS_SLOTS + 2 * sends + (uint32_t)t->env->config->ib_qps * lane));
 }
 
 enum shoal_status shl_verbs_rail_windows(struct shl_transport *t, uint32_t index)
@@ -91,6 +94,7 @@ static enum shoal_status open_rail(struct shl_transport *t, uint32_t index, uint
     struct shl_verbs_rail *rail = &t->rails[index];
     const char *device = rail->port.device;
     errno = 0;
+    rail->no_immediate = rail->port.kind == SHL_VERBS_IWARP;
     rail->context = open_named(device);
     if (!rail->context)
         return shl_fail_errno("%s cannot be opened any more", device);

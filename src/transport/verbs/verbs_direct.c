@@ -86,10 +86,39 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
 
 /* Requests for one rail, which are posted together. */
 struct batch {
-    struct ibv_send_wr requests[CHAIN];
-    struct ibv_sge pieces[CHAIN];
+    struct ibv_send_wr requests[CHAIN + 1]; /* the last of a batch may take two */
+    struct ibv_sge pieces[CHAIN + 1];
     unsigned count;
 };
+
+/* The next request of the batch is filled. */
+static void append(struct batch *batch)
+{
+    if (batch->count > 0)
+        batch->requests[batch->count - 1].next = &batch->requests[batch->count];
+    batch->count++;
+}
+
+/* The last request of the batch has an immediate value, which the device does not know: it becomes
+ * a plain write, and a send; or only that, if it writes nothing. */
+static void tell_by_send(struct shl_verbs_link *link, uint32_t index, uint32_t number,
+                         struct batch *batch)
+{
+    struct ibv_send_wr *write = &batch->requests[batch->count - 1];
+    struct ibv_send_wr *send = write->num_sge ? write + 1 : write;
+    struct ibv_sge *token = &batch->pieces[send - batch->requests];
+    *token = shl_verbs_token_out(link, index, number, write->imm_data);
+    *send = (struct ibv_send_wr){.wr_id = write->wr_id,
+                                 .sg_list = token,
+                                 .num_sge = 1,
+                                 .opcode = IBV_WR_SEND,
+                                 .send_flags = write->send_flags};
+    if (send == write)
+        return;
+    write->opcode = IBV_WR_RDMA_WRITE;
+    write->send_flags = 0;
+    append(batch);
+}
 
 /* Add a request that writes the next `bytes` bytes of the message that a PLACE is for. */
 static void add(struct shl_verbs_link *link, uint32_t index, const struct shl_verbs_note *note,
@@ -116,9 +145,9 @@ static void add(struct shl_verbs_link *link, uint32_t index, const struct shl_ve
         .imm_data =
             frame->window | lane->pieces << 5 | (state->ready_sent ? SHL_VERBS_READY_SENT : 0),
         .wr.rdma = {.remote_addr = frame->address + state->placed, .rkey = frame->keys[rail]}};
-    if (batch->count > 0)
-        batch->requests[batch->count - 1].next = request;
-    batch->count++;
+    append(batch);
+    if (tells && link->t->rails[rail].no_immediate)
+        tell_by_send(link, index, number, batch);
     lane->requests[number % SHL_VERBS_SLOTS] =
         (struct shl_verbs_write){note->xfer, (uint32_t)bytes};
     lane->signalled += signalled;
@@ -278,10 +307,11 @@ void shl_verbs_direct_arrive(struct shl_verbs_link *link, uint32_t index,
         return;
     }
     lane->recvs--;
-    if (shl_verbs_pair_direct_recv(link, index) < 0)
+    uint32_t told = shl_verbs_told(link, completion);
+    if (shl_verbs_pair_direct_recv(link, index, (uint32_t)completion->wr_id % SHL_VERBS_PLACES) < 0)
         shl_verbs_rail_fail(link, shl_verbs_rail_of(index), "%s", shl_error_text());
     if (link->state != SHL_VERBS_LOST) /* what came is there, whatever becomes of the rail */
-        shl_verbs_on_placed(link, completion->imm_data);
+        shl_verbs_on_placed(link, told);
 }
 
 /* ---- ending -------------------------------------------------------------------------------- */

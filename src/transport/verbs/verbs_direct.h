@@ -68,8 +68,12 @@ struct shl_verbs_direct {
     uint32_t bad;  /* rails that failed, as bits */
     uint32_t places_used;
     uint32_t rail_count; /* that both have */
-    uint32_t qps;        /* lanes a rail, the lesser of what both want */
-    uint32_t qps_told;   /* of the peer's next life: for so many lanes a rail */
+    /* Where writes have no immediate value, what is sent instead: by lane, SHL_VERBS_PLACES to
+     * receive into and SHL_VERBS_SLOTS to send from. NULL: not so. */
+    uint32_t *tokens;
+    struct ibv_mr *tokens_mr[SHL_VERBS_RAILS];
+    uint32_t qps;      /* lanes a rail, the lesser of what both want */
+    uint32_t qps_told; /* of the peer's next life: for so many lanes a rail */
     struct shl_verbs_lane lanes[SHL_VERBS_LANES];
     struct shl_verbs_place places[SHL_VERBS_PLACES];
     struct shl_list serving; /* PLACEs for posted sends */
@@ -117,6 +121,20 @@ uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct);
 unsigned shl_verbs_direct_settle(struct shl_verbs_link *link);
 void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
                            bool windows);
+
+/* ---- verbs_token.c: what is told of writes without immediate values */
+
+#define SHL_VERBS_TOKENS (SHL_VERBS_PLACES + SHL_VERBS_SLOTS) /* of a lane */
+
+/* Memory for tokens on a rail, if it needs any. */
+enum shoal_status shl_verbs_tokens_open(struct shl_verbs_link *link, uint32_t rail);
+void shl_verbs_tokens_close(struct shl_verbs_link *link);
+/* The piece for receive request `slot` of a lane, or for its send request `number`. */
+struct ibv_sge shl_verbs_token_in(const struct shl_verbs_link *link, uint32_t index, uint32_t slot);
+struct ibv_sge shl_verbs_token_out(struct shl_verbs_link *link, uint32_t index, uint32_t number,
+                                   uint32_t value);
+/* What the peer tells with a write that was received. */
+uint32_t shl_verbs_told(const struct shl_verbs_link *link, const struct ibv_wc *completion);
 
 /* ---- verbs_fence.c: the lives of direct pairs */
 

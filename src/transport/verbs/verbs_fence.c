@@ -49,7 +49,7 @@ void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t index,
     if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
         lane->recvs--;
         if (went_well)
-            note_told(link, completion->imm_data);
+            note_told(link, shl_verbs_told(link, completion));
         return;
     }
     uint32_t upto = (uint32_t)completion->wr_id & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1);

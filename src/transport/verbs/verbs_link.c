@@ -105,6 +105,7 @@ void shl_verbs_link_destroy(struct shl_verbs_link *link)
         free_notes(link->t, &link->notes[i]);
     if (link->slots_mr)
         shl_verbs->dereg_mr(link->slots_mr);
+    shl_verbs_tokens_close(link);
     shl_mem->free(link->recv_slots);
     shl_mem->free(link->kept_memory);
     shl_mem->free(link);

@@ -125,7 +125,8 @@ struct shl_verbs_link {
     struct ibv_qp *qp;
     struct shl_verbs_join join; /* of it */
     uint8_t nonce[SHL_VERBS_NONCE_BYTES];
-    uint32_t qp_rail; /* where it is */
+    uint32_t qp_rail;      /* where it is */
+    uint32_t inline_bytes; /* that it takes with a request */
     uint32_t posted_recvs;
     struct ibv_mr *slots_mr;
     uint32_t peer_window_key;
@@ -290,8 +291,10 @@ enum shoal_status shl_verbs_pair_direct_create(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
                                                 const uint32_t peer_pairs[SHL_VERBS_LANES],
                                                 uint32_t peer_psn);
-/* Post a receive request on a direct pair; it has no memory, and hears of one write. */
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t lane);
+/* Post receive request `slot` on a direct pair (again). It hears of one write; its memory is a
+ * token, where writes have no immediate value. */
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t index,
+                                             uint32_t slot);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
 

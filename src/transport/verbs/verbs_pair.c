@@ -80,11 +80,18 @@ enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot
                           link->t->rails[link->qp_rail].port.device);
 }
 
-enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t index)
+enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t index,
+                                             uint32_t slot)
 {
     struct shl_verbs_lane *lane = &link->direct.lanes[index];
     struct ibv_recv_wr *bad,
-        request = {.wr_id = (uint64_t)index << 56 | (uint64_t)link->peer << 32};
+        request = {.wr_id = (uint64_t)index << 56 | (uint64_t)link->peer << 32 | slot};
+    struct ibv_sge token;
+    if (link->t->rails[shl_verbs_rail_of(index)].no_immediate) {
+        token = shl_verbs_token_in(link, index, slot);
+        request.sg_list = &token;
+        request.num_sge = 1;
+    }
     int error = shl_verbs->post_recv(lane->qp, &request, &bad);
     if (!error) {
         lane->recvs++;
@@ -97,9 +104,11 @@ enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32
 
 static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t index)
 {
-    const struct sizes sizes = {SHL_VERBS_SLOTS + 1, SHL_VERBS_PLACES, 0, 0};
     const struct shl_verbs_rail *on = &link->t->rails[shl_verbs_rail_of(index)];
+    const struct sizes sizes = {SHL_VERBS_SLOTS * (1 + on->no_immediate) + 1, SHL_VERBS_PLACES,
+                                on->no_immediate, 0};
     struct shl_verbs_lane *lane = &link->direct.lanes[index];
+    SHL_TRY(shl_verbs_tokens_open(link, shl_verbs_rail_of(index)));
     lane->qp = create(on->cq, on->pd, &sizes);
     if (!lane->qp)
         return shl_fail_errno("%s: no queue pair for writes in place", on->port.device);
@@ -107,7 +116,7 @@ static enum shoal_status create_lane(struct shl_verbs_link *link, uint32_t index
     if (on->port.by_cm)
         shl_verbs_join_await_lane(link, index);
     while (lane->recvs < SHL_VERBS_PLACES)
-        SHL_TRY(shl_verbs_pair_direct_recv(link, index));
+        SHL_TRY(shl_verbs_pair_direct_recv(link, index, lane->recvs));
     return SHOAL_OK;
 }
 
@@ -167,13 +176,19 @@ static enum shoal_status register_slots(struct shl_verbs_link *link)
 
 enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail, uint64_t life)
 {
-    const struct sizes sizes = {SHL_VERBS_SLOTS, SHL_VERBS_SLOTS, 1, SHL_VERBS_INLINE_BYTES};
     const struct shl_verbs_rail *on = &link->t->rails[rail];
+    struct sizes sizes = {SHL_VERBS_SLOTS * (1 + on->no_immediate), SHL_VERBS_SLOTS, 1,
+                          SHL_VERBS_INLINE_BYTES};
     link->qp_rail = rail;
     link->posted_recvs = 0;
     SHL_TRY(shl_verbs_rail_windows(link->t, rail));
     SHL_TRY(register_slots(link));
     link->qp = create(on->cq, on->window_pd, &sizes);
+    if (!link->qp) { /* not every device takes so much with a request */
+        sizes.inline_bytes = 0;
+        link->qp = create(on->cq, on->window_pd, &sizes);
+    }
+    link->inline_bytes = sizes.inline_bytes;
     if (!link->qp)
         return shl_fail_errno("%s: no queue pair", on->port.device);
     SHL_TRY(choose_psn(&link->first_psn));

@@ -213,8 +213,7 @@ static void judge(struct finder *finder, const struct ibv_port_attr *attr,
     else if (!port->active)
         reject(port, "its port is %s, not active", state_string(attr));
     else if (port->kind == SHL_VERBS_IWARP)
-        reject(port, "iWARP connects by rdma_cm only, and has no writes with immediate, which this "
-                     "version needs");
+        judge_cm(finder, port);
     else if (port->kind == SHL_VERBS_UNKNOWN_KIND)
         reject(port, "it is neither InfiniBand nor RoCE");
     else if (port->mtu_bytes == 0)

@@ -37,6 +37,28 @@ const uint8_t *shl_verbs_frame_refresh(struct shl_verbs_link *link, uint32_t num
     return slot;
 }
 
+/* A write with an immediate value becomes a plain one, and a frame that says the same. The slot of
+ * its number is free, since it has a stage. */
+static void tell_by_frame(struct shl_verbs_link *link, uint32_t number, struct ibv_send_wr *write,
+                          struct ibv_send_wr *send, struct ibv_sge *piece)
+{
+    const struct shl_verbs_frame frame = {
+        .type = SHL_VERBS_WROTE, .window = write->imm_data, .length = write->sg_list->length};
+    memcpy(slot_of(link, number), &frame, sizeof(frame));
+    (void)shl_verbs_frame_refresh(link, number);
+    *piece = (struct ibv_sge){.addr = (uintptr_t)slot_of(link, number),
+                              .length = sizeof(frame),
+                              .lkey = link->slots_mr->lkey};
+    *send = (struct ibv_send_wr){.wr_id = write->wr_id,
+                                 .sg_list = piece,
+                                 .num_sge = 1,
+                                 .opcode = IBV_WR_SEND,
+                                 .send_flags = write->send_flags};
+    write->opcode = IBV_WR_RDMA_WRITE;
+    write->send_flags = 0;
+    write->next = send;
+}
+
 /* Give a request to the rail that carries; the channel takes it when it can. */
 static void carry(struct shl_verbs_link *link, uint32_t number, bool signalled)
 {
@@ -63,9 +85,13 @@ static void carry(struct shl_verbs_link *link, uint32_t number, bool signalled)
     } else {
         piece.addr = (uintptr_t)slot_of(link, number);
         piece.lkey = link->slots_mr->lkey;
-        if (from->bytes <= SHL_VERBS_INLINE_BYTES)
+        if (from->bytes <= link->inline_bytes)
             request.send_flags |= IBV_SEND_INLINE;
     }
+    struct ibv_send_wr told;
+    struct ibv_sge frame;
+    if (from->stage && rail->no_immediate)
+        tell_by_frame(link, number, &request, &told, &frame);
     link->signalled += signalled;
     int error = shl_verbs->post_send(link->qp, &request, &bad);
     if (SHL_UNLIKELY(error != 0))

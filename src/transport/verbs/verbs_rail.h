@@ -40,7 +40,8 @@ struct shl_verbs_rail {
     struct ibv_mr *pool_mr; /* windows and stages; NULL: no frames have gone by this rail */
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
-    bool down; /* the device says so */
+    bool down;         /* the device says so */
+    bool no_immediate; /* a write is told of by a send that follows it */
     bool mute; /* it did not tell of all requests of ended pairs in time, nor anything since */
 };
 

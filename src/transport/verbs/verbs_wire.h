@@ -4,7 +4,8 @@
  *
  * A frame is one SEND. Large payload never travels in frames: it is WRITTEN into a window that the
  * receiver granted, or into the place in memory where it belongs, and the immediate value of the
- * write names the window or the place.
+ * write names the window or the place. Devices without immediate values (iWARP) send a frame after
+ * a write into a window, and the value itself, four bytes, after one into a place.
  *
  * Frames are laid out as a little-endian machine has them; others are refused by the greeting.
  *
@@ -34,7 +35,8 @@ enum shl_verbs_frame_type {
     SHL_VERBS_PLACE,     /* the receiver has posted this message: write it to `address` */
     SHL_VERBS_UNPLACE,   /* the sender will not write there; `length` not 0: but wants windows */
     SHL_VERBS_RESET,     /* my direct queue pair is another one from now on */
-    SHL_VERBS_RESUME     /* mine is connected; what I did not PLACE again has landed */
+    SHL_VERBS_RESUME,    /* mine is connected; what I did not PLACE again has landed */
+    SHL_VERBS_WROTE      /* `length` bytes are in `window`, where writes have no immediate value */
 };
 
 struct shl_verbs_frame {

@@ -7,7 +7,7 @@
 #   rxe=N   Soft-RoCE: rxe0.. on v0.. (10.77.0.1..), cables p0.. in the bridge br0
 #   siw=N   soft iWARP: siw0.. on w0.. (10.78.0.1..), whose traffic takes the loopback
 #   mtu=N   of v0.. (9000, which lets RDMA use 4096; 1500 gives 1024)
-#   ipv6=1  fd77::1.. on v0.. as well
+#   ipv6=1  fd77::1.. on v0.., fd78::1.. on w0.. as well
 #
 # All are in one network namespace, since Soft-RoCE works in no other.
 #
@@ -102,6 +102,7 @@ siw_network() {
     for ((i = 0; i < siw; i++)); do
         echo "link add w$i type dummy"
         echo "address add 10.78.0.$((i + 1))/24 dev w$i"
+        [ "$ipv6" = 0 ] || echo "address add fd78::$((i + 1))/64 dev w$i nodad"
         echo "link set w$i up"
     done
 }
