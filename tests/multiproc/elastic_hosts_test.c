@@ -218,6 +218,5 @@ int main(void)
         cmocka_unit_test(two_halves_and_a_store),
         cmocka_unit_test(a_failure_waits_for_the_coordinators_host),
     };
-    if (getenv("FILTER"))
-        return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
