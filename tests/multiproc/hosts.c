@@ -61,7 +61,7 @@ bool hosts_open(uint32_t count)
     if (router < 0)
         return false;
     forward();
-    rules = 0; /* it is another router */
+    rules = 0;                                             /* it is another router */
     assert_int_equal(setenv("SHOAL_INSECURE", "1", 1), 0); /* no one else reaches these hosts */
     for (uint32_t i = 0; i < count; i++) {
         namespaces[i] = new_namespace();
