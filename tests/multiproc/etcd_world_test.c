@@ -21,9 +21,9 @@
 #define PODS_MAX 6
 #define START 3
 #define SECONDS 60
-#define RECOVERY_MS "4000"
 
 static const char *shoal, *worker;
+static const char *recovery_ms = "60000"; /* the store comes back before that */
 static struct etcd_cluster cluster;
 static struct shl_test_temp temp;
 static pid_t pods[PODS_MAX]; /* agents; 0: not started, or reaped */
@@ -54,7 +54,7 @@ static void be_agent(uint32_t pod, const char *restarts)
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
     execl(shoal, "shoal", "run", "--join", cluster.address, "--start", "3", "--min", "1", "--max",
-          "8", "--restarts", restarts, "--backoff", "0.05", "--", worker, stop, RECOVERY_MS, NULL);
+          "8", "--restarts", restarts, "--backoff", "0.05", "--", worker, stop, recovery_ms, NULL);
     _exit(127);
 }
 
@@ -227,6 +227,7 @@ static void training_goes_on_without_a_store_until_a_member_fails(void **state)
     (void)state;
     need_etcd();
     etcd_cluster_start(&cluster, 3, false);
+    recovery_ms = "4000";
     start_pods("0");
     for (uint32_t i = 0; i < START; i++)
         await(i, "3 workers", 1);
