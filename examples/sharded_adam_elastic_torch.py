@@ -55,6 +55,7 @@ class Worker:
         for name, moment in zip(("exp_avg", "exp_avg_sq"), self.moments):
             self.state.add(name, moment, sharded=True)
         self.samples = world.samples(len(self.labels), batch=BATCH, seed=seed)
+        self.size_told = 0
 
     def gradient(self, indices):
         """Of the mean loss of these samples, and behind it the loss."""
@@ -110,7 +111,8 @@ class Worker:
         self.losses[step.number] = mean[-1]
         chosen = numpy.repeat(numpy.arange(len(read)), read)
         self.read[step.number, : len(chosen)] = chosen
-        if step.joined or step.number % 20 == 0:
+        if step.joined or step.number % 20 == 0 or step.size != self.size_told:
+            self.size_told = step.size
             tell(step=step.number, size=step.size, joined=step.joined, loss=float(mean[-1]))
         return ends[0] == 1
 

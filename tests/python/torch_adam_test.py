@@ -75,7 +75,7 @@ class Adam(unittest.TestCase):
             job.await_steps(40, WORKERS)
             killed.append(job.workers[victim])
             os.kill(killed[-1], signal.SIGKILL)
-            job.await_steps(20, WORKERS - 1)
+            job.await_steps(0, WORKERS - 1)
         job.await_steps(40, WORKERS)
         return killed
 

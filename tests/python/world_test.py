@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import weakref
 
@@ -191,7 +192,12 @@ def fly(folder):
         seen.append("raised")
     alone = world.size == 2 and world.rank == 0
     late = world.allreduce_async(mine) if alone else None  # nobody else calls it
+    closed = pathlib.Path(folder) / "closed"
+    end = time.monotonic() + 20
+    while world.size == 2 and world.rank == 1 and not closed.exists() and time.monotonic() < end:
+        time.sleep(0.01)  # a member that left would not keep it waiting
     world.close()
+    closed.touch()
     if late is not None:
         try:
             late.wait()
