@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAGIC 0x4d4c4853u /* "SHLM" */
-#define VERSION 1u
+#define VERSION 2u /* of all that is in it, the members' addresses (node/address.c) included */
 
 void shl_record_copy(struct shl_record *to, const struct shl_record *from)
 {

@@ -96,7 +96,8 @@ static void follow(struct shl_membership *m, const struct shl_store_answer *answ
     if (!shl_record_get(&in, &m->received) || shl_bytes_left(&in)) {
         shl_membership_end(m, shl_fail(SHOAL_ERR_STORE,
                                        "the register holds %zu bytes that are no record of this "
-                                       "version; is the key of this job used by something else?",
+                                       "version; run the same build of Shoal on all members, and "
+                                       "use the key of this job for nothing else",
                                        answer->size));
         return;
     }

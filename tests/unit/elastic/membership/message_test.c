@@ -139,6 +139,21 @@ static bool record_accepted(void)
     return shl_record_get(&in, &decoded) && !shl_bytes_left(&in);
 }
 
+/* Members of another version could not read its addresses. */
+static void records_of_another_version(void **state)
+{
+    (void)state;
+    fill_record();
+    assert_true(record_accepted());
+    size_t at = sizeof(uint32_t); /* after the magic */
+    assert_int_equal(wire[at], 2);
+    for (uint8_t version = 0; version < 5; version++) {
+        struct shl_bytes in = shl_bytes_reader(wire, sizeof(wire));
+        wire[at] = version;
+        assert_int_equal(shl_record_get(&in, &decoded), version == 2);
+    }
+}
+
 static void records_that_contradict_themselves(void **state)
 {
     (void)state;
@@ -200,6 +215,7 @@ int main(void)
         cmocka_unit_test(records),
         cmocka_unit_test(others),
         cmocka_unit_test(bad_headers),
+        cmocka_unit_test(records_of_another_version),
         cmocka_unit_test(records_that_contradict_themselves),
         cmocka_unit_test(the_largest_record_fits),
     };

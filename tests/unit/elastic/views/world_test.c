@@ -65,6 +65,15 @@ struct alone {
     struct shoal_world *world;
 };
 
+static enum shoal_status try_to_join(struct alone *alone)
+{
+    struct shoal_store store = {
+        .struct_size = sizeof(store), .arg = &alone->cell, .read = read_it, .swap = swap_it};
+    struct shoal_world_options options = {
+        .struct_size = sizeof(options), .world_start = 1, .world_min = 1, .custom_store = &store};
+    return shoal_world_join(alone->context, &options, &alone->world);
+}
+
 static int join(void **state)
 {
     static struct alone alone;
@@ -72,12 +81,8 @@ static int join(void **state)
     alone.mem = shl_mem_kernel;
     alone.mem.alloc_aligned = alloc_aligned;
     shl_mem = &alone.mem; /* before there are threads */
-    struct shoal_store store = {
-        .struct_size = sizeof(store), .arg = &alone.cell, .read = read_it, .swap = swap_it};
-    struct shoal_world_options options = {
-        .struct_size = sizeof(options), .world_start = 1, .world_min = 1, .custom_store = &store};
     ASSERT_OK(shoal_context_create(NULL, &alone.context));
-    ASSERT_OK(shoal_world_join(alone.context, &options, &alone.world));
+    ASSERT_OK(try_to_join(&alone));
     *state = &alone;
     return 0;
 }
@@ -265,6 +270,26 @@ static void a_step_is_given_up(void **state)
     ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_abort(world));
 }
 
+static uint8_t *version_of_record(struct alone *alone)
+{
+    static const uint8_t head[] = {'S', 'H', 'L', 'M', 2, 0}; /* magic and version */
+    uint8_t *at = memmem(alone->cell.bytes, alone->cell.size, head, sizeof(head));
+    assert_non_null(at);
+    return at + sizeof(uint32_t);
+}
+
+/* It could not dial anybody, and would wait for the join timeout without saying why. */
+static void a_job_of_another_version_is_not_joined(void **state)
+{
+    struct alone *alone = *state;
+    ASSERT_OK(shoal_world_destroy(alone->world));
+    *version_of_record(alone) = 1;
+    ASSERT_STATUS(SHOAL_ERR_STORE, try_to_join(alone));
+    ASSERT_DETAIL("no record of this version");
+    alone->cell.size = 0;
+    ASSERT_OK(try_to_join(alone));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +300,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_world_is_destroyed_within_a_step, join, end),
         cmocka_unit_test_setup_teardown(a_step_is_given_up, join, end),
         cmocka_unit_test_setup_teardown(a_commit_needs_a_step, join, end),
+        cmocka_unit_test_setup_teardown(a_job_of_another_version_is_not_joined, join, end),
         cmocka_unit_test_setup_teardown(another_thread_looks_for_itself, join, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
