@@ -203,7 +203,7 @@ static enum shoal_status run(struct shoal_world *world, const struct shoal_call 
     shl_views_enter(world);
     enum shoal_status status = check_call(world, call);
     if (status == SHOAL_OK)
-        status = shl_views_call_locked(world, call);
+        status = shl_views_call_locked(world, call, NULL);
     shl_views_exit(world);
     return status;
 }
@@ -288,7 +288,7 @@ enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, 
     SHL_TRY(shl_check_world(world));
     SHL_TRY(shl_check_world_mean(world, &call, weight));
     shl_views_enter(world);
-    enum shoal_status status = shl_views_mean_locked(world, &call, weight);
+    enum shoal_status status = shl_views_mean_locked(world, &call, weight, NULL);
     shl_views_exit(world);
     return status;
 }

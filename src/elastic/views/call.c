@@ -8,37 +8,58 @@
 
 #include <string.h>
 
-/* lock: memory for the input of the next operation, before that has a number: a member that lacks
- * memory is in step with the others when it calls again. */
-static enum shoal_status find_memory(struct shoal_world *world, size_t bytes)
+/* lock */
+static enum shoal_status find_memory(struct shoal_world *world, size_t bytes,
+                                     struct shl_input *input)
 {
-    if (world->pool_bytes >= bytes)
+    if (input->bytes >= bytes)
         return SHOAL_OK;
-    shl_mem->free(world->pool);
-    world->pool_bytes = 0;
-    world->pool = shl_mem->alloc_aligned(4096, bytes);
-    if (!world->pool)
+    struct shl_input found = world->pool;
+    world->pool = (struct shl_input){0};
+    if (found.bytes < bytes) {
+        shl_mem->free(found.at);
+        found = (struct shl_input){shl_mem->alloc_aligned(4096, bytes), bytes};
+    }
+    if (!found.at)
         return shl_fail_errno("cannot keep %zu bytes of input for the case of a failure", bytes);
-    world->pool_bytes = bytes;
+    *input = found;
     return SHOAL_OK;
 }
 
-static void take_memory(struct shoal_world *world, struct shl_op *op)
+void shl_views_give_input(struct shoal_world *world, struct shl_input *input)
 {
-    op->input = world->pool;
-    op->input_bytes = world->pool_bytes;
-    world->pool = NULL;
-    world->pool_bytes = 0;
+    bool larger = input->bytes > world->pool.bytes;
+    shl_mem->free(larger ? world->pool.at : input->at);
+    if (larger)
+        world->pool = *input;
+    *input = (struct shl_input){0};
 }
 
 static void give_memory_back(struct shoal_world *world, struct shl_op *op)
 {
-    if (op->in_step || !op->input || op->input_bytes < world->pool_bytes)
+    if (op->in_step || !op->input || op->input_bytes < world->pool.bytes)
         return;
-    shl_mem->free(world->pool);
-    world->pool = op->input;
-    world->pool_bytes = op->input_bytes;
+    shl_mem->free(world->pool.at);
+    world->pool = (struct shl_input){op->input, op->input_bytes};
     op->input = NULL;
+}
+
+/* lock: the memory is found before there is a number: a member that lacks it is in step with the
+ * others when it calls again. */
+static enum shoal_status begin(struct shoal_world *world, size_t bytes, struct shl_input *given,
+                               struct shl_op **op)
+{
+    struct shl_input own = {0}, *input = given ? given : &own;
+    SHL_TRY(find_memory(world, bytes, input));
+    enum shoal_status status = shl_oplog_begin(world->log, false, op);
+    if (status == SHOAL_OK && bytes) {
+        (*op)->input = input->at;
+        (*op)->input_bytes = input->bytes;
+        *input = (struct shl_input){0};
+    }
+    if (own.at)
+        shl_views_give_input(world, &own);
+    return status;
 }
 
 static bool follows_view(const struct shoal_call *call)
@@ -141,21 +162,18 @@ static enum shoal_status end_call(struct shoal_world *world, struct shl_op *op,
     return status;
 }
 
-enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call)
+enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call,
+                                        struct shl_input *input)
 {
     struct shl_op *op;
     SHL_TRY(prepare(world));
     SHL_TRY(check_shape(world, call));
     SHL_TRY(check_root(world, call));
     size_t bytes = overwritten_bytes(world, call);
-    if (bytes)
-        SHL_TRY(find_memory(world, bytes));
-    SHL_TRY(shl_oplog_begin(world->log, false, &op));
+    SHL_TRY(begin(world, bytes, input, &op));
     describe(world, op, call);
-    if (bytes) {
-        take_memory(world, op);
+    if (bytes)
         memcpy(op->input, call->send, bytes);
-    }
     return end_call(world, op, shl_views_carry_out(world, op));
 }
 
@@ -234,17 +252,28 @@ static void weigh(uint8_t *to, const void *from, size_t count, enum shoal_dtype 
     out[count] = weight;
 }
 
+/* What is sent, or comes back. */
+static size_t half_bytes(const struct shoal_call *mean)
+{
+    size_t bytes = (mean->count + 1) * shoal_dtype_bytes(mean->dtype);
+    return (bytes + 63) & ~(size_t)63;
+}
+
+enum shoal_status shl_views_find_input(struct shoal_world *world, const struct shoal_call *call,
+                                       bool is_mean, struct shl_input *input)
+{
+    size_t bytes = is_mean ? 2 * half_bytes(call) : overwritten_bytes(world, call);
+    return find_memory(world, bytes, input);
+}
+
 /* One sum: the weighted elements and, after them, the weights. */
 enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *given,
-                                        double weight)
+                                        double weight, struct shl_input *input)
 {
     struct shl_op *op;
-    size_t half = (given->count + 1) * shoal_dtype_bytes(given->dtype);
-    half = (half + 63) & ~(size_t)63;
+    size_t half = half_bytes(given);
     SHL_TRY(prepare(world));
-    SHL_TRY(find_memory(world, 2 * half));
-    SHL_TRY(shl_oplog_begin(world->log, false, &op));
-    take_memory(world, op);
+    SHL_TRY(begin(world, 2 * half, input, &op));
     weigh(op->input, given->send, given->count, given->dtype, weight);
     struct shoal_call call = *given;
     call.count++;

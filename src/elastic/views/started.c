@@ -30,6 +30,7 @@ static void end(struct shoal_world *world, struct shoal_world_request *request,
 {
     struct shl_started *started = &world->started;
     shl_list_remove(&request->queued);
+    shl_views_give_input(world, &request->input);
     request->status = status;
     if (status != SHOAL_OK) {
         memcpy(request->text, shl_error_text(),
@@ -48,8 +49,8 @@ static void carry_first(struct shoal_world *world)
     struct shoal_world_request *first = first_of(world);
     world->noted = &first->info;
     end(world, first,
-        first->is_mean ? shl_views_mean_locked(world, &first->call, first->weight)
-                       : shl_views_call_locked(world, &first->call));
+        first->is_mean ? shl_views_mean_locked(world, &first->call, first->weight, &first->input)
+                       : shl_views_call_locked(world, &first->call, &first->input));
     world->noted = &world->last;
 }
 
@@ -134,6 +135,8 @@ static enum shoal_status add(struct shoal_world *world, struct shoal_world_reque
 {
     SHL_TRY(check_place(world, &request->call));
     SHL_TRY(need_thread(world));
+    /* One that failed here alone, when its turn came, would leave its number to the next one. */
+    SHL_TRY(shl_views_find_input(world, &request->call, request->is_mean, &request->input));
     shl_views_call_from(world);
     shl_list_append(&world->started.queue, &request->queued);
     shl_list_append(&world->started.all, &request->link);

@@ -22,12 +22,19 @@
 
 #define SHL_STARTED_TEXT 512
 
+/* Memory that keeps the input of an operation, which that overwrites. */
+struct shl_input {
+    uint8_t *at; /* NULL: none */
+    size_t bytes;
+};
+
 struct shoal_world_request {
     struct shl_list queued, link; /* in `queue` until it is over; in `all` until it is destroyed */
     struct shoal_world *world;    /* NULL: that is destroyed */
     struct shoal_call call;
     bool is_mean;
     double weight;
+    struct shl_input input; /* found when it was started: then nothing of its own can fail later */
     enum shoal_status status;
     struct shoal_op_info info;
     char text[SHL_STARTED_TEXT];

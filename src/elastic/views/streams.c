@@ -133,7 +133,7 @@ static enum shoal_status meet(struct shoal_world *world, struct shoal_samples *s
         make_offer(samples, &tie->mine[0]);
     else if (world->streams.settled)
         make_offer(samples, &tie->mine[1]);
-    SHL_TRY(shl_views_call_locked(world, &call));
+    SHL_TRY(shl_views_call_locked(world, &call, NULL));
     for (int i = 0; i < SHL_STREAM_OFFERS; i++)
         if (is_there(&tie->theirs[i]))
             return take_offer(samples, &tie->theirs[i]);

@@ -281,7 +281,7 @@ void shl_views_destroy(struct shoal_world *world)
         world->follower->gone = true;
     if (world->log)
         shl_oplog_free(world->log);
-    shl_mem->free(world->pool);
+    shl_mem->free(world->pool.at);
     shl_mem->free(world->votes);
     shl_mem->free(world->published);
     shl_mem->free(world->prepared);

@@ -110,9 +110,8 @@ struct shoal_world {
     uint64_t leave_ns;        /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
     struct shoal_op_info last;
-    struct shoal_op_info *noted; /* where that of the call under way goes */
-    uint8_t *pool;               /* memory for the next input that has to be copied */
-    size_t pool_bytes;
+    struct shoal_op_info *noted;   /* where that of the call under way goes */
+    struct shl_input pool;         /* for the next input that has to be copied */
     uint64_t *votes;               /* of a commit: SHL_VOTES by rank */
     struct shl_voters leavers;     /* members that said with the last one that they leave */
     struct shl_follower *follower; /* NULL: none */
@@ -162,10 +161,16 @@ void shl_views_decide(struct shoal_world *world);
 
 /* ---- call.c ------------------------------------------------------------------------------ */
 
-/* calling, lock, which is given away meanwhile: one operation of the program, arguments checked. */
-enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call);
+/* calling, lock, which is given away meanwhile: one operation of the program, arguments checked.
+ * `input`: what was found for it, which it takes or leaves there; NULL: it looks itself. */
+enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct shoal_call *call,
+                                        struct shl_input *input);
 enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *call,
-                                        double weight);
+                                        double weight, struct shl_input *input);
+/* lock: memory for the input of a call that will be made, and back with what was not taken. */
+enum shoal_status shl_views_find_input(struct shoal_world *world, const struct shoal_call *call,
+                                       bool is_mean, struct shl_input *input);
+void shl_views_give_input(struct shoal_world *world, struct shl_input *input);
 /* A reduction of the program's, for all views to come. */
 enum shoal_status shl_views_add_op(struct shoal_world *world, const struct shl_user_op *op,
                                    uint32_t *id);

@@ -123,6 +123,75 @@ static void without_memory_an_operation_is_not_begun(void **state)
     assert_true(data[0] == 2 && data[1] == 0);
 }
 
+static struct shoal_world_request *start(struct shoal_world *world, float *data)
+{
+    struct shoal_world_request *request = NULL;
+    struct shoal_call call = {.struct_size = sizeof(call),
+                              .collective = SHOAL_ALLREDUCE,
+                              .dtype = SHOAL_F32,
+                              .op = SHOAL_SUM,
+                              .count = COUNT,
+                              .send = data,
+                              .recv = data};
+    return shoal_world_start(world, &call, &request) == SHOAL_OK ? request : NULL;
+}
+
+static struct shoal_world_request *start_mean(struct shoal_world *world, float *data)
+{
+    struct shoal_world_request *request = NULL;
+    enum shoal_status status =
+        shoal_world_start_mean(world, data, data, COUNT, SHOAL_F32, 3, &request);
+    return status == SHOAL_OK ? request : NULL;
+}
+
+/* Its turn comes when others after it were started, on this member and the others. */
+static void without_memory_an_operation_is_not_started(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_world_request *request;
+    float data[COUNT] = {2};
+    no_memory = true;
+    assert_null(start(world, data));
+    ASSERT_DETAIL("cannot keep");
+    assert_null(start_mean(world, data));
+    no_memory = false;
+    assert_non_null(request = start(world, data));
+    ASSERT_OK(shoal_world_request_wait(request, UINT32_MAX));
+    assert_int_equal(last_seq(world), 1);
+    ASSERT_OK(shoal_world_request_destroy(request));
+}
+
+/* In and between steps, however many wait for their turn. */
+static void what_was_started_has_its_memory(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    static float data[6][COUNT];
+    struct shoal_world_request *requests[6];
+    for (uint64_t round = 0; round < 2; round++) {
+        shl_views_seize(world); /* as by another thread's call */
+        pthread_mutex_unlock(&world->lock);
+        for (uint32_t i = 0; i < 6; i++) {
+            data[i][0] = (float)i;
+            requests[i] = i % 3 == 2 ? start_mean(world, data[i]) : start(world, data[i]);
+            assert_non_null(requests[i]);
+        }
+        no_memory = true;
+        pthread_mutex_lock(&world->lock);
+        shl_views_exit(world);
+        for (uint32_t i = 0; i < 6; i++) {
+            ASSERT_OK(shoal_world_request_wait(requests[i], UINT32_MAX));
+            assert_int_equal(last_seq(world), 6 * round + i + 1);
+            assert_true(data[i][0] == (float)i);
+            ASSERT_OK(shoal_world_request_destroy(requests[i]));
+        }
+        no_memory = false;
+        if (round == 0)
+            ASSERT_OK(shoal_step_begin(world, &step));
+    }
+    ASSERT_OK(shoal_step_commit(world, 1));
+}
+
 static void a_step_is_open_until_its_commit(void **state)
 {
     struct shoal_world *world = ((struct alone *)*state)->world;
@@ -294,6 +363,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(without_memory_an_operation_is_not_begun, join, end),
+        cmocka_unit_test_setup_teardown(without_memory_an_operation_is_not_started, join, end),
+        cmocka_unit_test_setup_teardown(what_was_started_has_its_memory, join, end),
         cmocka_unit_test_setup_teardown(a_step_is_open_until_its_commit, join, end),
         cmocka_unit_test_setup_teardown(streams_move_with_the_steps_that_they_are_in, join, end),
         cmocka_unit_test_setup_teardown(samples_are_for_an_open_step, join, end),
