@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define LOSSLESS_UNKNOWN (-1)
+#define GID_TEXT 39 /* eight groups of four digits */
 
 /* The interface of a device in this network namespace, or NULL. */
 static const json_t *interface_of(const struct cni_doctor *doctor, const json_t *device)
@@ -106,12 +107,63 @@ static void check_gids(struct cni_doctor *doctor, const char *name, const json_t
                        number, local ? "only a link-local" : "no");
 }
 
+/* The lower half of GID 0, such as "b859:9f03:00d2:1234"; "" for none. */
+static const char *guid_of(const json_t *port)
+{
+    const json_t *gids = json_object_get(port, "gids"), *gid;
+    const char *guid = "";
+    size_t index;
+    json_array_foreach(gids, index, gid)
+    {
+        const char *text = cni_doctor_text_of(gid, "gid");
+        if (json_integer_value(json_object_get(gid, "index")) == 0 && strlen(text) == GID_TEXT)
+            guid = text + GID_TEXT / 2 + 1;
+    }
+    return strspn(guid, "0:") == strlen(guid) ? "" : guid;
+}
+
+static bool is_infiniband(const json_t *port)
+{
+    return strcmp(cni_doctor_text_of(port, "link_layer"), "InfiniBand") == 0;
+}
+
+/* Another port with this GUID, as DEVICE:PORT; NULL: none. */
+static const char *namesake(const struct cni_doctor *doctor, const json_t *mine, const char *guid)
+{
+    const json_t *device, *port;
+    const char *found = NULL;
+    size_t index, number;
+    json_array_foreach(json_object_get(doctor->inventory, "rdma"), index, device)
+    {
+        json_array_foreach(json_object_get(device, "ports"), number, port)
+        {
+            if (!found && port != mine && is_infiniband(port) && strcmp(guid_of(port), guid) == 0)
+                found = cni_arena_format(doctor->arena, "%s:%d", cni_doctor_text_of(device, "name"),
+                                         (int)json_integer_value(json_object_get(port, "port")));
+        }
+    }
+    return found;
+}
+
+static void check_port_guid(struct cni_doctor *doctor, const char *name, const json_t *port)
+{
+    const char *guid = guid_of(port), *other = *guid ? namesake(doctor, port, guid) : NULL;
+    int number = (int)json_integer_value(json_object_get(port, "port"));
+    if (!*guid)
+        cni_doctor_bad(doctor, CNI_CHECK_port_guid, CNI_ERROR, "%s:%d has none in GID 0", name,
+                       number);
+    else if (other)
+        cni_doctor_bad(doctor, CNI_CHECK_port_guid, CNI_ERROR, "%s:%d has %s, and so has %s", name,
+                       number, guid, other);
+    else
+        cni_doctor_good(doctor, CNI_CHECK_port_guid, "%s:%d has %s", name, number, guid);
+}
+
 static void check_port(struct cni_doctor *doctor, const json_t *device, const json_t *port)
 {
     const char *state = cni_doctor_text_of(port, "state"),
                *name = cni_doctor_text_of(device, "name");
-    const char *layer = cni_doctor_text_of(port, "link_layer");
-    bool infiniband = strcmp(layer, "InfiniBand") == 0;
+    bool infiniband = is_infiniband(port);
     const json_t *manager = json_object_get(port, "sm_lid");
     int number = (int)json_integer_value(json_object_get(port, "port"));
     if (strcmp(state, "ACTIVE") == 0)
@@ -123,6 +175,8 @@ static void check_port(struct cni_doctor *doctor, const json_t *device, const js
                        infiniband && json_is_integer(manager) && !json_integer_value(manager)
                            ? ", and no subnet manager has reached it"
                            : "");
+    if (infiniband)
+        check_port_guid(doctor, name, port);
     if (!infiniband && !is_iwarp(device) && strcmp(state, "ACTIVE") == 0)
         check_gids(doctor, name, port);
 }

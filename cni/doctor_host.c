@@ -53,6 +53,25 @@ static void check_mode(struct cni_doctor *doctor)
         cni_doctor_bad(doctor, CNI_CHECK_netns_mode, CNI_WARNING, "unknown: ib_core is not loaded");
 }
 
+/* Of a node only: a pod has files of its image. */
+static void check_boot(struct cni_doctor *doctor)
+{
+    const char *mode = cni_doctor_text_of(doctor->inventory, "rdma_netns_mode");
+    const json_t *boot = json_object_get(doctor->inventory, "rdma_netns_boot");
+    const char *later = cni_doctor_text_of(boot, "mode");
+    const char *source = cni_doctor_text_of(boot, "source");
+    if (doctor->pod || !*mode || !*later)
+        return;
+    if (strcmp(mode, later) == 0)
+        cni_doctor_good(doctor, CNI_CHECK_netns_boot, "%s after a restart, too: %s%s", later,
+                        *source ? "set in " : "the kernel's default", source);
+    else
+        cni_doctor_bad(doctor, CNI_CHECK_netns_boot, CNI_WARNING,
+                       "%s now, %s after a restart: %s%s", mode, later,
+                       *source ? "set in " : "the kernel's default, as no file sets netns_mode",
+                       source);
+}
+
 /* ---- GPUs --------------------------------------------------------------------------------------
  */
 
@@ -166,6 +185,7 @@ void cni_doctor_host(struct cni_doctor *doctor)
 {
     check_memlock(doctor);
     check_mode(doctor);
+    check_boot(doctor);
     check_gpus(doctor);
     for (const char *const *at = doctor->environment; doctor->pod && at && *at; at++)
         check_promised(doctor, *at);

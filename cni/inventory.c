@@ -84,6 +84,7 @@ json_t *cni_inventory(struct cni_sysfs *sysfs)
     json_object_set_new(root, "schema", json_string(SCHEMA));
     cni_put_text(root, "kernel", cni_sysfs_text(sysfs, "/proc/sys/kernel/osrelease"));
     cni_put_text(root, "rdma_netns_mode", netns_mode(sysfs));
+    json_object_set_new(root, "rdma_netns_boot", cni_inventory_boot_mode(sysfs));
     json_object_set_new(root, "memlock_bytes", memlock(sysfs));
     json_object_set_new(root, "modules", modules(sysfs));
     json_t *rdma = cni_inventory_rdma(sysfs);

@@ -19,6 +19,9 @@ json_t *cni_inventory_netdevs(struct cni_sysfs *sysfs);
 /* With the distance to each RDMA device. */
 json_t *cni_inventory_gpus(struct cni_sysfs *sysfs, const json_t *rdma);
 
+/* The mode of RDMA namespaces after the next start, and the file that sets it; null: unknown. */
+json_t *cni_inventory_boot_mode(struct cni_sysfs *sysfs);
+
 /* Rules of policy routing as texts, such as "inet 100 from 10.1.0.0/24 lookup 100"; null: unknown.
  */
 json_t *cni_inventory_rules(struct cni_sysfs *sysfs);

@@ -48,6 +48,7 @@ for place in pod node; do
     expect_report shared-two-rails "$place" 3
     expect_report exclusive-infiniband "$place" 5
 done
+expect_report doctor-guids node 3
 expect_report doctor-node node 0
 expect_report doctor-node pod 3
 
@@ -62,6 +63,19 @@ launched OMPI_COMM_WORLD_SIZE=4 'ranks started: 4; the hostfile has 3 hosts with
 launched RANK=1 WORLD_SIZE=2 'RANK 1 of WORLD_SIZE 2'
 launched RANK=3 WORLD_SIZE=2 'RANK is 3 of WORLD_SIZE 2'
 launched RANK=x '3 hosts with 5 slots$'
+
+# The mode after a restart: the command line where no file says another, and the kernel's default.
+restarted() { # file text pattern
+    rm -rf "$work/doctor-guids/etc"
+    mkdir -p "$work/doctor-guids/${1%/*}"
+    printf '%b\n' "$2" >"$work/doctor-guids/$1"
+    "$program" doctor --node --sysfs-root "$work/doctor-guids" >"$work/out" || true
+    grep -q "netns-boot  *$3" "$work/out" || complain "$1 $2: $(grep netns-boot "$work/out")"
+}
+restarted proc/cmdline 'quiet ib_core.netns_mode=n ro' 'shared now, exclusive .* in /proc/cmdline'
+restarted etc/modprobe.d/a.conf 'options ib_core netns_mode=on' 'shared after .*/modprobe.d/a.conf'
+restarted etc/modprobe.d/a.conf 'options ib_core netns_mode=?' 'shared now, .* in /proc/cmdline'
+restarted proc/cmdline 'quiet' "shared after a restart, too: the kernel's default"
 
 # Every check has something to say somewhere, but those that need this machine or a peer.
 for check in $("$program" explain | sed -n 's/ *doctor .*//p'); do
