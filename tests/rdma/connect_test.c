@@ -160,6 +160,34 @@ static void a_connection_that_ends_is_made_anew(void **state)
     assert_int_equal(verbs_soft_cm_objects(), 0);
 }
 
+/* Its end is seen before the frame that says why: that alone is no reason to distrust a rail. */
+static void who_ends_a_connection_may_say_why(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *link = link_of(world, 1, 0);
+    const struct shl_verbs_join *join = &link->direct.lanes[0].join;
+    uint64_t before_ns = shl_now_ns();
+    shl_verbs_direct_reset(link_of(world, 0, 1)); /* of which rank 1 is told by a frame */
+    for (int i = 0; i < 64 && !join->broken_ns; i++) {
+        (void)world->ops->arm(world->ranks[1].t, true);
+        (void)world->ops->poll(world->ranks[1].t);
+    }
+    bool distrusts = link->direct.bad != 0; /* on a busy machine it may have waited long enough */
+    CHECK(world, !distrusts || shl_now_ns() - before_ns > SHL_VERBS_SAY_NS);
+    CHECK(world, distrusts || join->broken_ns != 0);
+    struct shl_verbs_join broken = {
+        .state = SHL_VERBS_JOIN_JOINED, .broken_ns = SHL_VERBS_SAY_NS, .cause = "gone"};
+    CHECK(world, !shl_verbs_join_broken(&broken, broken.broken_ns - 1)); /* of an older clock */
+    CHECK(world, !shl_verbs_join_broken(&broken, 2 * SHL_VERBS_SAY_NS));
+    CHECK(world, shl_verbs_join_broken(&broken, 2 * SHL_VERBS_SAY_NS + 1) == broken.cause);
+    world_run(world, is_whole, link);
+    world_run(world, is_whole, link_of(world, 0, 1));
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+    assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
 /* ---- addresses ------------------------------------------------------------------------------ */
 
 static struct rdma_event_channel *no_channel(void)
@@ -224,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup(a_job_without_faults_connects_afterwards, set_up_well),
         cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
         cmocka_unit_test_setup(a_connection_that_ends_is_made_anew, set_up_well),
+        cmocka_unit_test_setup(who_ends_a_connection_may_say_why, set_up_well),
         cmocka_unit_test(without_rdma_cm_ports_say_so),
         cmocka_unit_test(addresses_lead_to_devices),
     };

@@ -352,6 +352,6 @@ bool shl_verbs_join_doubt(struct shl_verbs_join *join, uint64_t now_ns, const ch
 const char *shl_verbs_join_broken(const struct shl_verbs_join *join, uint64_t now_ns)
 {
     bool over = join->state == SHL_VERBS_JOIN_JOINED && join->broken_ns &&
-                now_ns - join->broken_ns > SHL_VERBS_SAY_NS;
+                now_ns > join->broken_ns + SHL_VERBS_SAY_NS;
     return over ? join->cause : NULL;
 }

@@ -89,7 +89,7 @@ static void watch_joins(struct shl_verbs_link *link, uint64_t now_ns)
         shl_verbs_rail_fail(link, link->rail, "%s to rank %u: %s",
                             link->t->rails[link->rail].port.device, link->peer, cause);
     const struct shl_verbs_move *move = &link->move;
-    if (move->step != SHL_VERBS_SETTLED || now_ns - move->since_ns < SHL_VERBS_SAY_NS)
+    if (move->step != SHL_VERBS_SETTLED || now_ns < move->since_ns + SHL_VERBS_SAY_NS)
         return; /* what the peer has to say by frames may be late */
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
         uint32_t rail = shl_verbs_rail_of(index);
@@ -124,7 +124,6 @@ static unsigned sweep(struct shl_transport *t)
     struct epoll_event events[EVENTS_MAX];
     unsigned work = 0;
     int count = shl_fd->epoll_wait(t->epoll_fd, events, EVENTS_MAX, 0);
-    uint64_t now_ns = shl_now_ns();
     for (int i = 0; i < count; i++) {
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
@@ -137,6 +136,7 @@ static unsigned sweep(struct shl_transport *t)
         else if (link && link->fd >= 0)
             work += shl_verbs_channel_read(link);
     }
+    uint64_t now_ns = shl_now_ns(); /* not before what the events have noted */
     for (uint32_t peer = 0; peer < t->env->size; peer++)
         if (t->links[peer])
             watch(t->links[peer], now_ns);
