@@ -188,6 +188,27 @@ static void who_ends_a_connection_may_say_why(void **state)
     assert_int_equal(verbs_soft_cm_objects(), 0);
 }
 
+/* A peer that says twice that its pairs are others; the ids of the first time are not lost. */
+static void a_life_is_begun_once(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    shl_verbs_direct_reset(link);
+    struct shl_verbs_frame frame = {.type = SHL_VERBS_RESET, .offset = link->direct.life};
+    for (uint32_t rail = 0; rail < SHL_VERBS_RAILS; rail++)
+        frame.keys[rail] = 77;
+    shl_verbs_on_reset(link, &frame);
+    const struct rdma_cm_id *id = link->direct.lanes[0].join.id;
+    CHECK(world, link->direct.joining && id && link->state == SHL_VERBS_UP);
+    shl_verbs_join_begin(&link->direct.lanes[0].join);
+    CHECK(world, link->direct.lanes[0].join.id == id);
+    shl_verbs_on_reset(link, &frame);
+    CHECK(world, link->state == SHL_VERBS_LOST);
+    world_close(world);
+    assert_int_equal(verbs_soft_cm_objects(), 0);
+}
+
 /* ---- addresses ------------------------------------------------------------------------------ */
 
 static struct rdma_event_channel *no_channel(void)
@@ -253,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
         cmocka_unit_test_setup(a_connection_that_ends_is_made_anew, set_up_well),
         cmocka_unit_test_setup(who_ends_a_connection_may_say_why, set_up_well),
+        cmocka_unit_test_setup(a_life_is_begun_once, set_up_well),
         cmocka_unit_test(without_rdma_cm_ports_say_so),
         cmocka_unit_test(addresses_lead_to_devices),
     };

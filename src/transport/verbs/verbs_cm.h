@@ -103,7 +103,7 @@ void shl_verbs_cm_orphan(struct shl_transport *t, struct rdma_cm_id *id, struct 
 /* A new pair, which the peer may call for from now on. */
 void shl_verbs_join_await_frames(struct shl_verbs_link *link, uint32_t rail, uint64_t life);
 void shl_verbs_join_await_lane(struct shl_verbs_link *link, uint32_t index);
-/* The peer has its end. */
+/* The peer has its end; once a life. */
 void shl_verbs_join_begin(struct shl_verbs_join *join);
 /* The peer calls; false: it may not, and the id is not taken. */
 bool shl_verbs_join_called(struct shl_verbs_join *join, struct rdma_cm_id *id,

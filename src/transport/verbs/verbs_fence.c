@@ -339,7 +339,7 @@ void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_fram
         direct->joining = false;
         direct->up = true;
     }
-    uint64_t next = direct->life + direct->up;
+    uint64_t next = direct->life + (direct->up || direct->joining);
     if (frame->offset != next || direct->peer_reset || frame->window != direct->qps_told) {
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "rank %u resets its queue pair out of order",
                             link->peer);

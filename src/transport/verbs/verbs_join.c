@@ -295,6 +295,8 @@ void shl_verbs_join_await_lane(struct shl_verbs_link *link, uint32_t index)
 void shl_verbs_join_begin(struct shl_verbs_join *join)
 {
     const struct shl_verbs_link *link = join->link;
+    if (join->begun)
+        return;
     join->begun = true;
     join->deadline_ns = shl_now_ns() + JOIN_NS;
     if (link->t->env->rank < link->peer)
