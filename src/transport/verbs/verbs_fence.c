@@ -285,10 +285,10 @@ static void begin_life(struct shl_verbs_link *link)
 
 unsigned shl_verbs_direct_join(struct shl_verbs_link *link)
 {
-    uint64_t now_ns = shl_now_ns();
     if (SHL_LIKELY(!link->direct.joining))
         return 0;
     unsigned work = shl_verbs_cm_read(link->t);
+    uint64_t now_ns = shl_now_ns();
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
         if (shl_verbs_join_outcome(&link->direct.lanes[index].join, now_ns) == 0)
             return work;
