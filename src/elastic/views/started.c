@@ -47,10 +47,13 @@ static void end(struct shoal_world *world, struct shoal_world_request *request,
 static void carry_first(struct shoal_world *world)
 {
     struct shoal_world_request *first = first_of(world);
+    world->started.carried = first;
     world->noted = &first->info;
-    end(world, first,
+    enum shoal_status status =
         first->is_mean ? shl_views_mean_locked(world, &first->call, first->weight, &first->input)
-                       : shl_views_call_locked(world, &first->call, &first->input));
+                       : shl_views_call_locked(world, &first->call, &first->input);
+    world->started.carried = NULL;
+    end(world, first, status);
     world->noted = &world->last;
 }
 
@@ -62,9 +65,15 @@ void shl_started_drain(struct shoal_world *world)
 
 void shl_started_drop(struct shoal_world *world)
 {
-    while (first_of(world))
-        end(world, first_of(world),
-            shl_fail(SHOAL_ERR_STEP_RETRY, "the step was given up before it was begun"));
+    struct shl_list *queue = &world->started.queue, *node = queue->next;
+    while (node != queue) {
+        struct shoal_world_request *request =
+            SHL_CONTAINER_OF(node, struct shoal_world_request, queued);
+        node = node->next;
+        if (request != world->started.carried)
+            end(world, request,
+                shl_fail(SHOAL_ERR_STEP_RETRY, "the step was given up before it was begun"));
+    }
 }
 
 enum shoal_status shl_started_failure(const struct shoal_world *world)

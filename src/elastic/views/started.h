@@ -42,8 +42,9 @@ struct shoal_world_request {
 
 struct shl_started {
     struct shl_list queue, all;
-    bool driven;  /* somebody is about to carry the first one out, or does */
-    bool running; /* the thread */
+    struct shoal_world_request *carried; /* the first one, while it is carried out */
+    bool driven;                         /* somebody is about to carry the first one out, or does */
+    bool running;                        /* the thread */
     bool stop;
     pthread_t thread;
     enum shoal_status failure; /* the first of the open step that is not SHOAL_OK */
@@ -63,7 +64,7 @@ void shl_started_destroy(struct shoal_world_request *request);
 
 /* calling, lock: carry all of them out. */
 void shl_started_drain(struct shoal_world *world);
-/* calling, lock: the step is given up, and with it what was started in it and not begun. */
+/* lock: the step is given up, and with it what was started in it and not begun. */
 void shl_started_drop(struct shoal_world *world);
 /* lock: what a commit fails with, since not all that was started in its step is done. */
 enum shoal_status shl_started_failure(const struct shoal_world *world);

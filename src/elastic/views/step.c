@@ -77,13 +77,17 @@ static enum shoal_status abort_locked(struct shoal_world *world)
 }
 
 /* Others may be long in coming to the operation that was started here and is under way: a change of
- * view takes it back. */
+ * view takes it back. Those that are not begun never will be, even if a thread was about to. */
 static void interrupt_started(struct shoal_world *world)
 {
+    const struct shl_started *started = &world->started;
+    bool interrupts = false;
     pthread_mutex_lock(&world->lock);
-    bool interrupts = world->started.driven && world->log->in_step;
-    if (interrupts)
-        world->log->gives_up = true;
+    if (world->log->in_step) {
+        interrupts = started->driven || started->carried;
+        world->log->gives_up |= interrupts;
+        shl_started_drop(world);
+    }
     pthread_mutex_unlock(&world->lock);
     if (interrupts)
         shl_node_decide(world->node);

@@ -339,6 +339,54 @@ static void a_step_is_given_up(void **state)
     ASSERT_STATUS(SHOAL_ERR_INVALID, shoal_step_abort(world));
 }
 
+static void *give_up(void *world)
+{
+    ASSERT_OK(shoal_step_abort(world));
+    return NULL;
+}
+
+/* While another thread has `calling`: until the one that gives up waits for that, too. */
+static void await_caller(struct shoal_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    while (world->callers < 1u + world->started.driven)
+        shl_views_wait(world, shl_now_ns() + 1000000);
+    pthread_mutex_unlock(&world->lock);
+}
+
+/* Others would not come to it. */
+static void what_was_started_is_not_begun_after_its_step_was_given_up(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    struct shoal_world_request *requests[2];
+    float data[2][COUNT] = {{1}, {1}};
+    pthread_t thread;
+    ASSERT_OK(shoal_step_begin(world, &step));
+    shl_views_seize(world);
+    world->started.driven = true; /* the world's thread sleeps through what follows */
+    pthread_mutex_unlock(&world->lock);
+    assert_non_null(requests[0] = start(world, data[0]));
+    assert_non_null(requests[1] = start(world, data[1]));
+    pthread_mutex_lock(&world->lock);
+    world->started.driven = false;
+    pthread_mutex_unlock(&world->lock);
+    assert_int_equal(pthread_create(&thread, NULL, give_up, world), 0);
+    await_caller(world);
+    enum shoal_status first = shoal_world_request_test(requests[0]);
+    enum shoal_status second = shoal_world_request_test(requests[1]);
+    pthread_mutex_lock(&world->lock);
+    shl_views_exit(world);
+    pthread_join(thread, NULL);
+    assert_int_equal(first, SHOAL_ERR_STEP_RETRY);
+    assert_int_equal(second, SHOAL_ERR_STEP_RETRY);
+    for (int i = 0; i < 2; i++)
+        ASSERT_OK(shoal_world_request_destroy(requests[i]));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_step_commit(world, 1));
+    assert_true(data[0][0] == 1);
+}
+
 static uint8_t *version_of_record(struct alone *alone)
 {
     static const uint8_t head[] = {'S', 'H', 'L', 'M', 2, 0}; /* magic and version */
@@ -370,6 +418,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(samples_are_for_an_open_step, join, end),
         cmocka_unit_test_setup_teardown(a_world_is_destroyed_within_a_step, join, end),
         cmocka_unit_test_setup_teardown(a_step_is_given_up, join, end),
+        cmocka_unit_test_setup_teardown(what_was_started_is_not_begun_after_its_step_was_given_up,
+                                        join, end),
         cmocka_unit_test_setup_teardown(a_commit_needs_a_step, join, end),
         cmocka_unit_test_setup_teardown(a_job_of_another_version_is_not_joined, join, end),
         cmocka_unit_test_setup_teardown(another_thread_looks_for_itself, join, end),
