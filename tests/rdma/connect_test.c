@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/log.h"
 #include "rdma/in_place_world.h"
 #include "support/verbs_soft.h"
 #include "support/verbs_soft_cm.h"
@@ -11,6 +12,8 @@
 #include "transport/verbs/verbs_cm_sys.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* Ranks that the fault keeps apart; the cause of the rank that calls, and of the other. */
 static void assert_apart(enum verbs_soft_cm_fault fault, const char *caller, const char *called)
@@ -134,6 +137,86 @@ static void calls_for_other_pairs_are_turned_down(void **state)
         other.nonce[15] ^= wrong == 5;
         CHECK(world, !shl_verbs_join_called(&fresh, &id, &other));
     }
+    world_close(world);
+}
+
+/* ---- more calls than anybody was told to make ------------------------------------------------ */
+
+static unsigned strangers, turned_down, destroyed;
+
+static int next_stranger(struct rdma_event_channel *channel, struct rdma_cm_event **out)
+{
+    static struct rdma_cm_id id;
+    static struct rdma_cm_event event;
+    (void)channel;
+    event = (struct rdma_cm_event){.id = &id, .event = RDMA_CM_EVENT_CONNECT_REQUEST};
+    *out = &event;
+    errno = EAGAIN;
+    return strangers > 0 && strangers-- ? 0 : -1;
+}
+
+static int acknowledge(struct rdma_cm_event *event)
+{
+    (void)event;
+    return 0;
+}
+
+static int turn_down(struct rdma_cm_id *id, const void *data, uint8_t bytes)
+{
+    (void)id, (void)data, (void)bytes;
+    turned_down++;
+    return 0;
+}
+
+static int destroy(struct rdma_cm_id *id)
+{
+    (void)id;
+    destroyed++;
+    return 0;
+}
+
+/* They are turned down, a few at a time, and do not fill the log. */
+static void many_strangers_do_not_keep_a_rank_busy(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_transport *t = world->ranks[0].t;
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    const struct shl_verbs_cm_sys *whole = shl_verbs_cm;
+    struct shl_verbs_cm_sys table = *whole;
+    char path[] = "/tmp/shoal-connect-XXXXXX", text[4096] = "";
+    int fd = mkstemp(path);
+    table.get_cm_event = next_stranger;
+    table.ack_cm_event = acknowledge;
+    table.reject = turn_down;
+    table.destroy_id = destroy;
+    strangers = 1100;
+    turned_down = destroyed = 0;
+    CHECK(world, fd >= 0 && shl_log_configure(SHL_LOG_WARN, path) == SHOAL_OK);
+    shl_verbs_cm = &table;
+    unsigned first = shl_verbs_cm_read(t);
+    /* Who waits for his own connection to be made says that there was work. */
+    const struct shl_verbs_move move = link->move;
+    const struct shl_verbs_join join = link->join;
+    link->move.step = SHL_VERBS_MEETING;
+    link->join.state = SHL_VERBS_JOIN_CALLING;
+    link->join.deadline_ns = UINT64_MAX;
+    unsigned second = shl_verbs_move_advance(link, shl_now_ns());
+    link->move = move;
+    link->join = join;
+    while (shl_verbs_cm_read(t))
+        ;
+    shl_verbs_cm = whole;
+    CHECK(world, shl_log_configure(SHL_LOG_WARN, NULL) == SHOAL_OK);
+    CHECK(world, first == 64 && second == 64 && turned_down == 1100 && destroyed == 1100);
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    unlink(path);
+    unsigned lines = 0;
+    for (ssize_t i = 0; i < got; i++)
+        lines += text[i] == '\n';
+    CHECK(world, lines == 2 && strstr(text, "(number 1001)"));
+    parcel_move(world, 0, &(struct parcel){.bytes = MIB});
     world_close(world);
 }
 
@@ -272,6 +355,7 @@ int main(void)
         cmocka_unit_test_setup(who_answers_without_the_nonce_is_left, set_up_well),
         cmocka_unit_test_setup(a_job_without_faults_connects_afterwards, set_up_well),
         cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
+        cmocka_unit_test_setup(many_strangers_do_not_keep_a_rank_busy, set_up_well),
         cmocka_unit_test_setup(a_connection_that_ends_is_made_anew, set_up_well),
         cmocka_unit_test_setup(who_ends_a_connection_may_say_why, set_up_well),
         cmocka_unit_test_setup(a_life_is_begun_once, set_up_well),

@@ -16,10 +16,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #define BACKLOG 1024
+#define EVENTS_MAX 64       /* that are handled before anything else goes on */
+#define STRANGERS_TOLD 1000 /* of so many calls that are turned down, one is logged */
 
 struct orphan {
     struct shl_list link;
@@ -44,10 +47,11 @@ static void on_request(struct shl_transport *t, const struct shl_verbs_cm_event 
     struct shl_verbs_join *join = find(t, &event->call);
     if (join && shl_verbs_join_called(join, event->id, &event->call))
         return;
-    shl_log(SHL_LOG_WARN,
-            "%s: a call by rdma_cm that no rank of this job was told to make is "
-            "turned down",
-            t->port.device);
+    if (t->cm->strangers++ % STRANGERS_TOLD == 0)
+        shl_log(SHL_LOG_WARN,
+                "%s: a call by rdma_cm that no rank of this job was told to make is turned down "
+                "(number %" PRIu64 ")",
+                t->port.device, t->cm->strangers);
     shl_verbs_cm->reject(event->id, NULL, 0);
     shl_verbs_cm->destroy_id(event->id);
 }
@@ -114,7 +118,7 @@ unsigned shl_verbs_cm_read(struct shl_transport *t)
 {
     struct shl_verbs_cm_event event;
     unsigned count = 0;
-    for (; t->cm && take(t, &event); count++) {
+    for (; count < EVENTS_MAX && t->cm && take(t, &event); count++) {
         if (event.type == RDMA_CM_EVENT_CONNECT_REQUEST)
             on_request(t, &event);
         else if (event.id->context)

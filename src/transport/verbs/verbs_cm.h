@@ -80,6 +80,7 @@ struct shl_verbs_cm {
     struct rdma_cm_id *listeners[SHL_VERBS_RAILS];
     uint16_t ports[SHL_VERBS_RAILS];
     struct shl_list orphans;
+    uint64_t strangers; /* calls that were turned down */
 };
 
 /* ---- verbs_cm.c: listening, and what the library tells --------------------------------------- */
@@ -91,7 +92,7 @@ void shl_verbs_cm_close(struct shl_transport *t);
 /* The port at which a rail listens; 0: it does not. */
 uint16_t shl_verbs_cm_port(const struct shl_transport *t, uint32_t rail);
 
-/* Handle events that are there; returns their number. */
+/* Handle events that are there, but not endlessly many at once; returns their number. */
 unsigned shl_verbs_cm_read(struct shl_transport *t);
 
 /* An id, and the pair that it connects, whose destruction would wait for the peer. */

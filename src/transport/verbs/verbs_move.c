@@ -162,7 +162,6 @@ static void join(struct shl_verbs_link *link, const struct shl_verbs_record *pee
 static void meet(struct shl_verbs_link *link, uint64_t now_ns)
 {
     struct shl_verbs_move *move = &link->move;
-    (void)shl_verbs_cm_read(link->t);
     int outcome = shl_verbs_join_outcome(&link->join, now_ns);
     if (outcome == 0)
         return;
@@ -239,6 +238,8 @@ unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
         shl_verbs_direct_return(link);
         shl_verbs_move_back(link);
     }
+    if (link->move.step == SHL_VERBS_MEETING) /* it may be about other links */
+        work += shl_verbs_cm_read(link->t);
     while (step(link, now_ns))
         work++;
     return work;
