@@ -11,11 +11,11 @@
 #include "core/sys.h"
 #include "transport/transport.h"
 #include "transport/verbs/verbs_probe.h"
+#include "transport/verbs/verbs_wire.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define BLOB_VERSION 2
 #define REASON "this build has no RDMA: libibverbs was missing when it was configured"
 
 struct shl_transport {
@@ -78,11 +78,12 @@ static size_t absent_describe(struct shl_transport *t, void *blob, size_t capaci
 {
     struct shl_bytes out = shl_bytes_writer(blob, capacity);
     (void)t;
-    shl_bytes_put_u8(&out, BLOB_VERSION);
-    shl_bytes_put_u8(&out, 0);
+    shl_bytes_put_u8(&out, SHL_VERBS_BLOB_VERSION);
+    shl_bytes_put_u8(&out, 0); /* usable */
     shl_bytes_put_u8(&out, SHL_VERBS_UNKNOWN_KIND);
-    shl_bytes_put_u8(&out, 0);
-    shl_bytes_put_u8(&out, 0);
+    shl_bytes_put_u8(&out, 0); /* rails, */
+    shl_bytes_put_u8(&out, 0); /* the nearest of them, */
+    shl_bytes_put_u8(&out, 0); /* by rdma_cm */
     shl_bytes_put_string(&out, REASON);
     return out.failed ? 0 : out.at;
 }

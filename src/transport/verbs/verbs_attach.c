@@ -18,14 +18,13 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-#define BLOB_VERSION 3
 #define PAUSE_NS 200000
 #define CONNECT_NS UINT64_C(10000000000) /* for all pairs; above what a dead path takes to tell */
 
 size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity)
 {
     struct shl_bytes out = shl_bytes_writer(blob, capacity);
-    shl_bytes_put_u8(&out, BLOB_VERSION);
+    shl_bytes_put_u8(&out, SHL_VERBS_BLOB_VERSION);
     shl_bytes_put_u8(&out, t->usable);
     shl_bytes_put_u8(&out, (uint8_t)t->port.kind);
     shl_bytes_put_u8(&out, (uint8_t)t->rail_count);
@@ -56,7 +55,7 @@ static const char *judge(const struct shl_transport *t, uint32_t peer, const voi
     uint8_t by_cm = shl_bytes_get_u8(&in);
     char told[SHL_VERBS_CAUSE_BYTES];
     shl_bytes_get_string(&in, told, sizeof(told));
-    if (in.failed || version != BLOB_VERSION)
+    if (in.failed || version != SHL_VERBS_BLOB_VERSION)
         return "its description is not legal";
     if (!usable) {
         snprintf(text, SHL_VERBS_CAUSE_BYTES, "it says: %.200s", told);

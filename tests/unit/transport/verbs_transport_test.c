@@ -8,6 +8,7 @@
 #include "transport/transport.h"
 
 #include "core/config.h"
+#include "core/log.h"
 #include "core/sys.h"
 #include "support/fault.h"
 #include "support/test.h"
@@ -15,7 +16,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 static struct {
     int devices;   /* 0 or 1 */
@@ -198,6 +201,7 @@ static const struct shl_verbs_sys fake_table = {
 
 static struct shl_config config;
 static struct shl_transport_env env;
+extern const struct shl_transport_ops shl_transport_absent; /* support/verbs_absent.c */
 static const struct shl_transport_ops *const ops = &shl_transport_verbs;
 
 static int set_up(void **state)
@@ -297,6 +301,33 @@ static void peers_that_cannot_are_not_tried(void **state)
     ops->close(t);
 }
 
+/* Its description is understood, so its own words are logged. */
+static void a_peer_built_without_rdma_is_told_apart(void **state)
+{
+    struct shl_transport *t, *other;
+    uint8_t blob[512];
+    char path[] = "/tmp/shoal-verbs-XXXXXX", text[1024] = "";
+    (void)state;
+    ASSERT_OK(shl_transport_absent.open(&env, &other));
+    size_t bytes = shl_transport_absent.describe(other, blob, sizeof(blob));
+    assert_true(bytes > 0);
+    shl_transport_absent.close(other);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    fake.devices = 1;
+    ASSERT_OK(ops->open(&env, &t));
+    ASSERT_OK(shl_log_configure(SHL_LOG_WARN, path));
+    assert_reaches_nobody(t, blob, bytes, blob, bytes);
+    ASSERT_OK(shl_log_configure(SHL_LOG_WARN, NULL));
+    ops->close(t);
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    unlink(path);
+    assert_true(got > 0);
+    if (!strstr(text, "it says: this build has no RDMA"))
+        fail_msg("the log says: %s", text);
+}
+
 static void malformed_descriptions_are_refused(void **state)
 {
     struct shl_transport *t;
@@ -337,6 +368,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_locked_memory_it_says_what_to_do, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(peers_that_cannot_are_not_tried, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_peer_built_without_rdma_is_told_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_descriptions_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(kth_call_fails, set_up, tear_down),
     };
