@@ -73,6 +73,40 @@ static void check_nodes(struct cni_doctor *doctor)
         cni_doctor_bad(doctor, CNI_CHECK_rdma_cm, CNI_WARNING, "no /dev/infiniband/rdma_cm");
 }
 
+/* ---- drivers of programs ------------------------------------------------------------------------
+ */
+
+/* "mlx5, rxe": libibverbs has a file for each. */
+static const char *providers(struct cni_doctor *doctor)
+{
+    const char *const *names = cni_sysfs_list(doctor->sysfs, "/etc/libibverbs.d");
+    const char *list = "";
+    for (; *names; names++)
+        list = cni_arena_format(doctor->arena, "%s%s%.*s", list, *list ? ", " : "",
+                                (int)strcspn(*names, "."), *names);
+    return *list || !doctor->live ? list : "none";
+}
+
+/* A node needs them for its own programs only: pods bring theirs. */
+static void check_provider(struct cni_doctor *doctor, const json_t *device)
+{
+    const char *name = cni_doctor_text_of(device, "name"),
+               *user_space = cni_doctor_text_of(device, "user_space");
+    const json_t *abi = json_object_get(device, "abi_version");
+    const char *version = json_is_integer(abi)
+                              ? cni_arena_format(doctor->arena, ", kernel ABI %lld",
+                                                 (long long)json_integer_value(abi))
+                              : "";
+    if (strcmp(user_space, "listed") == 0)
+        cni_doctor_good(doctor, CNI_CHECK_provider, "libibverbs lists %s%s", name, version);
+    else if (strcmp(user_space, "unlisted") == 0) {
+        const char *others = providers(doctor);
+        cni_doctor_bad(doctor, CNI_CHECK_provider, doctor->pod ? CNI_ERROR : CNI_WARNING,
+                       "libibverbs does not list %s%s%s%s", name, version,
+                       *others ? "; in /etc/libibverbs.d: " : "", others);
+    }
+}
+
 /* ---- ports -------------------------------------------------------------------------------------
  */
 
@@ -191,6 +225,7 @@ static void check_device(struct cni_doctor *doctor, const json_t *device)
             cni_doctor_text_of(device, "name"), interface_of(doctor, device) ? ", of " : "",
             interface_of(doctor, device) ? cni_doctor_text_of(interface_of(doctor, device), "name")
                                          : "");
+    check_provider(doctor, device);
     size_t index;
     if (strspn(guid, "0:") == strlen(guid))
         cni_doctor_bad(doctor, CNI_CHECK_node_guid, CNI_ERROR, "%s has %s",

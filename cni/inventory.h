@@ -36,6 +36,9 @@ struct cni_verbs *cni_verbs_open(struct cni_sysfs *sysfs);
 void cni_verbs_close(struct cni_verbs *verbs); /* NULL is ignored */
 /* -1: unknown, as of a device that cannot be opened. */
 int64_t cni_verbs_active_mtu(struct cni_verbs *verbs, const char *device, uint32_t port);
+/* "listed", "unlisted", or NULL: unknown, as without libibverbs or the device's node: of devices
+ * without one libibverbs does not know, either. */
+const char *cni_verbs_user_space(struct cni_verbs *verbs, const char *device, bool has_node);
 
 /* cni_inventory_hwloc - places from a topology in XML, into an inventory; false: it cannot be read.
  */

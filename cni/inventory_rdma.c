@@ -145,6 +145,23 @@ static const char *uverbs(struct cni_sysfs *sysfs, const char *device)
     return NULL;
 }
 
+/* What the kernel speaks to programs, and whether libibverbs has who answers. */
+static void put_user_space(struct cni_sysfs *sysfs, struct cni_verbs *verbs, json_t *device)
+{
+    const char *node = json_string_value(json_object_get(device, "uverbs"));
+    const char *const *names = cni_sysfs_list(sysfs, "/dev/infiniband");
+    bool has_node = false;
+    int64_t abi = -1;
+    for (; node && *names; names++)
+        has_node |= strcmp(*names, node) == 0;
+    if (node)
+        abi = cni_sysfs_integer(sysfs, "/sys/class/infiniband_verbs/%s/abi_version", node);
+    cni_put_number(device, "abi_version", abi);
+    cni_put_text(
+        device, "user_space",
+        cni_verbs_user_space(verbs, json_string_value(json_object_get(device, "name")), has_node));
+}
+
 json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
 {
     json_t *list = json_array();
@@ -165,6 +182,7 @@ json_t *cni_inventory_rdma(struct cni_sysfs *sysfs)
         cni_put_text(device, "firmware", cni_sysfs_text(sysfs, CLASS "/fw_ver", *names));
         cni_put_text(device, "board", cni_sysfs_text(sysfs, CLASS "/board_id", *names));
         cni_put_text(device, "uverbs", uverbs(sysfs, *names));
+        put_user_space(sysfs, verbs, device);
         json_object_set_new(device, "netdevs", netdevs(sysfs, *names));
         json_object_set_new(device, "ports",
                             ports(sysfs, verbs, *names, json_object_get(device, "netdevs")));

@@ -1,5 +1,6 @@
 /*
- * What libibverbs tells of ports and no file does: the size of packets that is in use.
+ * What libibverbs tells and no file does: which devices it lists, and the size of packets that is
+ * in use on their ports.
  *
  * Invariant: nothing is asked of a captured tree; it has the answers as files.
  *
@@ -14,9 +15,11 @@
 #include <string.h>
 
 #define FILE_OF_PORT "/verbs/%s/%u/active_mtu" /* in captures */
+#define FILE_OF_DEVICE "/verbs/%s/user_space"
 
 struct cni_verbs {
     struct cni_sysfs *sysfs;
+    bool answered; /* `ports` has every device that libibverbs lists */
     uint32_t count;
     struct shl_verbs_port ports[SHL_VERBS_PORTS_MAX];
 };
@@ -40,6 +43,8 @@ struct cni_verbs *cni_verbs_open(struct cni_sysfs *sysfs)
         if (shl_verbs_ports_find(&config, verbs->ports, SHL_VERBS_PORTS_MAX, &verbs->count) !=
             SHOAL_OK)
             verbs->count = 0;
+        else
+            verbs->answered = verbs->count < SHL_VERBS_PORTS_MAX;
         shl_config_free(&config);
     }
     return verbs;
@@ -64,4 +69,17 @@ int64_t cni_verbs_active_mtu(struct cni_verbs *verbs, const char *device, uint32
         return at->mtu_bytes;
     }
     return -1;
+}
+
+const char *cni_verbs_user_space(struct cni_verbs *verbs, const char *device, bool has_node)
+{
+    const char *found = has_node ? "unlisted" : NULL;
+    if (!verbs || !cni_sysfs_live(verbs->sysfs))
+        return verbs ? cni_sysfs_text(verbs->sysfs, FILE_OF_DEVICE, device) : NULL;
+    for (uint32_t i = 0; i < verbs->count; i++)
+        if (strcmp(verbs->ports[i].device, device) == 0)
+            found = "listed";
+    if (!verbs->answered || !found)
+        return NULL;
+    return cni_sysfs_add(verbs->sysfs, found, FILE_OF_DEVICE, device);
 }

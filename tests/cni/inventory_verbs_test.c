@@ -1,6 +1,6 @@
 /*
- * The packet size of InfiniBand ports, which no file tells: asked of the stand-in for libibverbs,
- * and read from a captured tree.
+ * The packet size of InfiniBand ports and which devices have a provider, which no file tells: asked
+ * of the stand-in for libibverbs, and read from a captured tree.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -10,6 +10,7 @@
 #include "support/verbs_soft.h"
 #include "transport/verbs/verbs_sys.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,6 +81,44 @@ static void not_of_a_device_that_does_not_open(void **state)
     cni_verbs_close(verbs);
 }
 
+static struct ibv_device **no_list(int *count)
+{
+    *count = 0;
+    errno = ENOSYS;
+    return NULL;
+}
+
+static void listed_or_not(void **state)
+{
+    char *archive = NULL;
+    size_t bytes = 0;
+    struct cni_sysfs *sysfs = cni_sysfs_open(*state, "/", true);
+    struct cni_verbs *verbs = cni_verbs_open(sysfs);
+    assert_string_equal(cni_verbs_user_space(verbs, "soft0", true), "listed");
+    assert_string_equal(cni_verbs_user_space(verbs, "mlx5_0", true), "unlisted");
+    assert_null(cni_verbs_user_space(verbs, "mlx5_1", false));
+    cni_verbs_close(verbs);
+    FILE *out = open_memstream(&archive, &bytes);
+    assert_true(cni_sysfs_capture(sysfs, out));
+    assert_int_equal(fclose(out), 0);
+    assert_true(contains(archive, bytes, "verbs/mlx5_0/user_space"));
+    assert_false(contains(archive, bytes, "verbs/mlx5_1"));
+    free(archive);
+    changed.open_device = no_context; /* listed all the same */
+    verbs = cni_verbs_open(sysfs);
+    assert_string_equal(cni_verbs_user_space(verbs, "soft0", true), "listed");
+    cni_verbs_close(verbs);
+}
+
+static void unknown_where_nothing_is_listed(void **state)
+{
+    changed.get_device_list = no_list;
+    struct cni_verbs *verbs = cni_verbs_open(cni_sysfs_open(*state, "/", false));
+    assert_null(cni_verbs_user_space(verbs, "soft0", true));
+    assert_null(cni_verbs_user_space(NULL, "soft0", true));
+    cni_verbs_close(verbs);
+}
+
 /* Even though this machine has a device of that name. */
 static void replayed(void **state)
 {
@@ -113,6 +152,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(asked_and_captured, set_up, tear_down),
         cmocka_unit_test_setup_teardown(not_of_a_device_that_does_not_open, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(listed_or_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unknown_where_nothing_is_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replayed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
