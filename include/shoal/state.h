@@ -19,7 +19,8 @@
  * they are all there or the step is begun again, from what the last one had committed. When members
  * are lost, others own their parts; when members join or leave, only what changes hands is moved:
  * in shoal_step_begin, or, of those that leave, at the end of their last shoal_step_commit, before
- * they go.
+ * they go. Where that cannot be done they stay until a later commit, but for no longer than the
+ * deadline that they gave to shoal_leave.
  *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/sys.h"
 #include "multiproc/hosts.h"
 #include "multiproc/members.h"
 #include "support/test.h"
@@ -29,6 +30,7 @@ struct told {
     _Atomic uint32_t settled;
     _Atomic uint64_t moved, handed;
     uint64_t lost_elements, refreshed, owned, received;
+    uint64_t kept; /* owned when its loop ended, and of the last version that was committed */
     bool wrong;
     char what[160];
 };
@@ -36,7 +38,10 @@ struct told {
 static struct {
     uint32_t replicas;        /* as in shoal_state_options */
     _Atomic uint32_t leavers; /* a bit for each slot */
-    uint64_t leave_at;        /* the step in which slot 1 is to leave; 0: none */
+    uint64_t leave_at;        /* the step in which these slots are to leave; 0: none */
+    uint32_t leave_then;
+    _Atomic uint32_t lacks;  /* slot + 1 of who gets no memory for copies of shards */
+    _Atomic uint32_t lacked; /* how often */
     struct told told[MEMBERS_MAX];
 } * shared;
 
@@ -67,6 +72,20 @@ static bool wrong(struct member *self, const char *what, uint64_t step, uint64_t
                  (unsigned long long)i, value, (unsigned long long)step);
     told->wrong = true;
     return false;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------
+ */
+
+static uint32_t slot_here = UINT32_MAX; /* of this process */
+
+static void *alloc_or_lack(size_t bytes)
+{
+    if (bytes == SHARD_BYTES && shared->lacks && shared->lacks == slot_here + 1) {
+        shared->lacked++;
+        return NULL;
+    }
+    return shl_mem_kernel.alloc(bytes);
 }
 
 /* ---- a member ----------------------------------------------------------------------------------
@@ -188,8 +207,8 @@ static int train(struct member *self, struct model *model)
     if (step.step % 4 == 1)
         status = look_at_all(self, model, step.step);
     model->send[0] = self->shared->stop;
-    if (shared->leavers >> self->slot & 1 ||
-        (self->slot == 1 && shared->leave_at && step.step >= shared->leave_at))
+    bool then = shared->leave_at && step.step >= shared->leave_at;
+    if ((shared->leavers | (then ? shared->leave_then : 0)) >> self->slot & 1)
         shoal_leave(self->world, 0);
     if (status == SHOAL_OK)
         status =
@@ -205,9 +224,19 @@ static int train(struct member *self, struct model *model)
     return SHOAL_OK;
 }
 
+/* What it could still save. */
+static void count_kept(struct member *self, struct model *model, uint64_t step)
+{
+    size_t count = owned(model, "big");
+    for (size_t r = 0; r < count; r++)
+        for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++)
+            shared->told[self->slot].kept += model->big[i] == big_value(step, i);
+}
+
 static void body(struct member *self)
 {
     struct model model = {.state = NULL};
+    slot_here = self->slot;
     struct shoal_view view = {.struct_size = sizeof(view)};
     int status = open_model(self, &model);
     while (status == SHOAL_OK && !model.stop) {
@@ -218,6 +247,8 @@ static void body(struct member *self)
         }
     }
     shoal_world_view(self->world, &view);
+    if (view.left)
+        count_kept(self, &model, view.step);
     self->report->left = view.left != 0;
     self->report->status = view.left ? SHOAL_OK : status;
     snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
@@ -358,16 +389,18 @@ static void leavers_hand_over(void **state)
 }
 
 /* Dies at its k-th message. What the others have then is of one version: of the step that was
- * committed last. */
-static void kill_at(const char *call, unsigned k, unsigned leave_at)
+ * committed last. Without replicas they may have to be told that something is lost, once and all
+ * alike. */
+static void kill_at(const char *call, unsigned k, uint32_t replicas, unsigned leave_at)
 {
     char fault[96], story[64];
     snprintf(fault, sizeof(fault), "SHOAL_TEST_FAULT=on=%s,k=%u,do=kill", call, k);
     snprintf(story, sizeof(story), "killed at %s %u, leaves at %u", call, k, leave_at);
     const char *const settings[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=off", fault, NULL};
     struct members members;
-    struct members_job job = make_job(4, 0, tcp);
+    struct members_job job = make_job(4, replicas, tcp);
     shared->leave_at = leave_at;
+    shared->leave_then = 1 << 1;
     job.victim = 1 + 1;
     job.victim_settings = settings;
     members_open(&members, &job);
@@ -379,8 +412,9 @@ static void kill_at(const char *call, unsigned k, unsigned leave_at)
         if (i == 1)
             continue;
         check_member(&members, i, story);
-        assert_int_equal(shared->told[i].lost, 0);
+        assert_int_equal(shared->told[i].lost, shared->told[0].lost);
     }
+    assert_in_range(shared->told[0].lost, 0, replicas == SHOAL_STATE_NO_REPLICAS);
     munmap(shared, sizeof(*shared));
 }
 
@@ -390,9 +424,9 @@ static void one_version_wherever_a_member_dies(void **state)
 {
     (void)state;
     for (unsigned k = 60; k < 85; k++)
-        kill_at("send", k, 0);
+        kill_at("send", k, 0, 0);
     for (unsigned k = 61; k < 85; k += 4)
-        kill_at("recv", k, 0);
+        kill_at("recv", k, 0, 0);
 }
 
 /* Before, while and after it hands over. */
@@ -400,7 +434,67 @@ static void one_version_when_a_leaver_dies(void **state)
 {
     (void)state;
     for (unsigned k = 60; k < 120; k += 4)
-        kill_at("send", k, 3);
+        kill_at("send", k, 0, 3);
+}
+
+/* Nobody else has what it had not handed over: nothing stale takes its place. */
+static void no_stale_state_when_a_leaver_dies(void **state)
+{
+    (void)state;
+    for (unsigned k = 84; k < 94; k++)
+        kill_at("send", k, SHOAL_STATE_NO_REPLICAS, 3);
+}
+
+/* All want to leave in the same step: the others' parts go to one of them, which leaves last. */
+static void the_last_to_leave_has_it_all(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(4, SHOAL_STATE_NO_REPLICAS, tcp);
+    uint32_t with_all = 0;
+    shared->leave_at = 3;
+    shared->leave_then = 15;
+    members_open(&members, &job);
+    for (uint32_t i = 0; i < 4; i++)
+        await_left(&members, i);
+    members_close(&members);
+    for (uint32_t i = 0; i < 4; i++) {
+        check_member(&members, i, "all leave");
+        assert_int_equal(shared->told[i].lost, 0);
+        with_all += shared->told[i].kept == FLOATS;
+    }
+    assert_int_equal(with_all, 1);
+    munmap(shared, sizeof(*shared));
+}
+
+/* One that stays has no room for what it is to take over: it goes on, and whoever wants to leave
+ * does so once there is room. */
+static void leavers_wait_for_memory(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(3, SHOAL_STATE_NO_REPLICAS, tcp);
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    shared->lacks = 0 + 1;
+    shared->leavers = 1 << 1;
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (shared->lacked < 8 && members_now_s() < end_s && !members.shared->reports[0].done)
+        usleep(500);
+    members_await(&members, 0, 3);
+    assert_false(members.shared->reports[1].done);
+    shared->lacks = 0;
+    await_left(&members, 1);
+    members_await(&members, 0, 3);
+    members.shared->stop = 1;
+    members_close(&members);
+    assert_true(shared->lacked >= 8);
+    for (uint32_t i = 0; i < 3; i++) {
+        check_member(&members, i, "no memory");
+        assert_int_equal(shared->told[i].lost, 0);
+    }
+    assert_int_equal(shared->told[0].owned + shared->told[2].owned, FLOATS);
+    munmap(shared, sizeof(*shared));
 }
 
 /* A node with two of five members goes, each in a pod of its own: each shard has its second copy on
@@ -456,6 +550,10 @@ static void lost_ranges_are_named(void **state)
 
 int main(void)
 {
+    static struct shl_sys_mem memory;
+    memory = shl_mem_kernel;
+    memory.alloc = alloc_or_lack;
+    shl_mem = &memory;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(least_bytes_are_moved),
         cmocka_unit_test(lost_ranges_are_named),
@@ -463,6 +561,9 @@ int main(void)
         cmocka_unit_test(leavers_hand_over),
         cmocka_unit_test(one_version_wherever_a_member_dies),
         cmocka_unit_test(one_version_when_a_leaver_dies),
+        cmocka_unit_test(no_stale_state_when_a_leaver_dies),
+        cmocka_unit_test(the_last_to_leave_has_it_all),
+        cmocka_unit_test(leavers_wait_for_memory),
     };
     return cmocka_run_group_tests_name("sharded_state", tests, NULL, NULL);
 }

@@ -102,23 +102,47 @@ static enum shoal_status seen_by_others(enum shoal_status status)
     return status == SHOAL_ERR_NOMEM ? SHOAL_ERR_ABORTED : status;
 }
 
-enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status)
+/* *rank: the first whose status is an error, with *first; comm->size: all are well. */
+static enum shoal_status find_error(struct shoal_comm *comm, enum shoal_status mine, uint32_t *rank,
+                                    enum shoal_status *first)
 {
-    int64_t mine = status;
+    int64_t told = mine;
     int64_t *all = shl_mem->alloc(comm->size * sizeof(*all));
     if (!all)
         return shl_fail_errno("cannot allocate what %u members tell", comm->size);
+    enum shoal_status status = shl_state_allgather(comm, &told, all, sizeof(told));
+    *rank = comm->size;
+    *first = SHOAL_OK;
+    for (uint32_t i = comm->size; i-- > 0 && status == SHOAL_OK;)
+        if (all[i] < 0) {
+            *rank = i;
+            *first = (enum shoal_status)all[i];
+        }
+    shl_mem->free(all);
+    return status;
+}
+
+enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status)
+{
+    uint32_t rank;
+    enum shoal_status first;
     char text[SHL_WORLD_TEXT];
     memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
     text[sizeof(text) - 1] = '\0';
-    enum shoal_status told = shl_state_allgather(comm, &mine, all, sizeof(mine));
-    for (uint32_t i = 0; i < comm->size && told == SHOAL_OK; i++)
-        if (all[i] < 0)
-            told = i == comm->rank ? shl_fail(status, "%s", text)
-                                   : shl_fail(seen_by_others((enum shoal_status)all[i]),
-                                              "rank %u could not take part in an operation of the "
-                                              "state; its own error says more",
-                                              i);
-    shl_mem->free(all);
-    return told;
+    SHL_TRY(find_error(comm, status, &rank, &first));
+    if (rank == comm->size)
+        return SHOAL_OK;
+    if (rank == comm->rank)
+        return shl_fail(status, "%s", text);
+    return shl_fail(seen_by_others(first),
+                    "rank %u could not take part in an operation of the state; its own error says "
+                    "more",
+                    rank);
+}
+
+enum shoal_status shl_state_poll(struct shoal_comm *comm, enum shoal_status mine,
+                                 enum shoal_status *first)
+{
+    uint32_t rank;
+    return find_error(comm, mine, &rank, first);
 }

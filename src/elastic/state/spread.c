@@ -56,16 +56,15 @@ static bool is_leaving(const struct shl_meeting *meeting, uint64_t id)
     return false;
 }
 
-/* Those who stay, or all where nobody does. Returns how many. */
+/* Those who stay. Returns how many. */
 static uint32_t list_stayers(const struct shl_meeting *meeting, const struct shl_members *members,
                              struct shoal_member *stayers)
 {
     uint32_t count = 0;
-    for (uint32_t all = 0; all < 2 && count == 0; all++)
-        for (uint32_t rank = 0; rank < members->count; rank++)
-            if (all || !is_leaving(meeting, members->at[rank].id))
-                stayers[count++] =
-                    (struct shoal_member){members->at[rank].id, host_of(&members->at[rank])};
+    for (uint32_t rank = 0; rank < members->count; rank++)
+        if (!is_leaving(meeting, members->at[rank].id))
+            stayers[count++] =
+                (struct shoal_member){members->at[rank].id, host_of(&members->at[rank])};
     return count;
 }
 
@@ -103,7 +102,9 @@ static enum shoal_status place(struct shoal_state *state, const struct shl_meeti
                                           .member_count = count};
     struct shoal_place_result result;
     shl_table_copy(&state->next, &state->table);
-    enum shoal_status status = shl_place(&options, state->next.holders, &result);
+    enum shoal_status status =
+        count ? shl_place(&options, state->next.holders, &result)
+              : shl_fail(SHOAL_ERR_EPOCH, "whoever was to take the state over is gone, too");
     if (status == SHOAL_OK)
         keep_leavers(state, meeting, members);
     shl_mem->free(placed);
@@ -236,6 +237,26 @@ static enum shoal_status plan_moves(const struct spread *spread)
     return SHOAL_OK;
 }
 
+/* All that can fail on one member alone. */
+static enum shoal_status plan(const struct spread *spread, const struct shl_meeting *meeting)
+{
+    shl_state_drop_pending(spread->state);
+    SHL_TRY(place(spread->state, meeting, spread->members));
+    SHL_TRY(allocate_copies(spread->state, spread->id));
+    return plan_moves(spread);
+}
+
+static enum shoal_status carry_moves(const struct spread *spread, struct shoal_comm *comm)
+{
+    struct shoal_state *state = spread->state;
+    enum shoal_status status = SHOAL_OK;
+    if (spread->list->count > 0)
+        status = shl_moves_run(comm, spread->list->at, spread->list->count);
+    state->next_id = spread->id;
+    shl_state_count_moves(&state->stats, spread->list, comm->rank);
+    return status;
+}
+
 enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_meeting *meeting,
                                    const struct shl_members *members)
 {
@@ -244,17 +265,36 @@ enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_m
     struct spread spread = {
         .state = state, .members = members, .list = &list, .id = members->at[comm->rank].id};
     SHL_TRY(share_table(state, meeting));
-    shl_state_drop_pending(state);
-    enum shoal_status status = place(state, meeting, members);
+    enum shoal_status status = shl_state_agree(comm, plan(&spread, meeting));
     if (status == SHOAL_OK)
-        status = allocate_copies(state, spread.id);
-    if (status == SHOAL_OK)
-        status = plan_moves(&spread);
-    status = shl_state_agree(comm, status);
-    if (status == SHOAL_OK && list.count > 0)
-        status = shl_moves_run(comm, list.at, list.count);
-    state->next_id = spread.id;
-    shl_state_count_moves(&state->stats, &list, comm->rank);
+        status = carry_moves(&spread, comm);
+    shl_mem->free(list.at);
+    return status;
+}
+
+/* Of this plan, that of all members. */
+static enum shoal_status find_lost(const struct shl_table *next)
+{
+    for (uint32_t s = 0; s < next->shards; s++)
+        if (next->fresh[s])
+            return shl_fail(SHOAL_ERR_STATE_LOST, "all who held shard %u of the state are gone", s);
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_state_hand_over(struct shoal_state *state, const struct shl_meeting *meeting,
+                                      const struct shl_members *members, enum shoal_status *refused)
+{
+    struct shoal_comm *comm = meeting->comm;
+    struct shl_move_list list = {.count = 0};
+    struct spread spread = {
+        .state = state, .members = members, .list = &list, .id = members->at[comm->rank].id};
+    enum shoal_status mine = state->lacked_memory ? SHOAL_ERR_NOMEM : plan(&spread, meeting);
+    enum shoal_status status = shl_state_poll(comm, mine, refused);
+    if (status == SHOAL_OK && *refused == SHOAL_OK)
+        *refused = find_lost(&state->next);
+    if (status == SHOAL_OK && *refused == SHOAL_OK)
+        status = carry_moves(&spread, comm);
+    state->lacked_memory = status == SHOAL_ERR_NOMEM; /* the others learn of it in the next try */
     shl_mem->free(list.at);
     return status;
 }

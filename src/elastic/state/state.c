@@ -41,7 +41,9 @@ static enum shoal_status settled(void *arg)
     return lost ? shl_state_say_lost(state) : SHOAL_OK;
 }
 
-/* Nobody has joined since the step that was committed, so all know the table. */
+/* Nobody has joined since the step that was committed, so all know the table. A hand-over can be
+ * done later, so what stands in its way is no error of the operation, which might be tried until
+ * somebody gives up: once all have seen that it cannot be done now, it is over. */
 static enum shoal_status hand_over(void *arg, struct shoal_comm *comm,
                                    const struct shl_members *members)
 {
@@ -49,14 +51,20 @@ static enum shoal_status hand_over(void *arg, struct shoal_comm *comm,
     struct shl_meeting meeting = {
         .comm = comm, .known_count = comm->size, .leaving = &state->world->leavers};
     state->stats.sent = state->stats.received = state->stats.moved = 0;
-    return shl_state_spread(state, &meeting, members);
+    return shl_state_hand_over(state, &meeting, members, &state->refused);
 }
 
-static void handed(void *arg)
+static enum shoal_status handed(void *arg)
 {
     struct shoal_state *state = arg;
+    if (state->refused != SHOAL_OK) {
+        shl_state_drop_pending(state);
+        return shl_fail(state->refused, "not all can do their part now (%s)",
+                        shoal_status_string(state->refused));
+    }
     shl_state_install(state);
     state->stats.handed += state->stats.moved;
+    return SHOAL_OK;
 }
 
 static void begin(void *arg)

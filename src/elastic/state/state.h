@@ -40,9 +40,11 @@ struct shoal_state {
     uint32_t array_count, array_capacity;
     bool known; /* this member has what the others have */
     struct shl_state_stats stats;
-    struct shl_table table; /* in force */
-    struct shl_table next;  /* of the view that is being settled */
-    uint64_t id, next_id;   /* this member, once there is a table */
+    struct shl_table table;    /* in force */
+    struct shl_table next;     /* of the view that is being settled */
+    uint64_t id, next_id;      /* this member, once there is a table */
+    bool lacked_memory;        /* here, while the hand-over under way was tried before */
+    enum shoal_status refused; /* why the last hand-over was not done: alike on all */
 };
 
 struct shl_move_list {
@@ -77,12 +79,20 @@ enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine,
                                       size_t bytes);
 /* All fail when one does: with its status, and its text where it was this member. */
 enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status);
+/* The same for all to go on with: *first is the error of the lowest rank that has one. */
+enum shoal_status shl_state_poll(struct shoal_comm *comm, enum shoal_status mine,
+                                 enum shoal_status *first);
 
 /* ---- spread.c, refresh.c -------------------------------------------------------------------- */
 
 /* Bring the sharded arrays to these members; shl_state_install once all have. */
 enum shoal_status shl_state_spread(struct shoal_state *state, const struct shl_meeting *meeting,
                                    const struct shl_members *members);
+/* The same from those who leave to those who stay, who have the table all; shl_state_install once
+ * all have. *refused: alike on all, why it was not done; nothing is moved then. */
+enum shoal_status shl_state_hand_over(struct shoal_state *state, const struct shl_meeting *meeting,
+                                      const struct shl_members *members,
+                                      enum shoal_status *refused);
 bool shl_state_install(struct shoal_state *state); /* true: something is lost */
 void shl_state_drop_pending(struct shoal_state *state);
 

@@ -58,6 +58,24 @@ static void divide_f64(double *to, const double *sums, size_t count)
         to[i] = sums[count] > 0 ? sums[i] / sums[count] : 0;
 }
 
+/* Where all say that they leave, one has to take over what the others have: the first that cannot
+ * be let go yet. It leaves in a later commit. */
+static void list_leavers(struct shoal_world *world)
+{
+    struct shl_voters *leavers = &world->leavers;
+    uint32_t leaving = 0, count = world->members.count, stays = 0;
+    for (uint32_t i = count; i-- > 0;) {
+        uint64_t vote = world->votes[SHL_VOTES * i + 2];
+        leaving += vote != 0;
+        if (vote == SHL_VOTE_LEAVES)
+            stays = i;
+    }
+    leavers->count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (world->votes[SHL_VOTES * i + 2] && (leaving < count || i != stays))
+            leavers->ids[leavers->count++] = world->members.at[i].id;
+}
+
 /* What the caller sees, from what the engine gave. */
 static void finish(struct shoal_world *world, struct shl_op *op)
 {
@@ -71,14 +89,12 @@ static void finish(struct shoal_world *world, struct shl_op *op)
     op->wanted = op->gained = 0;
     struct shl_voters *voting = &world->log->voting;
     voting->count = world->members.count;
-    world->leavers.count = 0;
+    list_leavers(world);
     for (uint32_t i = 0; i < world->members.count; i++) {
         const uint64_t *vote = &world->votes[SHL_VOTES * i];
         voting->ids[i] = world->members.at[i].id;
         op->wanted = vote[0] > op->wanted ? vote[0] : op->wanted;
         op->gained += vote[1];
-        if (vote[2])
-            world->leavers.ids[world->leavers.count++] = voting->ids[i];
     }
 }
 

@@ -131,23 +131,25 @@ enum shoal_status shl_views_follow_refresh(struct shoal_world *world)
 }
 
 /* Whether there is anything to do, and for whom, is in the votes of the commit: alike on all. That
- * it does not work is no error of the commit: the others have their copies still. */
-void shl_views_follow_leavers(struct shoal_world *world)
+ * it does not work is no error of the commit: all have what they had. */
+enum shoal_status shl_views_follow_leavers(struct shoal_world *world)
 {
     struct shl_follower *follower = world->follower;
-    if (!follower || !follower->on_loss || !world->leavers.count ||
-        world->leavers.count == world->log->committed.count)
-        return;
+    if (!follower || !follower->on_loss || !world->leavers.count)
+        return SHOAL_OK;
     pthread_mutex_unlock(&world->lock);
     shl_views_follow_committed(world);
     pthread_mutex_lock(&world->lock);
-    if (carry_task(world, &follower->hand_over) != SHOAL_OK) {
-        shl_log(SHL_LOG_WARN, "members leave without handing over: %s", shl_error_text());
-        return;
+    enum shoal_status status = carry_task(world, &follower->hand_over);
+    if (status == SHOAL_OK) {
+        pthread_mutex_unlock(&world->lock);
+        status = follower->handed(follower->arg);
+        pthread_mutex_lock(&world->lock);
     }
-    pthread_mutex_unlock(&world->lock);
-    follower->handed(follower->arg);
-    pthread_mutex_lock(&world->lock);
+    if (status != SHOAL_OK)
+        shl_log(SHL_LOG_WARN, "members that leave have handed nothing over yet: %s",
+                shl_error_text());
+    return status;
 }
 
 void shl_views_follow_committed(struct shoal_world *world)

@@ -25,6 +25,7 @@
 #define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
 #define SHL_OPLOG_KEPT_BYTES 65536 /* at most so much of a result is kept instead of a round */
 #define SHL_VOTES 3
+#define SHL_VOTE_LEAVES 1      /* the third; one more: and may be let go at any boundary */
 #define SHL_OPLOG_KEPT_HEAD 16 /* u64 epoch, u64 contributors */
 
 struct shoal_comm;

@@ -133,6 +133,25 @@ static void tell_leaving(struct shoal_world *world)
     pthread_mutex_lock(&world->lock);
 }
 
+static bool is_leaver(const struct shoal_world *world)
+{
+    uint64_t self = shl_node_id(world->node);
+    for (uint32_t i = 0; i < world->leavers.count; i++)
+        if (world->leavers.ids[i] == self)
+            return true;
+    return false;
+}
+
+/* lock, which is given away meanwhile. Whoever could not hand over stays, and tries again with the
+ * next commit, but not for ever. */
+static void let_leavers_go(struct shoal_world *world)
+{
+    bool handed = shl_views_follow_leavers(world) == SHOAL_OK;
+    bool late = world->leave_ns && shl_now_ns() >= world->leave_ns;
+    if ((handed || late) && is_leaver(world))
+        tell_leaving(world);
+}
+
 static enum shoal_status commit_locked(struct shoal_world *world, uint64_t samples)
 {
     struct shl_oplog *log = world->log;
@@ -147,7 +166,7 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
     SHL_TRY(shl_oplog_begin(log, true, &op));
     op->vote[0] = shl_node_wanted(world->node);
     op->vote[1] = samples;
-    op->vote[2] = world->leaving;
+    op->vote[2] = world->leaving ? SHL_VOTE_LEAVES + world->leave_told : 0;
     op->rounds = true;
     op->call = (struct shoal_call){.struct_size = sizeof(op->call),
                                    .collective = SHOAL_ALLGATHER,
@@ -157,16 +176,13 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
                                    .recv = world->votes};
     enum shoal_status status = shl_views_carry_out(world, op);
     uint64_t wanted = op->wanted;
-    bool leaves = op->vote[2];
     shl_oplog_unpin(log);
     if (status != SHOAL_OK)
         return status;
     world->joined_since -= world->joined_told;
     world->joined_told = 0;
     status = shl_streams_commit(world);
-    shl_views_follow_leavers(world);
-    if (leaves)
-        tell_leaving(world);
+    let_leavers_go(world);
     stop_at_boundary(world, wanted);
     return status;
 }

@@ -59,7 +59,7 @@ struct shl_follower {
     struct shl_task refresh;   /* before a step is committed: make it last; run is NULL: nothing */
     void (*begin)(void *arg);  /* a step begins after one that was given up: undo what that did */
     struct shl_task hand_over; /* after a commit: world->leavers are to have nothing any more */
-    void (*handed)(void *arg); /* on all members */
+    enum shoal_status (*handed)(void *arg);  /* on all members. An error, alike on all: not now */
     enum shoal_status (*settled)(void *arg); /* on all members. An error, alike on all, is that of
                                                 shoal_step_begin; the next one settles again */
     void (*committed)(void *arg);
@@ -113,7 +113,8 @@ struct shoal_world {
     struct shoal_op_info *noted;   /* where that of the call under way goes */
     struct shl_input pool;         /* for the next input that has to be copied */
     uint64_t *votes;               /* of a commit: SHL_VOTES by rank */
-    struct shl_voters leavers;     /* members that said with the last one that they leave */
+    struct shl_voters leavers;     /* members that said with the last one that they leave, but for
+                                      one to stay for now */
     struct shl_follower *follower; /* NULL: none */
     bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
     uint64_t joined_epoch;         /* the last view with new members */
@@ -198,8 +199,9 @@ void shl_views_follow_begin(struct shoal_world *world);
 enum shoal_status shl_views_follow(struct shoal_world *world);
 /* calling: after it was committed. */
 void shl_views_follow_committed(struct shoal_world *world);
-/* calling, lock, which is given away meanwhile: those who leave hand over, if somebody stays. */
-void shl_views_follow_leavers(struct shoal_world *world);
+/* calling, lock, which is given away meanwhile: those who leave hand over. Any error: they have
+ * not, and are to stay. */
+enum shoal_status shl_views_follow_leavers(struct shoal_world *world);
 /* lock: give up a step that nobody has called anything in, since members were lost after it began.
  */
 bool shl_views_drop_stale(struct shoal_world *world);
