@@ -5,8 +5,8 @@
 # Usage: test.sh [--lane NAME]... [--nightly] [--list]
 #
 #   --lane NAME   only this lane, nightly ones too; may be given several times
-#   --nightly     more seeds, longer fuzzing, all tests in the guest, and the coverage lane; no limit
-#                 of time overall
+#   --nightly     more seeds, longer fuzzing, all tests in the guest, and the coverage lane; no
+#                 limit of time overall
 #   --list        print the lanes and their budgets in seconds
 #
 # Each lane has a budget of time and is a failure when it exceeds it. Logs are in build-logs/. The

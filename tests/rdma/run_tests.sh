@@ -5,7 +5,8 @@
 #
 # The results folder gets rdma.xml (JUnit) and keeps whatever else a test writes there. Arguments
 # such as `--tests-regex siw` choose among the tests; those marked NIGHTLY run with TEST_NIGHTLY=1.
-# Skips (77) when no guest kernel is built yet, as building one takes minutes: guest/kernel.sh does it.
+# Skips (77) when no guest kernel is built yet, as building one takes minutes: guest/kernel.sh does
+# it.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
