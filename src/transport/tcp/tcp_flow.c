@@ -239,7 +239,7 @@ static void data_arrived(struct shl_transport *t, struct shl_tcp_arrival *arriva
     }
 }
 
-/* Outcome of our own knock, or the knock of a higher rank, which has no connection to us. */
+/* Outcome of our own knock, or the knock of a higher rank, which lacks a connection to us. */
 static void knock_arrived(struct shl_transport *t, struct shl_tcp_arrival *arrival)
 {
     struct shl_tcp_link *link = t->peers[arrival->peer].link;
@@ -264,8 +264,11 @@ static void knock_arrived(struct shl_transport *t, struct shl_tcp_arrival *arriv
     }
     if (!link || link->state != SHL_TCP_UP)
         return;
-    for (uint32_t i = 0; i < link->flow_count; i++)
-        shl_tcp_flow_break(&link->flows[i], "rank %u has no connection any more", link->peer);
+    /* Which of them stall or broke over there is not told. What works is not given up for that: it
+     * carries on until another one replaces it. */
+    shl_log(SHL_LOG_INFO, "rank %u lacks a connection; dialling others", link->peer);
+    for (uint32_t i = 0; i < link->flow_count && link->state == SHL_TCP_UP; i++)
+        shl_tcp_flow_dial(&link->flows[i]);
 }
 
 unsigned shl_tcp_arrivals(struct shl_transport *t)
