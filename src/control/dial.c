@@ -124,22 +124,38 @@ static bool start_attempt(struct shl_dialler *dialler, struct shl_dial_attempt *
 
 static void fail_briskly(struct shl_dialler *dialler);
 
-/* A free place, or that of the oldest attempt that got no answer; NULL: all got one. */
-static struct shl_dial_attempt *make_place(struct shl_dialler *dialler)
+/* Of the attempts that got no answer, the oldest but `skip`; NULL: none. */
+static struct shl_dial_attempt *oldest_unanswered(struct shl_dialler *dialler,
+                                                  const struct shl_dial_attempt *skip)
 {
     struct shl_dial_attempt *oldest = NULL;
     for (int i = 0; i < SHL_DIAL_PARALLEL; i++) {
         struct shl_dial_attempt *attempt = &dialler->attempts[i];
-        if (!attempt->used)
-            return attempt;
-        if (!attempt->connected && (!oldest || attempt->since_ns < oldest->since_ns))
+        if (attempt->used && !attempt->connected && attempt != skip &&
+            (!oldest || attempt->since_ns < oldest->since_ns))
             oldest = attempt;
     }
-    if (oldest) {
-        note(dialler, oldest->candidate, "", ETIMEDOUT);
-        shl_fd->close(release(oldest));
-    }
     return oldest;
+}
+
+/* The oldest attempt is spared for a while: the others have no time for an answer that travels
+ * longer than they take turns. NULL: all got one. */
+static struct shl_dial_attempt *make_place(struct shl_dialler *dialler)
+{
+    uint64_t now = shl_now_ns();
+    for (int i = 0; i < SHL_DIAL_PARALLEL; i++)
+        if (!dialler->attempts[i].used)
+            return &dialler->attempts[i];
+    struct shl_dial_attempt *spared = oldest_unanswered(dialler, NULL), *given_up = spared;
+    if (now < dialler->spare_until_ns)
+        given_up = oldest_unanswered(dialler, spared);
+    else
+        dialler->spare_until_ns = now + jittered_ns(SHL_DIAL_SPARE_MS);
+    if (given_up) {
+        note(dialler, given_up->candidate, "", ETIMEDOUT);
+        shl_fd->close(release(given_up));
+    }
+    return given_up;
 }
 
 static void pace(struct shl_dialler *dialler)
@@ -228,6 +244,7 @@ void shl_dialler_start(struct shl_dialler *dialler)
     dialler->first_refused = false;
     dialler->denied_since_ns = 0;
     dialler->backoff_ms = BACKOFF_FIRST_MS;
+    dialler->spare_until_ns = shl_now_ns() + jittered_ns(SHL_DIAL_SPARE_MS);
     dialler->cause[0] = '\0';
     if (!dialler->target->count)
         snprintf(dialler->cause, sizeof(dialler->cause), "it has no address that can be tried");
@@ -300,6 +317,15 @@ static void on_attempt_timeout(void *arg)
                  attempt->connected ? 0 : ETIMEDOUT);
 }
 
+/* The peer's host answers, so the next answer takes as long, unless the network is cut again. */
+static void expect_answer(struct shl_dial_attempt *attempt)
+{
+    struct shl_dialler *dialler = attempt->dialler;
+    if (dialler->brisk)
+        shl_loop_timer_set(dialler->loop, &attempt->timer,
+                           shl_now_ns() + SHL_DIAL_BRISK_ANSWER_MS * MS);
+}
+
 static bool flush_handshake(struct shl_dial_attempt *attempt)
 {
     struct shl_handshake *hs = &attempt->handshake;
@@ -322,9 +348,7 @@ static void on_connected(struct shl_dial_attempt *attempt)
         return;
     }
     attempt->connected = true;
-    if (dialler->brisk)
-        shl_loop_timer_set(dialler->loop, &attempt->timer,
-                           shl_now_ns() + SHL_DIAL_BRISK_ANSWER_MS * MS);
+    expect_answer(attempt);
     if (dialler->probe) {
         shl_fd->close(release(attempt));
         conclude(dialler, SHL_DIAL_CONNECTED, SHOAL_OK, 0, -1);
@@ -417,6 +441,7 @@ static void on_attempt(void *arg, uint32_t events)
         on_refused(attempt);
     } else if (result == SHL_HANDSHAKE_DONE) {
         prefer(attempt);
+        expect_answer(attempt);
         if (!flush_handshake(attempt))
             fail_attempt(attempt, "it closed during the handshake", 0);
     }

@@ -8,8 +8,10 @@
  *
  * A brisk dialler looks for a peer that was there a moment ago, while the network may be cut. TCP
  * would repeat a lost first packet after one second, and then ever more seldom; so instead another
- * attempt is made every SHL_DIAL_BRISK_MS, in place of the oldest one that got no answer. Every
- * second one goes to the address that last worked.
+ * attempt is made every SHL_DIAL_BRISK_MS, in place of the second oldest one that got no answer.
+ * The oldest is given up after SHL_DIAL_SPARE_MS, or half of it, by chance: an answer may travel
+ * longer than the others take turns, and one that was lost is not waited for. Every second attempt
+ * goes to the address that last worked.
  *
  * Threads  the loop's.
  *
@@ -24,10 +26,11 @@
 #include "control/sock.h"
 
 #define SHL_DIAL_CANDIDATES 12
-#define SHL_DIAL_PARALLEL 3
+#define SHL_DIAL_PARALLEL 4
 #define SHL_DIAL_STAGGER_MS 200
 #define SHL_DIAL_BRISK_MS 75
-#define SHL_DIAL_BRISK_ANSWER_MS 1000 /* for the handshake, once the peer's host answered */
+#define SHL_DIAL_BRISK_ANSWER_MS 1000 /* in the handshake, once the peer's host answered */
+#define SHL_DIAL_SPARE_MS 2000        /* TCP repeats the first packet once in that time */
 /* A peer that fails to prove the secret may be a leftover of a former job that is about to end. */
 #define SHL_DIAL_AUTH_PATIENCE_MS 2000
 
@@ -86,6 +89,7 @@ struct shl_dialler {
     bool worked;            /* `first` has worked once */
     bool first_refused;
     uint64_t denied_since_ns;
+    uint64_t spare_until_ns; /* brisk: until then the oldest attempt is not given up */
     uint32_t backoff_ms;
     char cause[448];
 };

@@ -1,6 +1,6 @@
 /*
  * The dialler when the network is cut: attempts that get no answer make room for others, and the
- * first that is answered counts.
+ * first that is answered counts, however long its answer travels.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -10,6 +10,7 @@
 #include "support/test.h"
 
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -177,6 +178,96 @@ static void a_deadline_ends_it(void **state)
     close_call(&call);
 }
 
+/* ---- answers that travel long ------------------------------------------------------------ */
+
+#define FDS_MAX 1024
+
+/* A network of its own time, in which every connection succeeds and the news of it travels. */
+static struct {
+    uint64_t now_ns, travel_ns;
+    unsigned lost; /* so many attempts are lost first */
+    uint64_t due_ns[FDS_MAX];
+} far;
+
+static uint64_t far_now(void)
+{
+    return far.now_ns;
+}
+
+static int far_connect(int fd, const struct sockaddr *addr, socklen_t bytes)
+{
+    assert_in_range(fd, 0, FDS_MAX - 1);
+    far.due_ns[fd] = attempts++ < far.lost ? UINT64_MAX : far.now_ns + far.travel_ns;
+    return shl_sock_kernel.connect(fd, addr, bytes);
+}
+
+static int far_wait(int epoll_fd, void *into, int max, int timeout_ms)
+{
+    struct epoll_event *events = into;
+    int count = shl_fd_kernel.epoll_wait(epoll_fd, events, max, 0), kept = 0;
+    (void)timeout_ms;
+    for (int i = 0; i < count; i++) {
+        const struct shl_watch *watch = events[i].data.ptr;
+        if (far.due_ns[watch->fd] <= far.now_ns)
+            events[kept++] = events[i];
+    }
+    far.now_ns += kept ? 0 : 5 * MS;
+    return kept;
+}
+
+/* How many attempts were made after those that were lost. */
+static unsigned attempts_to_reach(uint64_t travel_ms, unsigned lost)
+{
+    struct shl_sockaddr any;
+    struct call call;
+    int listener;
+    open_call(&call, true);
+    call.target.count = 1;
+    assert_true(shl_sockaddr_parse("127.0.0.1", 0, &any));
+    ASSERT_OK(shl_sock_listen(&any, 512, &listener, &call.target.addresses[0]));
+    far.travel_ns = travel_ms * MS;
+    far.lost = lost;
+    attempts = 0;
+    shl_dialler_start(&call.dialler);
+    while (!call.done && attempts < lost + 80)
+        shl_loop_turn(&call.loop, shl_now_ns() + 10 * MS);
+    if (!call.done)
+        fail_msg("answers that take %u ms are not waited for", (unsigned)travel_ms);
+    assert_int_equal(call.outcome, SHL_DIAL_CONNECTED);
+    close(listener);
+    close_call(&call);
+    return attempts - lost;
+}
+
+static void answers_that_travel_long_are_waited_for(void **state)
+{
+    static const unsigned lost[] = {0, 1, 4, 40};
+    struct shl_sys_sock sock = shl_sock_kernel;
+    struct shl_sys_fd fd = shl_fd_kernel;
+    struct shl_sys_time clock = shl_time_kernel;
+    (void)state;
+    sock.connect = far_connect;
+    fd.epoll_wait = far_wait;
+    clock.now_ns = far_now;
+    far.now_ns = 1000 * MS;
+    shl_sock = &sock;
+    shl_fd = &fd;
+    shl_time = &clock;
+    for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++) {
+        /* Shorter than the others take turns: the first that is not lost. */
+        assert_in_range(attempts_to_reach(10, lost[i]), 1, 2);
+        assert_in_range(attempts_to_reach(200, lost[i]), 1, 4);
+        /* The next one that is spared, which is chosen once in SHL_DIAL_SPARE_MS. */
+        for (uint64_t ms = 300; ms <= 900; ms += 300)
+            assert_in_range(attempts_to_reach(ms, lost[i]), 1,
+                            (SHL_DIAL_SPARE_MS + ms) / SHL_DIAL_BRISK_MS + 4);
+    }
+    assert_in_range(attempts_to_reach(900, 0), 1, 900 / SHL_DIAL_BRISK_MS + 2);
+    shl_sock = &shl_sock_kernel;
+    shl_fd = &shl_fd_kernel;
+    shl_time = &shl_time_kernel;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +275,7 @@ int main(void)
         cmocka_unit_test(a_peer_is_gone_when_all_its_addresses_refuse),
         cmocka_unit_test(one_that_refuses_twice_counts_once),
         cmocka_unit_test(a_deadline_ends_it),
+        cmocka_unit_test(answers_that_travel_long_are_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
