@@ -49,9 +49,10 @@ struct shl_session {
     struct shl_dialler dialler; /* the accepting side's asks whether the peer still listens */
     struct shl_timer retry;     /* until it asks again */
     uint32_t retry_ms;
-    uint64_t heard_ns; /* last sign of life */
-    bool is_spared;    /* silent beyond the limit, but starved of CPU: logged once */
-    char broke[160];   /* why the last connection ended */
+    uint64_t heard_ns;   /* last sign of life */
+    uint64_t refused_ns; /* another connection was refused first, since it was heard last */
+    bool is_spared;      /* silent beyond the limit, but starved of CPU: logged once */
+    char broke[160];     /* why the last connection ended */
 
     struct shl_list queue;               /* sent but not acknowledged, then unsent */
     struct shl_packet_link *next_unsent; /* NULL: none */

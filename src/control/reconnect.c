@@ -73,6 +73,35 @@ static void on_denied(struct shl_session *session, const struct shl_dial_result 
     }
 }
 
+/* A refusal while the connection is there, which only stalls: the peer may have closed its listener
+ * to leave, and what it said last is to be read. It counts when it still comes after two beats, in
+ * which the peer has said nothing. False: not yet, or what was read decided. */
+static bool refusal_counts(struct shl_session *session)
+{
+    uint64_t beat_ns = session->control->options.config->heartbeat_ms * SHL_MS;
+    if (session->fd < 0)
+        return true;
+    shl_session_read(session);
+    if (!shl_session_open(session) || session->fd < 0)
+        return false; /* it ended, or is dialled again because it broke */
+    uint64_t now = shl_now_ns();
+    if (session->refused_ns <= session->heard_ns)
+        session->refused_ns = now;
+    if (now - session->refused_ns >= 2 * beat_ns)
+        return true;
+    shl_loop_timer_set(&session->control->loop, &session->retry, now + beat_ns);
+    return false;
+}
+
+static void pass_refused(struct shl_session *session, const char *refusal)
+{
+    char cause[640];
+    const char *before = session->fd >= 0 ? "its connection is silent" : session->broke;
+    snprintf(cause, sizeof(cause), "its process is gone (%s%s%s)", before,
+             before[0] ? "; then " : "", refusal);
+    shl_verdict_pass(session->control, session->peer, SHOAL_ERR_PEER, cause);
+}
+
 static void on_dialled(void *arg, const struct shl_dial_result *result)
 {
     struct shl_session *session = arg;
@@ -84,17 +113,15 @@ static void on_dialled(void *arg, const struct shl_dial_result *result)
         on_denied(session, result);
         return;
     }
+    if (result->outcome == SHL_DIAL_REFUSED && !refusal_counts(session))
+        return;
     if (result->outcome == SHL_DIAL_REFUSED && session->control->stopping) {
         /* It cannot hear our goodbye any more, and who stays finds out for himself. */
         shl_session_end(session, SHL_SESSION_LEFT);
         return;
     }
-    if (result->outcome == SHL_DIAL_REFUSED) {
-        char cause[640];
-        snprintf(cause, sizeof(cause), "its process is gone (%s%s%s)", session->broke,
-                 session->broke[0] ? "; then " : "", result->cause);
-        shl_verdict_pass(session->control, session->peer, SHOAL_ERR_PEER, cause);
-    }
+    if (result->outcome == SHL_DIAL_REFUSED)
+        pass_refused(session, result->cause);
     /* Still open: it listens, or the verdict could not be passed for want of memory. */
     if (shl_session_open(session))
         retry_later(session);
