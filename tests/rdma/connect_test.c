@@ -98,6 +98,18 @@ static void who_answers_without_the_nonce_is_left(void **state)
     assert_apart(VERBS_SOFT_CM_WRONG_ANSWER, "does not know what was told", "");
 }
 
+static void another_queue_pair_does_not_call(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_OTHER_CALL, "", "");
+}
+
+static void another_queue_pair_does_not_answer(void **state)
+{
+    (void)state;
+    assert_apart(VERBS_SOFT_CM_OTHER_ANSWER, "another queue pair answers", "");
+}
+
 /* After any of these everything works again. */
 static void a_job_without_faults_connects_afterwards(void **state)
 {
@@ -123,11 +135,18 @@ static void calls_for_other_pairs_are_turned_down(void **state)
     struct shl_verbs_join fresh = *join;
     fresh.state = SHL_VERBS_JOIN_AWAITED;
     fresh.begun = false;
-    struct rdma_cm_id id = {0};
-    CHECK(world, !shl_verbs_join_called(join, &id, &call)); /* it is joined */
-    CHECK(world, shl_verbs_join_called(&fresh, &id, &call) && fresh.id == &id);
-    for (unsigned wrong = 0; wrong < 6; wrong++) {
+    struct ibv_device devices[2] = {{.name = "soft0"}, {.name = "soft1"}};
+    struct ibv_context contexts[2] = {{.device = &devices[0]}, {.device = &devices[1]}};
+    struct rdma_cm_id id = {.verbs = &contexts[0]}, elsewhere = {.verbs = &contexts[1]};
+    struct shl_verbs_cm_event event = {.id = &id, .pair = join->told, .call = call};
+    CHECK(world, !shl_verbs_join_called(join, &event)); /* it is joined */
+    CHECK(world, shl_verbs_join_called(&fresh, &event) && fresh.id == &id);
+    for (unsigned wrong = 0; wrong < 8; wrong++) {
+        struct shl_verbs_cm_event called = event;
         struct shl_verbs_call other = call;
+        fresh.begun = wrong == 7;
+        called.id = wrong == 6 ? &elsewhere : &id;
+        called.pair += wrong == 7;
         fresh.state = SHL_VERBS_JOIN_AWAITED;
         other.life += wrong == 0;
         other.rank += wrong == 1;
@@ -135,7 +154,8 @@ static void calls_for_other_pairs_are_turned_down(void **state)
         other.direct = wrong != 3;
         other.version += wrong == 4;
         other.nonce[15] ^= wrong == 5;
-        CHECK(world, !shl_verbs_join_called(&fresh, &id, &other));
+        called.call = other;
+        CHECK(world, !shl_verbs_join_called(&fresh, &called));
     }
     world_close(world);
 }
@@ -284,7 +304,7 @@ static void a_life_is_begun_once(void **state)
     shl_verbs_on_reset(link, &frame);
     const struct rdma_cm_id *id = link->direct.lanes[0].join.id;
     CHECK(world, link->direct.joining && id && link->state == SHL_VERBS_UP);
-    shl_verbs_join_begin(&link->direct.lanes[0].join);
+    shl_verbs_join_begin(&link->direct.lanes[0].join, 77);
     CHECK(world, link->direct.lanes[0].join.id == id);
     shl_verbs_on_reset(link, &frame);
     CHECK(world, link->state == SHL_VERBS_LOST);
@@ -353,6 +373,8 @@ int main(void)
         cmocka_unit_test_setup(a_peer_that_goes_while_it_is_called_is_told, set_up_well),
         cmocka_unit_test_setup(who_calls_without_the_nonce_is_turned_down, set_up_well),
         cmocka_unit_test_setup(who_answers_without_the_nonce_is_left, set_up_well),
+        cmocka_unit_test_setup(another_queue_pair_does_not_call, set_up_well),
+        cmocka_unit_test_setup(another_queue_pair_does_not_answer, set_up_well),
         cmocka_unit_test_setup(a_job_without_faults_connects_afterwards, set_up_well),
         cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
         cmocka_unit_test_setup(many_strangers_do_not_keep_a_rank_busy, set_up_well),

@@ -102,6 +102,14 @@ static void destroy_event_channel(struct rdma_event_channel *which)
     free(channel);
 }
 
+/* The pair at the other end, or not quite. */
+static uint32_t pair_named(const struct id *about, enum rdma_cm_event_type type)
+{
+    bool calls = type == RDMA_CM_EVENT_CONNECT_REQUEST;
+    uint32_t other = fault == (calls ? VERBS_SOFT_CM_OTHER_CALL : VERBS_SOFT_CM_OTHER_ANSWER);
+    return about->peer && !verbs_soft_is_iwarp() ? about->peer->pair ^ other : 0;
+}
+
 /* Of `about`, for whoever reads its channel. */
 static void tell(struct id *about, enum rdma_cm_event_type type, int status, const void *data)
 {
@@ -115,6 +123,7 @@ static void tell(struct id *about, enum rdma_cm_event_type type, int status, con
         memcpy(event->data, data, DATA_BYTES);
         event->event.param.conn.private_data = event->data;
         event->event.param.conn.private_data_len = DATA_BYTES;
+        event->event.param.conn.qp_num = pair_named(about, type);
     }
     while (*end)
         end = &(*end)->next;

@@ -17,6 +17,8 @@ enum verbs_soft_cm_fault {
     VERBS_SOFT_CM_SILENT,       /* nobody answers */
     VERBS_SOFT_CM_WRONG_CALL,   /* the caller shows another nonce */
     VERBS_SOFT_CM_WRONG_ANSWER, /* who answers does */
+    VERBS_SOFT_CM_OTHER_CALL,   /* another queue pair calls */
+    VERBS_SOFT_CM_OTHER_ANSWER, /* another answers */
     VERBS_SOFT_CM_GONE          /* who is called vanishes instead of answering */
 };
 

@@ -45,7 +45,7 @@ static struct shl_verbs_join *find(struct shl_transport *t, const struct shl_ver
 static void on_request(struct shl_transport *t, const struct shl_verbs_cm_event *event)
 {
     struct shl_verbs_join *join = find(t, &event->call);
-    if (join && shl_verbs_join_called(join, event->id, &event->call))
+    if (join && shl_verbs_join_called(join, event))
         return;
     if (t->cm->strangers++ % STRANGERS_TOLD == 0)
         shl_log(SHL_LOG_WARN,
@@ -104,12 +104,14 @@ static bool take(struct shl_transport *t, struct shl_verbs_cm_event *out)
     if (shl_verbs_cm->get_cm_event(t->cm->channel, &event) != 0)
         return false;
     const struct rdma_conn_param *param = &event->param.conn;
-    *out = (struct shl_verbs_cm_event){event->event, event->status, event->id, {0}};
+    *out = (struct shl_verbs_cm_event){event->event, event->status, event->id, 0, {0}};
     if ((event->event == RDMA_CM_EVENT_CONNECT_REQUEST ||
          event->event == RDMA_CM_EVENT_CONNECT_RESPONSE ||
          event->event == RDMA_CM_EVENT_ESTABLISHED) &&
-        param->private_data && param->private_data_len >= sizeof(out->call))
+        param->private_data && param->private_data_len >= sizeof(out->call)) {
+        out->pair = param->qp_num;
         memcpy(&out->call, param->private_data, sizeof(out->call));
+    }
     shl_verbs_cm->ack_cm_event(event);
     return true;
 }

@@ -4,7 +4,10 @@
  *
  * Each rail listens at its address; ports and a nonce of each end are told over the control
  * connection, which is authenticated. The rank with the lower number calls. It shows the nonce that
- * its peer told, and is shown its own in return, so nobody else is let in and nobody else answers.
+ * its peer told, and is shown its own in return; and the queue pairs that connect are the ones that
+ * were told, where rdma_cm names them (iWARP has no numbers). So nobody is let in, and nobody
+ * answers, who cannot read what these two exchange. Who can read packets of the fabric sees nonces,
+ * and could also forge packets of a connection that stands: a fabric is trusted that far.
  * A call names one queue pair and one life of it, and each is answered once.
  *
  *   APART -> AWAITED (the pair is made) -> RESOLVING -> ROUTING -> CALLING -> JOINED  (it calls)
@@ -12,7 +15,8 @@
  *
  * Nothing here waits: every step follows from an event of the library's channel, or a deadline.
  *
- * Invariant: a queue pair is JOINED only with the one that the peer named for it.
+ * Invariant: a queue pair is JOINED only with one whose owner knows its nonce, over the rail that
+ * it is on, and (but for iWARP) with the number that the peer told.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -52,6 +56,8 @@ struct shl_verbs_join {
     bool begun;  /* the peer's end is known */
     bool calls;  /* and has not been heard of since it was called */
     uint32_t rail, index, life;
+    uint32_t told;  /* the peer's pair, as it says over the control connection, once begun */
+    uint32_t named; /* the pair that has called, as rdma_cm says */
     uint64_t deadline_ns;
     uint64_t broken_ns; /* since when something is wrong with a joined pair; 0: nothing is */
     char cause[160];
@@ -71,6 +77,7 @@ _Static_assert(sizeof(struct shl_verbs_call) == 32, "InfiniBand's connection man
 struct shl_verbs_cm_event {
     int type, status;
     struct rdma_cm_id *id;
+    uint32_t pair;              /* of who calls or answers */
     struct shl_verbs_call call; /* zeros: none came with it */
 };
 
@@ -104,11 +111,10 @@ void shl_verbs_cm_orphan(struct shl_transport *t, struct rdma_cm_id *id, struct 
 /* A new pair, which the peer may call for from now on. */
 void shl_verbs_join_await_frames(struct shl_verbs_link *link, uint32_t rail, uint64_t life);
 void shl_verbs_join_await_lane(struct shl_verbs_link *link, uint32_t index);
-/* The peer has its end; once a life. */
-void shl_verbs_join_begin(struct shl_verbs_join *join);
+/* The peer has its end, that pair; once a life. */
+void shl_verbs_join_begin(struct shl_verbs_join *join, uint32_t peer_pair);
 /* The peer calls; false: it may not, and the id is not taken. */
-bool shl_verbs_join_called(struct shl_verbs_join *join, struct rdma_cm_id *id,
-                           const struct shl_verbs_call *call);
+bool shl_verbs_join_called(struct shl_verbs_join *join, const struct shl_verbs_cm_event *event);
 void shl_verbs_join_event(struct shl_verbs_join *join, const struct shl_verbs_cm_event *event);
 /* 1: joined, or connected another way; 0: not yet; -1: it failed, and its cause says why. */
 int shl_verbs_join_outcome(struct shl_verbs_join *join, uint64_t now_ns);

@@ -93,6 +93,18 @@ static bool is_shown(const struct shl_verbs_join *join, const struct shl_verbs_c
     return differs == 0;
 }
 
+/* Is it the pair that the peer told? iWARP's have no numbers. */
+static bool is_told(const struct shl_verbs_join *join, uint32_t pair)
+{
+    return is_iwarp(join) || pair == join->told;
+}
+
+/* Does rdma_cm reach the peer by the device of the pair? */
+static bool is_of_rail(const struct shl_verbs_join *join, const struct rdma_cm_id *id)
+{
+    return id->verbs && strcmp(id->verbs->device->name, port_of(join)->device) == 0;
+}
+
 static struct rdma_conn_param parameters(const struct shl_verbs_join *join,
                                          const struct shl_verbs_call *call)
 {
@@ -152,6 +164,10 @@ static void answer(struct shl_verbs_join *join)
 {
     const struct shl_verbs_call call = show(join);
     struct rdma_conn_param param = parameters(join, &call);
+    if (!is_told(join, join->named)) {
+        fail(join, "rdma_cm: another queue pair calls than was told over the control connection");
+        return;
+    }
     if (!make_ready(join))
         return;
     errno = 0;
@@ -160,15 +176,16 @@ static void answer(struct shl_verbs_join *join)
         fail_errno(join, "the call of the peer cannot be answered");
 }
 
-bool shl_verbs_join_called(struct shl_verbs_join *join, struct rdma_cm_id *id,
-                           const struct shl_verbs_call *call)
+bool shl_verbs_join_called(struct shl_verbs_join *join, const struct shl_verbs_cm_event *event)
 {
     const struct shl_verbs_link *link = join->link;
     if (join->state != SHL_VERBS_JOIN_AWAITED || link->t->env->rank < link->peer ||
-        !is_shown(join, call))
+        !is_shown(join, &event->call) || !is_of_rail(join, event->id) ||
+        (join->begun && !is_told(join, event->pair)))
         return false;
-    join->id = id;
-    id->context = join;
+    join->id = event->id;
+    join->id->context = join;
+    join->named = event->pair;
     join->state = SHL_VERBS_JOIN_CALLED;
     if (join->begun)
         answer(join);
@@ -201,7 +218,7 @@ static void call(struct shl_verbs_join *join)
     struct rdma_conn_param param = parameters(join, &shown);
     errno = 0;
     join->state = SHL_VERBS_JOIN_CALLING;
-    if (!join->id->verbs || strcmp(join->id->verbs->device->name, port_of(join)->device) != 0)
+    if (!is_of_rail(join, join->id))
         fail(join, "rdma_cm leads to the peer by another device");
     else if (shl_verbs_cm->connect(join->id, &param) != 0)
         fail_errno(join, "the peer cannot be called");
@@ -213,6 +230,10 @@ static void on_answer(struct shl_verbs_join *join, const struct shl_verbs_cm_eve
 {
     if (!is_shown(join, &event->call)) {
         fail(join, "rdma_cm: who answers does not know what was told over the control connection");
+        return;
+    }
+    if (!is_told(join, event->pair)) {
+        fail(join, "rdma_cm: another queue pair answers than was told over the control connection");
         return;
     }
     if (!make_ready(join))
@@ -292,12 +313,13 @@ void shl_verbs_join_await_lane(struct shl_verbs_link *link, uint32_t index)
                                                              .life = (uint32_t)link->direct.life};
 }
 
-void shl_verbs_join_begin(struct shl_verbs_join *join)
+void shl_verbs_join_begin(struct shl_verbs_join *join, uint32_t peer_pair)
 {
     const struct shl_verbs_link *link = join->link;
     if (join->begun)
         return;
     join->begun = true;
+    join->told = peer_pair;
     join->deadline_ns = shl_now_ns() + JOIN_NS;
     if (link->t->env->rank < link->peer)
         resolve(join);

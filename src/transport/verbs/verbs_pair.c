@@ -291,7 +291,7 @@ static enum shoal_status connect_lane(struct shl_verbs_link *link, uint32_t inde
         return SHOAL_OK;
     }
     if (lane->join.state != SHL_VERBS_JOIN_APART) {
-        shl_verbs_join_begin(&lane->join);
+        shl_verbs_join_begin(&lane->join, peer_pairs[index]);
         return SHOAL_OK;
     }
     const struct ends ends = {&link->t->rails[rail].port, lane->qp,
@@ -319,7 +319,7 @@ enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer
 {
     struct shl_verbs_greeting peer;
     if (link->join.state != SHL_VERBS_JOIN_APART) {
-        shl_verbs_join_begin(&link->join);
+        shl_verbs_join_begin(&link->join, peer_pair);
         return SHOAL_OK;
     }
     memcpy(&peer, link->greeting, sizeof(peer));
