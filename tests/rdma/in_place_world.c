@@ -140,7 +140,8 @@ void parcel_post(struct world *world, uint32_t msg, struct parcel *parcel)
         parcel->message.recv.data = parcel->to;
     for (uint64_t i = 0; i < parcel->bytes; i++)
         ((uint8_t *)parcel->message.send.data)[i] = byte_of(parcel, i);
-    memset(parcel->message.recv.data, 0, parcel->bytes);
+    if (parcel->bytes > 0) /* an empty message has no memory */
+        memset(parcel->message.recv.data, 0, parcel->bytes);
     message_post_recv(&parcel->message);
     message_post_send(&parcel->message);
 }
