@@ -128,7 +128,7 @@ lane_rdma() {
     build dev
     tests/rdma/guest/kernel.sh
     tests/rdma/run_tests.sh build-dev "$results" ||
-        again rdma tests/rdma/run_tests.sh build-dev "$results/again"
+        again rdma tests/rdma/run_tests.sh build-dev "$results/again" --parallel 1
 }
 
 lane_coverage() {

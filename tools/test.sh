@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.."
 
 # Lane and budget in seconds on two cores, packages already installed.
 LANES=(checks:180 gcc:780 clang:480 asan:480 ubsan:420 tsan:540 aarch64:420 fuzz:240 python:240
-    valgrind:300 rdma:1500)
+    valgrind:300 rdma:1200)
 NIGHTLY_LANES=(coverage:900)
 TOTAL_SECONDS=3480 # all lanes together end within the hour
 INSTALL_SECONDS=420 # what a lane may use on top to install packages
