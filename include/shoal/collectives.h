@@ -31,6 +31,8 @@ extern "C" {
 SHOAL_API enum shoal_status shoal_allreduce(struct shoal_comm *comm, const void *send, void *recv,
                                             size_t count, enum shoal_dtype dtype, uint32_t op);
 
+/* ---- what follows is as in shoal_allreduce where nothing else is said ---- */
+
 /* shoal_broadcast - copy `count` elements from send on `root` to recv on every rank. */
 SHOAL_API enum shoal_status shoal_broadcast(struct shoal_comm *comm, const void *send, void *recv,
                                             size_t count, enum shoal_dtype dtype, uint32_t root);
@@ -91,7 +93,8 @@ SHOAL_API enum shoal_status shoal_start(struct shoal_comm *comm, const struct sh
 SHOAL_API enum shoal_status shoal_start_wait(struct shoal_comm *comm, const struct shoal_call *call,
                                              uint32_t wait_ms, struct shoal_request **request);
 
-/* shoal_request_test - drive progress once; SHOAL_IN_PROGRESS, or the operation's outcome. */
+/* shoal_request_test - drive progress once; SHOAL_IN_PROGRESS, or the operation's outcome, which
+ * may be asked for again. Threads: any, as in all calls on a request but destroy. */
 SHOAL_API enum shoal_status shoal_request_test(struct shoal_request *request);
 
 /*
@@ -105,7 +108,8 @@ SHOAL_API enum shoal_status shoal_request_wait(struct shoal_request *request, ui
  * caller's again and no peer writes into them. */
 SHOAL_API enum shoal_status shoal_request_abort(struct shoal_request *request);
 
-/* shoal_request_destroy - release the handle; an unfinished operation is aborted first. */
+/* shoal_request_destroy - release the handle; NULL is legal. An unfinished operation is aborted
+ * first. No other call on the request may be under way. */
 SHOAL_API enum shoal_status shoal_request_destroy(struct shoal_request *request);
 
 /* ---- user-defined reductions ------------------------------------------------------------- */
@@ -125,7 +129,7 @@ struct shoal_op_options {
 };
 
 /* shoal_op_create - register a reduction on a communicator; every rank creates its operations in
- * the same order and gets the same id. Released with the communicator. */
+ * the same order and gets the same id. At most 64; released with the communicator. */
 SHOAL_API enum shoal_status shoal_op_create(struct shoal_comm *comm,
                                             const struct shoal_op_options *options, uint32_t *op);
 
@@ -135,7 +139,7 @@ SHOAL_API enum shoal_status shoal_op_create(struct shoal_comm *comm,
 struct shoal_plan_info {
     size_t struct_size;
     const char *algorithm;  /* e.g. "ring" */
-    const char *transport;  /* e.g. "shm", "tcp" */
+    const char *transport;  /* "shm", "tcp", "verbs"; "mixed", or "self" for one rank */
     double predicted_us;    /* by the cost model; 0 when unknown */
     uint64_t bytes_sent;    /* by this rank */
     uint64_t bytes_reduced; /* by this rank */

@@ -76,8 +76,12 @@ SHOAL_API enum shoal_status shoal_comm_create_from_env(struct shoal_context *con
 /*
  * shoal_comm_split - partition a communicator by color; ranks order by (key, parent rank).
  *
+ * Collective over the parent; blocks for at most the init timeout.
  * color    SHOAL_COLOR_NONE: take part in the call, get *child = NULL
- * Collective over the parent. The child lives on when the parent is destroyed.
+ * Owns     the caller gets the child, which lives on when the parent is destroyed. Operations of
+ *          the program's (shoal_op_create) are not passed on
+ * Errors   those of shoal_allreduce on the parent; SHOAL_ERR_ABORTED: another rank gave it up
+ * Threads  any; in the order of the parent's operations
  */
 #define SHOAL_COLOR_NONE UINT32_MAX
 SHOAL_API enum shoal_status shoal_comm_split(struct shoal_comm *comm, uint32_t color, int32_t key,
@@ -86,6 +90,7 @@ SHOAL_API enum shoal_status shoal_comm_split(struct shoal_comm *comm, uint32_t c
 /*
  * shoal_comm_destroy - leave a communicator; NULL is legal. Local; outstanding requests are
  * aborted first. Never blocks on a dead peer.
+ * Threads  any; no other call on it may be under way
  */
 SHOAL_API enum shoal_status shoal_comm_destroy(struct shoal_comm *comm);
 
@@ -96,6 +101,8 @@ SHOAL_API enum shoal_status shoal_comm_destroy(struct shoal_comm *comm);
  */
 SHOAL_API enum shoal_status shoal_comm_abort(struct shoal_comm *comm, const char *reason);
 
+/* shoal_comm_rank, shoal_comm_size - this process's place, and how many there are; 0 for NULL.
+ * Threads: any. */
 SHOAL_API uint32_t shoal_comm_rank(const struct shoal_comm *comm);
 SHOAL_API uint32_t shoal_comm_size(const struct shoal_comm *comm);
 
@@ -119,11 +126,18 @@ SHOAL_API enum shoal_status shoal_comm_why(struct shoal_comm *comm, char *text, 
  */
 SHOAL_API enum shoal_status shoal_mem_alloc(struct shoal_context *context, size_t bytes,
                                             void **pointer);
+
+/* shoal_mem_free - give memory of shoal_mem_alloc back; NULL is legal. No operation may use it.
+ * SHOAL_ERR_INVALID: it is none, or not its beginning. Threads: any. */
 SHOAL_API enum shoal_status shoal_mem_free(struct shoal_context *context, void *pointer);
 
 /*
- * shoal_mem_register - announce ordinary memory that will be used again and again; it must stay
- * mapped until shoal_mem_deregister. Ranges may not overlap.
+ * shoal_mem_register - announce ordinary memory that will be used again and again.
+ *
+ * Owns     the caller; it must stay mapped until shoal_mem_deregister
+ * Errors   SHOAL_ERR_INVALID: nothing, or a part of other registered memory. Memory of
+ *          shoal_mem_alloc is registered already, and accepted
+ * Threads  any
  */
 SHOAL_API enum shoal_status shoal_mem_register(struct shoal_context *context, void *pointer,
                                                size_t bytes);
@@ -137,6 +151,9 @@ SHOAL_API enum shoal_status shoal_mem_register(struct shoal_context *context, vo
  */
 SHOAL_API enum shoal_status shoal_mem_register_dmabuf(struct shoal_context *context, void *pointer,
                                                       size_t bytes, int fd, uint64_t offset);
+
+/* shoal_mem_deregister - by the address that was registered, of either kind, before it is unmapped.
+ * SHOAL_ERR_INVALID: none was registered there. Threads: any. */
 SHOAL_API enum shoal_status shoal_mem_deregister(struct shoal_context *context, void *pointer);
 
 #ifdef __cplusplus

@@ -7,24 +7,36 @@
  * outcome on all survivors, mostly SHOAL_OK, a moment later. Workers join and leave where a step is
  * committed.
  *
- *     shoal_world_join(context, &(struct shoal_world_options){.struct_size = sizeof(struct
- * shoal_world_options), .store = "10.0.0.1:7777", .world_start = 4, .world_min = 2}, &world); for
- * (;;) { struct shoal_step step = {.struct_size = sizeof(step)}; if (shoal_step_begin(world, &step)
- * != SHOAL_OK || step.step == steps) break; if (step.joined) shoal_world_broadcast(world, weights,
- * weights, n, SHOAL_F32, 0); double samples = compute(weights, grad, step.rank, step.size,
- * step.position); shoal_world_mean(world, grad, sum, n, SHOAL_F32, samples); enum shoal_status
- * status = shoal_step_commit(world, (uint64_t)samples); if (status == SHOAL_OK) update(weights,
- * sum, n); else if (status != SHOAL_ERR_STEP_RETRY) break;
+ *     struct shoal_world_options options = {.struct_size = sizeof(options),
+ *                                           .store = "10.0.0.1:7777",
+ *                                           .world_start = 4,
+ *                                           .world_min = 2};
+ *     shoal_world_join(context, &options, &world);
+ *     for (;;) {
+ *         struct shoal_step step = {.struct_size = sizeof(step)};
+ *         if (shoal_step_begin(world, &step) != SHOAL_OK || step.step == steps)
+ *             break;
+ *         if (step.joined)
+ *             shoal_world_broadcast(world, weights, weights, n, SHOAL_F32, 0);
+ *         double samples = compute(weights, grad, step.rank, step.size, step.position);
+ *         shoal_world_mean(world, grad, sum, n, SHOAL_F32, samples);
+ *         enum shoal_status status = shoal_step_commit(world, (uint64_t)samples);
+ *         if (status == SHOAL_OK)
+ *             update(weights, sum, n);
+ *         else if (status != SHOAL_ERR_STEP_RETRY)
+ *             break;
  *     }
  *     shoal_world_destroy(world);
  *
- * Threads. Operations and steps: one call at a time; which thread makes them does not matter, but
- * only the looks (shoal_world_view) of the one that made the last call tell what ranks and sizes of
- * the next one mean. "At once" calls: any thread. Calls. Every member calls the same operations and
- * steps in the same order. A world serves one call at a time; others wait, except those that say
- * "at once". Errors. SHOAL_ERR_EPOCH and SHOAL_ERR_STORE from an operation or a step mean, unless
- * the world is said to go on, that this membership is over: destroy the world, and join again as a
- * new member.
+ * What holds for all calls below:
+ *
+ * Order    every member calls the same operations and steps in the same order
+ * Errors   SHOAL_ERR_EPOCH and SHOAL_ERR_STORE from an operation or a step mean, unless the world
+ *          is said to go on, that this membership is over: destroy the world, and join again as a
+ *          new member. SHOAL_ERR_INVALID is of the call: nothing was begun
+ * Threads  a world serves one call at a time, from any thread; others wait, except those that say
+ *          "at once". Only the looks (shoal_world_view) of the thread that made the last call tell
+ *          what ranks and sizes of the next one mean
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -74,6 +86,7 @@ struct shoal_world_options {
  * shoal_world_join - become a member of a job, as one of its founders or later.
  *
  * Blocks until this worker is in a view, at most for the join timeout.
+ * Owns     the caller gets the world, and ends it before the context; options are copied
  * Errors   SHOAL_ERR_ABSENT too few founders came, or not let in in time; SHOAL_ERR_STORE; those of
  *          shoal_comm_create; *world is untouched
  */
@@ -202,13 +215,13 @@ SHOAL_API enum shoal_status shoal_world_request_wait(struct shoal_world_request 
 SHOAL_API enum shoal_status shoal_world_request_destroy(struct shoal_world_request *request);
 
 /* shoal_world_op_create - a reduction of the program's (shoal/collectives.h), for all views; every
- * member creates its own in the same order, a new one before its first operation. Released with the
- * world. */
+ * member creates its own in the same order, a new one before its first operation. At most 64;
+ * released with the world. */
 SHOAL_API enum shoal_status shoal_world_op_create(struct shoal_world *world,
                                                   const struct shoal_op_options *options,
                                                   uint32_t *op);
 
-/* What the last operation that returned SHOAL_OK came from, or request that was waited for. */
+/* Where a result came from. */
 struct shoal_op_info {
     size_t struct_size;
     uint64_t seq;          /* its number in the job's life; the same on every member */
@@ -216,6 +229,9 @@ struct shoal_op_info {
     uint32_t contributors; /* the divisor of AVG; 0: the result was made in an older view than this
                               member knows it from */
 };
+
+/* shoal_world_last - of the last operation that returned SHOAL_OK, or request that was waited for.
+ * At once, any thread. */
 SHOAL_API enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_info *info);
 
 /* ---- steps -------------------------------------------------------------------------------- */
@@ -235,6 +251,9 @@ struct shoal_step {
 /*
  * shoal_step_begin - begin a step: between here and shoal_step_commit all operations have the same
  * contributors. Waits while the view changes.
+ *
+ * Errors   SHOAL_ERR_INVALID a step is open. With the world going on, and of state that follows the
+ *          members (shoal/state.h): SHOAL_ERR_MISMATCH, SHOAL_ERR_STATE_LOST
  */
 SHOAL_API enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step *step);
 
@@ -287,7 +306,7 @@ SHOAL_API enum shoal_status shoal_step_contributors(struct shoal_world *world, u
  *
  * When the call returns, buffers are the program's again and shoal_step_begin is next.
  * Errors   SHOAL_ERR_INVALID no step is open. SHOAL_ERR_EPOCH also when the others have committed
- * the step, which the failed shoal_step_commit of this member did not live to see
+ *          the step, which the failed shoal_step_commit of this member did not live to see
  */
 SHOAL_API enum shoal_status shoal_step_abort(struct shoal_world *world);
 

@@ -38,26 +38,26 @@ struct shoal_place_options {
 
 struct shoal_place_result {
     size_t struct_size;
-    uint64_t
-        copies;    /* to be made: holders that did not hold their shard, and somebody still does */
-    uint64_t lost; /* shards that had holders, none of which is left */
+    uint64_t copies; /* to be made: new holders of shards that somebody still holds */
+    uint64_t lost;   /* shards that had holders, none of which is left */
     uint64_t owners; /* shards whose owner changes, also without a copy */
 };
 
 /*
  * shoal_place - who is to hold what from now on.
  *
- * holders  shards * (replicas + 1) ids, those of a shard together, its owner first, 0 for nobody.
- *          On entry who holds it now, members or not; all 0 at the beginning. On return who is to
- * result   may be NULL
- *
  * Whoever holds a shard on entry and is still a member holds it on return, unless it must hand it
  * to another for balance or for another host. Where all hosts have equally many members, members
  * hold equally many copies, give or take one, and those made are within 5 % of the least for that.
  * Owners are chosen among holders: an owner that fails is followed by one that has the shard
- * already. Errors   SHOAL_ERR_INVALID: numbers out of range, or members alike; *holders is
- * untouched Threads  any Cost     time in shards * members where much changes; memory of three
- * numbers a copy
+ * already.
+ *
+ * holders  shards * (replicas + 1) ids, those of a shard together, its owner first, 0 for nobody.
+ *          On entry who holds it now, members or not; all 0 at the beginning. On return who is to
+ * result   may be NULL
+ * Errors   SHOAL_ERR_INVALID: numbers out of range, or members alike; *holders is untouched
+ * Threads  any
+ * Cost     time in shards * members where much changes; memory of three numbers a copy
  */
 SHOAL_API enum shoal_status shoal_place(const struct shoal_place_options *options,
                                         uint64_t *holders, struct shoal_place_result *result);

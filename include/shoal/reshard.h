@@ -28,7 +28,7 @@ enum shoal_layout_kind {
 };
 
 struct shoal_span {
-    uint64_t first;
+    uint64_t first; /* element */
     uint64_t count;
     uint64_t rank;
 };
@@ -36,18 +36,20 @@ struct shoal_span {
 struct shoal_layout {
     size_t struct_size;
     enum shoal_layout_kind kind;
-    uint32_t
-        first_rank; /* all but SPANS: parts are held by ranks first_rank, first_rank + 1, ... */
-    uint32_t ranks; /* number of parts; 0: all ranks from first_rank on */
-    uint64_t block; /* CYCLIC */
-    const uint64_t *counts;         /* BLOCKS: one a part */
+    uint32_t first_rank;    /* all but SPANS: of the first part; the next rank holds the next one */
+    uint32_t ranks;         /* number of parts; 0: all ranks from first_rank on */
+    uint64_t block;         /* CYCLIC: elements */
+    const uint64_t *counts; /* BLOCKS: one a part */
     const struct shoal_span *spans; /* SPANS: in any order, not overlapping; what none covers is
                                        held by nobody */
     size_t span_count;
 };
 
-/* shoal_layout_count - how many elements of an array of `total` a rank of `size` holds.
- * Errors   SHOAL_ERR_INVALID names what is wrong with the layout */
+/*
+ * shoal_layout_count - how many elements of an array of `total` a rank of `size` holds.
+ * Errors   SHOAL_ERR_INVALID names what is wrong with the layout
+ * Threads  any
+ */
 SHOAL_API enum shoal_status shoal_layout_count(const struct shoal_layout *layout, uint64_t total,
                                                uint32_t rank, uint32_t size, uint64_t *count);
 
@@ -68,10 +70,10 @@ struct shoal_reshard_call {
  * Elements that `to` has and `from` has not are an error; those that only `from` has are dropped.
  * Owns     borrows everything until the call returns
  * Errors   SHOAL_ERR_INVALID: a layout, or overlapping buffers. SHOAL_ERR_UNSUPPORTED: so many
- * small runs that the plan would not be bounded. Else as in shoal_allreduce Threads  any; the order
- * of calls on one communicator must be the same on every rank Cost     plans anew each time, in
- * time and memory of the number of runs; each rank sends what others get from it in one message a
- * run, or one message a peer when runs are short
+ *          small runs that the plan would not be bounded. Else as in shoal_allreduce
+ * Threads  any; the order of calls on one communicator must be the same on every rank
+ * Cost     plans anew each time, in time and memory of the number of runs; each rank sends what
+ *          others get from it in one message a run, or one message a peer when runs are short
  */
 SHOAL_API enum shoal_status shoal_reshard(struct shoal_comm *comm,
                                           const struct shoal_reshard_call *call);
@@ -82,8 +84,10 @@ SHOAL_API enum shoal_status shoal_reshard_start(struct shoal_comm *comm,
                                                 const struct shoal_reshard_call *call,
                                                 struct shoal_request **request);
 
-/* shoal_reshard_plan - what it would send; nothing is sent, and the buffers are not looked at.
- * info     algorithm is "spans", predicted_us 0 */
+/*
+ * shoal_reshard_plan - what it would send; nothing is sent, and the buffers are not looked at.
+ * info     algorithm is "spans", predicted_us 0
+ */
 SHOAL_API enum shoal_status shoal_reshard_plan(struct shoal_comm *comm,
                                                const struct shoal_reshard_call *call,
                                                struct shoal_plan_info *info);

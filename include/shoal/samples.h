@@ -54,7 +54,8 @@ struct shoal_samples_options {
  */
 SHOAL_API enum shoal_status shoal_samples_create(const struct shoal_samples_options *options,
                                                  struct shoal_samples **samples);
-SHOAL_API void shoal_samples_destroy(struct shoal_samples *samples); /* NULL is legal */
+/* shoal_samples_destroy - NULL is legal; not while a step has it (shoal_step_samples). */
+SHOAL_API void shoal_samples_destroy(struct shoal_samples *samples);
 
 /* Whose share of which step. */
 struct shoal_samples_view {
@@ -112,11 +113,16 @@ SHOAL_API enum shoal_status shoal_samples_apply(struct shoal_samples *samples, c
  * shoal_samples_save - encode the position, for a checkpoint or for a rank that joins. It does not
  * depend on batch, mode or number of ranks: all three may differ where it is restored.
  *
- * data        receives at most SHOAL_SAMPLES_BYTES_MAX bytes
+ * data     receives at most SHOAL_SAMPLES_BYTES_MAX bytes
  */
 SHOAL_API enum shoal_status shoal_samples_save(const struct shoal_samples *samples, void *data,
                                                size_t *bytes);
-/* Errors   SHOAL_ERR_INVALID: no position, or one of another stream; nothing has changed then */
+
+/*
+ * shoal_samples_restore - go to a position that was saved, of a stream with the same seed and
+ * samples.
+ * Errors   SHOAL_ERR_INVALID: no position, or one of another stream; nothing has changed then
+ */
 SHOAL_API enum shoal_status shoal_samples_restore(struct shoal_samples *samples, const void *data,
                                                   size_t bytes);
 
@@ -130,6 +136,7 @@ struct shoal_samples_info {
     uint64_t skipped_spans; /* that they form */
 };
 
+/* shoal_samples_info - where the stream is. */
 SHOAL_API enum shoal_status shoal_samples_info(const struct shoal_samples *samples,
                                                struct shoal_samples_info *info);
 

@@ -2,9 +2,13 @@
  * State that follows the members of an elastic world: named arrays, registered once. Whoever joins
  * has them when it first takes part in a step.
  *
+ *     struct shoal_state_array array = {.struct_size = sizeof(array),
+ *                                       .name = "weights",
+ *                                       .data = weights,
+ *                                       .count = n,
+ *                                       .dtype = SHOAL_F32};
  *     shoal_state_create(world, NULL, &state);
- *     shoal_state_add(state, &(struct shoal_state_array){.struct_size = sizeof(struct
- * shoal_state_array), .name = "weights", .data = weights, .count = n, .dtype = SHOAL_F32});
+ *     shoal_state_add(state, &array);
  *     while (shoal_step_begin(world, &step) == SHOAL_OK) ...
  *
  * Replicated arrays are alike on all members. When members join, shoal_step_begin brings them over,
@@ -24,6 +28,7 @@
  *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.
+ *
  * Threads  one call at a time on a state, and none while its world is in a call
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -84,7 +89,7 @@ SHOAL_API void shoal_state_destroy(struct shoal_state *state);
  * is where they start from.
  * Errors   SHOAL_ERR_INVALID: the name is taken, or this member has taken part already.
  *          SHOAL_ERR_UNSUPPORTED: a sharded array in a world of SHOAL_STEP_RETAIN. Members that
- * register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
+ *          register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
  */
 SHOAL_API enum shoal_status shoal_state_add(struct shoal_state *state,
                                             const struct shoal_state_array *array);
@@ -116,14 +121,14 @@ struct shoal_state_range {
 
 /* shoal_state_owned - what this member owns of a sharded array: the same from shoal_step_begin
  * until shoal_step_commit; ascending, not adjacent. *count is how many ranges there are; at most
- * `capacity` are stored. */
+ * `capacity` are stored. SHOAL_ERR_INVALID: no sharded array has this name. */
 SHOAL_API enum shoal_status shoal_state_owned(const struct shoal_state *state, const char *name,
                                               struct shoal_state_range *ranges, size_t capacity,
                                               size_t *count);
 
 /* shoal_state_gather - bring all parts of a sharded array to all members, into their arrays, from
  * the owners' as they are now; called by all, within steps or between. What a member does not own
- * is its program's to overwrite. */
+ * is its program's to overwrite. Errors as of an operation of the world. */
 SHOAL_API enum shoal_status shoal_state_gather(struct shoal_state *state, const char *name);
 
 /* Elements of which no copy is left. */
@@ -137,7 +142,8 @@ struct shoal_state_loss {
  * shoal_state_lost - what the last shoal_step_begin that returned SHOAL_ERR_STATE_LOST is about; by
  * name in the order of registration, ascending. The same on all members; all else is intact, and
  * the world goes on. Who owns the elements now (shoal_state_owned) may write them; what is there
- * when shoal_step_begin is called again counts.
+ * when shoal_step_begin is called again counts. *count is how many losses there are; at most
+ * `capacity` are stored.
  */
 SHOAL_API enum shoal_status shoal_state_lost(const struct shoal_state *state,
                                              struct shoal_state_loss *losses, size_t capacity,

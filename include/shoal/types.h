@@ -69,6 +69,8 @@ enum shoal_collective {
 
 /* shoal_dtype_bytes - size of one element in bytes, 0 for a value that is no dtype. Threads: any */
 SHOAL_API size_t shoal_dtype_bytes(enum shoal_dtype dtype);
+
+/* shoal_*_string - constant names; "unknown" for a value that has none. Threads: any */
 SHOAL_API const char *shoal_dtype_string(enum shoal_dtype dtype);           /* "f32", ... */
 SHOAL_API const char *shoal_op_string(uint32_t op);                         /* "sum", ... */
 SHOAL_API const char *shoal_collective_string(enum shoal_collective which); /* "allreduce", ... */

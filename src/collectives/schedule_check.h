@@ -20,9 +20,9 @@
  *   - no rank completes before every rank has started.
  *
  * schedules  by rank; rank_count of them
- * Errors     SHOAL_ERR_INTERNAL: the first finding, with rank, step and units, as the error's
- * detail Threads    any Cost       about steps^2 / 64 words a rank for the order, and units * ranks
- * words
+ * Errors     SHOAL_ERR_INTERNAL: the first finding, with rank, step and units in its detail
+ * Threads    any
+ * Cost       about steps^2 / 64 words a rank for the order, and units * ranks words
  */
 enum shoal_status shl_schedule_check(struct shl_schedule *const *schedules, uint32_t rank_count);
 
