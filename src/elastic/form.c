@@ -20,16 +20,11 @@ struct first_word {
     uint32_t crowded; /* more local ranks than this one may use cores */
 };
 
-enum shoal_status shl_world_allgather(struct shoal_comm *comm, const void *mine, void *all,
-                                      size_t bytes)
+static enum shoal_status tell_all(struct shoal_comm *comm, const void *mine, void *all,
+                                  size_t bytes)
 {
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = SHOAL_ALLGATHER,
-                              .dtype = SHOAL_U8,
-                              .count = bytes,
-                              .send = mine,
-                              .recv = all};
-    return shl_request_run(comm, &call, comm->world->options.init_timeout_ms * 1000000);
+    uint64_t timeout_ns = comm->world->options.init_timeout_ms * 1000000;
+    return shl_request_allgather(comm, mine, all, bytes, timeout_ns);
 }
 
 static uint32_t lowest_local(const struct shoal_comm *comm)
@@ -76,7 +71,7 @@ static enum shoal_status join_group(struct shoal_comm *comm, const uint64_t *off
     shl_token_take(comm->engine);
     uint8_t joined = shl_comm_join_group(comm, offsets, offsets + comm->size) == SHOAL_OK;
     shl_token_give(comm->engine);
-    SHL_TRY(shl_world_allgather(comm, &joined, answers, 1));
+    SHL_TRY(tell_all(comm, &joined, answers, 1));
     bool all = memchr(answers, 0, comm->size) == NULL;
     shl_token_take(comm->engine);
     shl_comm_enable_group(comm, all);
@@ -95,7 +90,7 @@ static enum shoal_status learn(struct shoal_comm *comm, struct first_word *words
         shl_comm_reserve_group(comm, &mine.slots_offset, &mine.window_offset) != SHOAL_OK)
         mine.slots_offset = UINT64_MAX;
     shl_token_give(comm->engine);
-    SHL_TRY(shl_world_allgather(comm, &mine, words, sizeof(mine)));
+    SHL_TRY(tell_all(comm, &mine, words, sizeof(mine)));
     number_hosts(comm, words, host_of);
     shl_token_take(comm->engine);
     shl_comm_set_hosts(comm, host_of);

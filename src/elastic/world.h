@@ -70,8 +70,4 @@ enum shoal_status shl_world_split(struct shoal_comm *parent, uint32_t color, int
 /* measure.c: find out what messages and reductions cost; all ranks end with the same figures. */
 enum shoal_status shl_world_measure(struct shoal_comm *comm);
 
-/* A small allgather for set-up: `bytes` of mine from everyone. */
-enum shoal_status shl_world_allgather(struct shoal_comm *comm, const void *mine, void *all,
-                                      size_t bytes);
-
 #endif

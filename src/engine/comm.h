@@ -225,6 +225,11 @@ enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_ca
 enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct shoal_call *call,
                                           struct shl_plan *plan, uint64_t timeout_ns);
 
+/* shl_request_allgather - `bytes` of mine from everyone, for what members tell each other beside
+ * the program's operations; `all` by rank. Takes the token itself. */
+enum shoal_status shl_request_allgather(struct shoal_comm *comm, const void *mine, void *all,
+                                        size_t bytes, uint64_t timeout_ns);
+
 /* How long a driver has found nothing to do, and how long it may go on. */
 struct shl_idle {
     uint64_t timeout_ns;

@@ -210,3 +210,15 @@ enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct 
     shl_token_give(engine);
     return status;
 }
+
+enum shoal_status shl_request_allgather(struct shoal_comm *comm, const void *mine, void *all,
+                                        size_t bytes, uint64_t timeout_ns)
+{
+    const struct shoal_call call = {.struct_size = sizeof(call),
+                                    .collective = SHOAL_ALLGATHER,
+                                    .dtype = SHOAL_U8,
+                                    .count = bytes,
+                                    .send = mine,
+                                    .recv = all};
+    return shl_request_run(comm, &call, timeout_ns);
+}

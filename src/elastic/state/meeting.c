@@ -14,13 +14,7 @@
 enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine, void *all,
                                       size_t bytes)
 {
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = SHOAL_ALLGATHER,
-                              .dtype = SHOAL_U8,
-                              .count = bytes,
-                              .send = mine,
-                              .recv = all};
-    return shl_request_run(comm, &call, comm->op_timeout_ms * NS_PER_MS);
+    return shl_request_allgather(comm, mine, all, bytes, comm->op_timeout_ms * NS_PER_MS);
 }
 
 /* What a member tells. */
