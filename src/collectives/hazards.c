@@ -7,6 +7,7 @@
  */
 #include "collectives/hazards.h"
 
+#include "core/array.h"
 #include "core/sys.h"
 
 enum shoal_status shl_hazards_init(struct shl_hazards *hazards, const uint32_t units[3])
@@ -84,15 +85,8 @@ static void split(struct shl_hazard_buffer *buffer, uint32_t unit)
 
 static enum shoal_status add_reader(struct shl_hazards *hazards, uint32_t *list, uint32_t step)
 {
-    if (hazards->pool_count >= hazards->pool_capacity) {
-        uint32_t capacity = hazards->pool_capacity ? 2 * hazards->pool_capacity : 256;
-        void *pool = shl_mem->resize(hazards->pool, capacity * sizeof(*hazards->pool));
-        if (!pool)
-            return shl_fail(SHOAL_ERR_NOMEM, "no memory to track %u readers of a schedule",
-                            capacity);
-        hazards->pool = pool;
-        hazards->pool_capacity = capacity;
-    }
+    SHL_TRY(shl_array_reserve(&hazards->pool, &hazards->pool_capacity, hazards->pool_count,
+                              sizeof(*hazards->pool), "readers of a schedule"));
     hazards->pool[hazards->pool_count] = (struct shl_hazard_reader){step, *list};
     *list = hazards->pool_count++;
     return SHOAL_OK;

@@ -30,7 +30,8 @@ struct shl_hazard_reader {
 struct shl_hazards {
     struct shl_hazard_buffer buffers[3]; /* by enum shl_buffer */
     struct shl_hazard_reader *pool;
-    uint32_t pool_count, pool_capacity;
+    uint32_t pool_count;
+    size_t pool_capacity;
     /* Where INPUT lies in OUTPUT's units (allgather), or OUTPUT in INPUT's (reduce-scatter). */
     uint32_t input_shift, output_shift;
 };

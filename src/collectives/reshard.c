@@ -7,6 +7,7 @@
 
 #include "collectives/rank_map.h"
 #include "collectives/schedule_builder.h"
+#include "core/array.h"
 #include "core/sys.h"
 
 #include <inttypes.h>
@@ -16,7 +17,8 @@ struct plan {
     uint32_t size, rank;
     uint64_t pack_below;
     struct shl_reshard_run *runs; /* of this rank, ascending */
-    uint32_t run_count, run_capacity;
+    uint32_t run_count;
+    size_t run_capacity;
     uint32_t *order;  /* runs by bucket, ascending within */
     uint32_t *bucket; /* 2 * size + 1: bucket b is order[bucket[b]] .. order[bucket[b + 1]] */
     uint64_t *moved;  /* elements of a bucket */
@@ -42,14 +44,8 @@ static enum shoal_status keep_run(struct plan *plan, const struct shl_reshard_ru
 {
     if (run->from != plan->rank && run->to != plan->rank)
         return SHOAL_OK;
-    if (plan->run_count == plan->run_capacity) {
-        uint32_t capacity = plan->run_capacity ? 2 * plan->run_capacity : 64;
-        struct shl_reshard_run *runs = shl_mem->resize(plan->runs, capacity * sizeof(*runs));
-        if (!runs)
-            return shl_fail(SHOAL_ERR_NOMEM, "no memory for a reshard of %u runs", capacity);
-        plan->runs = runs;
-        plan->run_capacity = capacity;
-    }
+    SHL_TRY(shl_array_reserve(&plan->runs, &plan->run_capacity, plan->run_count,
+                              sizeof(*plan->runs), "runs of a reshard"));
     plan->runs[plan->run_count++] = *run;
     return SHOAL_OK;
 }

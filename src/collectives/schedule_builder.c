@@ -10,11 +10,12 @@
 #include "collectives/schedule_builder.h"
 
 #include "collectives/hazards.h"
+#include "core/array.h"
 #include "core/sys.h"
 
 struct shl_builder {
     struct shl_schedule *schedule;
-    uint32_t step_capacity, dep_capacity;
+    size_t step_capacity, dep_capacity;
     uint32_t *named_by; /* named_by[s]: the last step (+ 1) that waits for s, against duplicates */
     struct shl_hazards hazards;
     bool tracking; /* hazards is initialised */
@@ -25,19 +26,6 @@ static void fail(struct shl_builder *builder, enum shoal_status status)
 {
     if (builder->status == SHOAL_OK)
         builder->status = status;
-}
-
-static enum shoal_status grow(void **array, uint32_t *capacity, uint32_t count, size_t item_bytes)
-{
-    if (count < *capacity)
-        return SHOAL_OK;
-    uint32_t larger = *capacity ? 2 * *capacity : 32;
-    void *moved = shl_mem->resize(*array, larger * item_bytes);
-    if (!moved)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for a schedule of %u steps", larger);
-    *array = moved;
-    *capacity = larger;
-    return SHOAL_OK;
 }
 
 /* ---- buffers ------------------------------------------------------------------------------ */
@@ -96,10 +84,9 @@ void shl_build_after(struct shl_builder *builder, uint32_t dep)
     if (builder->named_by[dep] == last + 1)
         return;
     builder->named_by[dep] = last + 1;
-    void *deps = schedule->deps;
     enum shoal_status status =
-        grow(&deps, &builder->dep_capacity, schedule->dep_count, sizeof(uint32_t));
-    schedule->deps = deps;
+        shl_array_reserve(&schedule->deps, &builder->dep_capacity, schedule->dep_count,
+                          sizeof(uint32_t), "dependencies of a schedule");
     if (status < 0) {
         fail(builder, status);
         return;
@@ -160,14 +147,12 @@ static uint32_t append(struct shl_builder *builder, const struct shl_step *step)
         fail(builder, start_tracking(builder));
     if (builder->status != SHOAL_OK)
         return SHL_NONE;
-    void *steps = schedule->steps, *named_by = builder->named_by;
-    uint32_t capacity = builder->step_capacity;
-    enum shoal_status status = grow(&steps, &builder->step_capacity, index, sizeof(*step));
-    schedule->steps = steps;
-    if (status == SHOAL_OK && builder->step_capacity > capacity) {
-        status = grow(&named_by, &capacity, index, sizeof(uint32_t));
-        builder->named_by = named_by;
-    }
+    size_t named_capacity = builder->step_capacity; /* Both arrays grow together. */
+    enum shoal_status status = shl_array_reserve(&schedule->steps, &builder->step_capacity, index,
+                                                 sizeof(*step), "steps of a schedule");
+    if (status == SHOAL_OK)
+        status = shl_array_reserve(&builder->named_by, &named_capacity, index, sizeof(uint32_t),
+                                   "steps of a schedule");
     if (status < 0) {
         fail(builder, status);
         return SHL_NONE;

@@ -9,6 +9,7 @@
 
 #include "collectives/schedule_builder.h"
 #include "collectives/simulate_load.h"
+#include "core/array.h"
 #include "core/sys.h"
 
 enum event_kind {
@@ -35,7 +36,8 @@ struct sim {
     double *arrival;       /* by sender: when its message arrived, < 0: not yet */
     double core_free, now;
     struct event *heap;
-    uint32_t heap_count, heap_capacity;
+    uint32_t heap_count;
+    size_t heap_capacity;
     uint32_t finished;
 };
 
@@ -54,14 +56,8 @@ static bool sooner(const struct event *a, const struct event *b)
 
 static enum shoal_status push(struct sim *sim, double at, uint32_t step, enum event_kind kind)
 {
-    if (sim->heap_count == sim->heap_capacity) {
-        uint32_t capacity = sim->heap_capacity ? 2 * sim->heap_capacity : 1024;
-        void *heap = shl_mem->resize(sim->heap, capacity * sizeof(*sim->heap));
-        if (!heap)
-            return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u simulated events", capacity);
-        sim->heap = heap;
-        sim->heap_capacity = capacity;
-    }
+    SHL_TRY(shl_array_reserve(&sim->heap, &sim->heap_capacity, sim->heap_count, sizeof(*sim->heap),
+                              "simulated events"));
     struct event event = {at, step, sim->load.steps[step].order, kind};
     uint32_t hole = sim->heap_count++;
     while (hole > 0 && sooner(&event, &sim->heap[(hole - 1) / 2])) {

@@ -4,18 +4,18 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/memory.h"
+#include "core/array.h"
 
 #include "core/sys.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#define CAPACITY_FIRST 16
-
 struct shl_memory {
     pthread_mutex_t lock;
     struct shl_memory_range *ranges;
-    uint32_t count, capacity;
+    uint32_t count;
+    size_t capacity;
     uint64_t next_id;
     struct shl_list users;
 };
@@ -55,20 +55,6 @@ static uint32_t place_of(const struct shl_memory *memory, uintptr_t start)
     return low;
 }
 
-static enum shoal_status grow(struct shl_memory *memory)
-{
-    if (memory->count < memory->capacity)
-        return SHOAL_OK;
-    uint32_t capacity = memory->capacity ? memory->capacity * 2 : CAPACITY_FIRST;
-    struct shl_memory_range *grown =
-        shl_mem->resize(memory->ranges, capacity * sizeof(*memory->ranges));
-    if (!grown)
-        return shl_fail(SHOAL_ERR_NOMEM, "cannot remember another range of memory");
-    memory->ranges = grown;
-    memory->capacity = capacity;
-    return SHOAL_OK;
-}
-
 static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr_t end,
                              const struct shl_memory_dmabuf *dmabuf)
 {
@@ -78,7 +64,8 @@ static enum shoal_status add(struct shl_memory *memory, uintptr_t start, uintptr
                         "[%#zx, %#zx) overlaps memory that is allocated or registered already; "
                         "deregister that first",
                         (size_t)start, (size_t)end);
-    SHL_TRY(grow(memory));
+    SHL_TRY(shl_array_reserve(&memory->ranges, &memory->capacity, memory->count,
+                              sizeof(*memory->ranges), "ranges of memory"));
     memmove(&memory->ranges[at + 1], &memory->ranges[at],
             (memory->count - at) * sizeof(*memory->ranges));
     memory->ranges[at] = (struct shl_memory_range){start, end, memory->next_id++, *dmabuf};

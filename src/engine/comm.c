@@ -5,6 +5,7 @@
  */
 #include "engine/comm.h"
 
+#include "core/array.h"
 #include "core/sys.h"
 #include "engine/ways.h"
 #include "engine/window.h"
@@ -192,14 +193,8 @@ void shl_comm_set_hosts(struct shoal_comm *comm, const uint32_t *host_of)
 
 static enum shoal_status remember_gone(struct shl_engine *engine, uint32_t id)
 {
-    if (engine->gone_count == engine->gone_capacity) {
-        uint32_t capacity = engine->gone_capacity ? engine->gone_capacity * 2 : 16;
-        uint32_t *gone = shl_mem->resize(engine->gone, capacity * sizeof(*gone));
-        if (!gone)
-            return shl_fail_errno("cannot remember a destroyed communicator");
-        engine->gone = gone;
-        engine->gone_capacity = capacity;
-    }
+    SHL_TRY(shl_array_reserve(&engine->gone, &engine->gone_capacity, engine->gone_count,
+                              sizeof(*engine->gone), "destroyed communicators"));
     engine->gone[engine->gone_count++] = id;
     return SHOAL_OK;
 }

@@ -114,7 +114,8 @@ struct shl_engine {
     uint32_t disagreements;      /* requests whose `disagrees` is set */
     uint32_t comm_counter;       /* for ids of communicators led by this rank */
     uint32_t *gone;              /* ids of destroyed communicators, ascending by destruction */
-    uint32_t gone_count, gone_capacity;
+    uint32_t gone_count;
+    size_t gone_capacity;
 
     pthread_mutex_t mail_lock;
     struct shl_list mail;

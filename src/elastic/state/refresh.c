@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/array.h"
 #include "core/sys.h"
 #include "elastic/state/state.h"
 
@@ -25,14 +26,8 @@ uint8_t *shl_state_shard_data(const struct shoal_state *state, const struct shl_
 
 enum shoal_status shl_state_add_move(struct shl_move_list *list, struct shl_move move)
 {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 256;
-        struct shl_move *at = shl_mem->resize(list->at, capacity * sizeof(*at));
-        if (!at)
-            return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu moves of state", capacity);
-        list->at = at;
-        list->capacity = capacity;
-    }
+    SHL_TRY(shl_array_reserve(&list->at, &list->capacity, list->count, sizeof(*list->at),
+                              "moves of state"));
     list->at[list->count++] = move;
     return SHOAL_OK;
 }

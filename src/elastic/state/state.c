@@ -5,6 +5,7 @@
  */
 #include "elastic/state/state.h"
 
+#include "core/array.h"
 #include "core/sys.h"
 
 #include <string.h>
@@ -134,19 +135,6 @@ void shl_state_destroy(struct shoal_state *state)
     free_state(state);
 }
 
-static enum shoal_status reserve(struct shoal_state *state)
-{
-    if (state->array_count < state->array_capacity)
-        return SHOAL_OK;
-    uint32_t capacity = state->array_capacity ? 2 * state->array_capacity : 16;
-    struct shl_state_array *arrays = shl_mem->resize(state->arrays, capacity * sizeof(*arrays));
-    if (!arrays)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u arrays of state", capacity);
-    state->arrays = arrays;
-    state->array_capacity = capacity;
-    return SHOAL_OK;
-}
-
 static enum shoal_status check_new(const struct shoal_state *state, const char *name)
 {
     if (state->known)
@@ -192,7 +180,8 @@ enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_st
                         "'%s' is sharded, and steps of this world are retained; found the job with "
                         "SHOAL_STEP_ABORT",
                         given->name);
-    SHL_TRY(reserve(state));
+    SHL_TRY(shl_array_reserve(&state->arrays, &state->array_capacity, state->array_count,
+                              sizeof(*state->arrays), "arrays of state"));
     struct shl_state_array made = {.data = given->data,
                                    .count = given->count,
                                    .bytes = given->count * shoal_dtype_bytes(given->dtype),

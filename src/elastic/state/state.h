@@ -37,7 +37,8 @@ struct shoal_state {
     struct shoal_world *world;
     struct shl_follower follower;
     struct shl_state_array *arrays; /* in the order of registration */
-    uint32_t array_count, array_capacity;
+    uint32_t array_count;
+    size_t array_capacity;
     bool known; /* this member has what the others have */
     struct shl_state_stats stats;
     struct shl_table table;    /* in force */

@@ -44,7 +44,8 @@ struct shl_sim_network {
     struct sim_node *nodes;
     struct shl_sim_link *links;  /* [from * nodes + to] */
     struct shl_sim_port **ports; /* by id; NULL: closed. Entry 0 is never used. */
-    uint32_t port_count, port_capacity;
+    uint32_t port_count;
+    size_t port_capacity;
 
     struct sim_event *events; /* binary heap, earliest first */
     size_t event_count, event_capacity, held_count;

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/array.h"
 #include "core/sys.h"
 #include "transport/sim/sim_transport_internal.h"
 
@@ -105,15 +106,8 @@ unsigned sim_flow(struct shl_transport *t)
 
 static enum shoal_status window_reserve(struct sim_window *window)
 {
-    if (window->ahead_count < window->ahead_capacity)
-        return SHOAL_OK;
-    size_t capacity = window->ahead_capacity == 0 ? 64 : 2 * window->ahead_capacity;
-    uint64_t *ahead = shl_mem->resize(window->ahead, capacity * sizeof(*ahead));
-    if (ahead == NULL)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu packets out of order", capacity);
-    window->ahead = ahead;
-    window->ahead_capacity = capacity;
-    return SHOAL_OK;
+    return shl_array_reserve(&window->ahead, &window->ahead_capacity, window->ahead_count,
+                             sizeof(*window->ahead), "packets out of order");
 }
 
 static bool window_has(const struct sim_window *window, uint64_t number)

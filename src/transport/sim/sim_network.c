@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/array.h"
 #include "core/sys.h"
 #include "transport/sim/sim_internal.h"
 
@@ -117,15 +118,9 @@ static bool event_before(const struct sim_event *a, const struct sim_event *b)
 
 enum shoal_status sim_events_reserve(struct shl_sim_network *network)
 {
-    if (network->event_count + network->held_count < network->event_capacity)
-        return SHOAL_OK;
-    size_t capacity = network->event_capacity == 0 ? 1024 : 2 * network->event_capacity;
-    struct sim_event *events = shl_mem->resize(network->events, capacity * sizeof(*events));
-    if (events == NULL)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for %zu simulated events", capacity);
-    network->events = events;
-    network->event_capacity = capacity;
-    return SHOAL_OK;
+    return shl_array_reserve(&network->events, &network->event_capacity,
+                             network->event_count + network->held_count, sizeof(*network->events),
+                             "simulated events");
 }
 
 void sim_events_push(struct shl_sim_network *network, uint64_t due_ns,

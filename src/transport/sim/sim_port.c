@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/array.h"
 #include "core/sys.h"
 #include "transport/sim/sim_internal.h"
 
@@ -106,15 +107,9 @@ void sim_packet_launch(struct shl_sim_network *network, struct shl_sim_packet *p
 
 static enum shoal_status reserve_port(struct shl_sim_network *network)
 {
-    if (network->port_count < network->port_capacity)
-        return SHOAL_OK;
-    uint32_t capacity = network->port_capacity == 0 ? 16 : 2 * network->port_capacity;
-    struct shl_sim_port **ports = shl_mem->resize(network->ports, capacity * sizeof(*ports));
-    if (ports == NULL)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for %u simulated ports", capacity);
-    ports[0] = NULL;
-    network->ports = ports;
-    network->port_capacity = capacity;
+    SHL_TRY(shl_array_reserve(&network->ports, &network->port_capacity, network->port_count,
+                              sizeof(struct shl_sim_port *), "simulated ports"));
+    network->ports[0] = NULL;
     if (network->port_count == 0)
         network->port_count = 1;
     return SHOAL_OK;
