@@ -1,5 +1,5 @@
 /*
- * Checking the arguments of an operation. Path: from collectives.c.
+ * Checking the arguments of operations. Path: from collectives.c, world_collectives.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -88,4 +88,18 @@ enum shoal_status shl_check_call(const struct shl_ranks *ranks, const struct sho
     if (receives && !call->recv)
         return shl_fail(SHOAL_ERR_INVALID, "recv is NULL with count %zu", call->count);
     return sends && receives ? check_overlap(ranks, call, block_bytes) : SHOAL_OK;
+}
+
+enum shoal_status shl_check_op(const struct shoal_op_options *options, const uint32_t *id,
+                               struct shl_user_op *op)
+{
+    struct shoal_op_options given = {0};
+    if (!options || !id)
+        return shl_fail(SHOAL_ERR_INVALID, "options or the place for the operation is NULL");
+    SHL_TRY(shl_copy_options(&given, sizeof(given), options));
+    if (!given.function)
+        return shl_fail(SHOAL_ERR_INVALID, "the operation's function is NULL");
+    *op = (struct shl_user_op){
+        .function = given.function, .user = given.user, .commutes = given.commutes != 0};
+    return SHOAL_OK;
 }

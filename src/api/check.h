@@ -34,4 +34,8 @@ enum shoal_status shl_check_call(const struct shl_ranks *ranks, const struct sho
 /* shl_check_shape - the same without the buffers, for a call that is only planned. */
 enum shoal_status shl_check_shape(const struct shl_ranks *ranks, const struct shoal_call *call);
 
+/* shl_check_op - options of a reduction of the program's, and the place for its id. */
+enum shoal_status shl_check_op(const struct shoal_op_options *options, const uint32_t *id,
+                               struct shl_user_op *op);
+
 #endif

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "api/call.h"
 #include "api/check.h"
 
 static enum shoal_status run(struct shoal_comm *comm, const struct shoal_call *call)
@@ -16,65 +17,40 @@ static enum shoal_status run(struct shoal_comm *comm, const struct shoal_call *c
 enum shoal_status shoal_allreduce(struct shoal_comm *comm, const void *send, void *recv,
                                   size_t count, enum shoal_dtype dtype, uint32_t op)
 {
-    struct shoal_call call = {.collective = SHOAL_ALLREDUCE,
-                              .dtype = dtype,
-                              .op = op,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
+    const struct shoal_call call = shl_call_allreduce(send, recv, count, dtype, op);
     return run(comm, &call);
 }
 
 enum shoal_status shoal_broadcast(struct shoal_comm *comm, const void *send, void *recv,
                                   size_t count, enum shoal_dtype dtype, uint32_t root)
 {
-    struct shoal_call call = {.collective = SHOAL_BROADCAST,
-                              .dtype = dtype,
-                              .root = root,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
+    const struct shoal_call call = shl_call_broadcast(send, recv, count, dtype, root);
     return run(comm, &call);
 }
 
 enum shoal_status shoal_reduce(struct shoal_comm *comm, const void *send, void *recv, size_t count,
                                enum shoal_dtype dtype, uint32_t op, uint32_t root)
 {
-    struct shoal_call call = {.collective = SHOAL_REDUCE,
-                              .dtype = dtype,
-                              .op = op,
-                              .root = root,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
+    const struct shoal_call call = shl_call_reduce(send, recv, count, dtype, op, root);
     return run(comm, &call);
 }
 
 enum shoal_status shoal_reduce_scatter(struct shoal_comm *comm, const void *send, void *recv,
                                        size_t recv_count, enum shoal_dtype dtype, uint32_t op)
 {
-    struct shoal_call call = {.collective = SHOAL_REDUCE_SCATTER,
-                              .dtype = dtype,
-                              .op = op,
-                              .count = recv_count,
-                              .send = send,
-                              .recv = recv};
+    const struct shoal_call call = shl_call_reduce_scatter(send, recv, recv_count, dtype, op);
     return run(comm, &call);
 }
 
 enum shoal_status shoal_allgather(struct shoal_comm *comm, const void *send, void *recv,
                                   size_t send_count, enum shoal_dtype dtype)
 {
-    struct shoal_call call = {.collective = SHOAL_ALLGATHER,
-                              .dtype = dtype,
-                              .count = send_count,
-                              .send = send,
-                              .recv = recv};
+    const struct shoal_call call = shl_call_allgather(send, recv, send_count, dtype);
     return run(comm, &call);
 }
 
 enum shoal_status shoal_barrier(struct shoal_comm *comm)
 {
-    struct shoal_call call = {.collective = SHOAL_BARRIER};
+    const struct shoal_call call = shl_call_barrier();
     return run(comm, &call);
 }

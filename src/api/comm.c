@@ -129,18 +129,13 @@ enum shoal_status shoal_comm_why(struct shoal_comm *comm, char *text, size_t tex
 enum shoal_status shoal_op_create(struct shoal_comm *comm, const struct shoal_op_options *options,
                                   uint32_t *op)
 {
-    struct shoal_op_options given = {0};
+    struct shl_user_op user_op;
     SHL_TRY(shl_check_comm(comm));
-    if (!options || !op)
-        return shl_fail(SHOAL_ERR_INVALID, "options or the place for the operation is NULL");
-    SHL_TRY(shl_copy_options(&given, sizeof(given), options));
-    if (!given.function)
-        return shl_fail(SHOAL_ERR_INVALID, "the operation's function is NULL");
+    SHL_TRY(shl_check_op(options, op, &user_op));
     shl_token_take(comm->engine);
     uint32_t index = comm->user_op_count;
     if (index < SHL_COMM_USER_OPS) {
-        comm->user_ops[index] = (struct shl_user_op){
-            .function = given.function, .user = given.user, .commutes = given.commutes != 0};
+        comm->user_ops[index] = user_op;
         comm->user_op_count++;
     }
     shl_token_give(comm->engine);

@@ -35,7 +35,7 @@ enum shoal_status shl_copy_options(void *to, size_t bytes, const void *from)
     return SHOAL_OK;
 }
 
-enum shoal_status shl_give_struct(void *to, const void *from, size_t bytes)
+enum shoal_status shl_check_struct(const void *to)
 {
     size_t given = 0;
     if (to)
@@ -43,6 +43,14 @@ enum shoal_status shl_give_struct(void *to, const void *from, size_t bytes)
     if (given < sizeof(given) || given > SHL_OPTIONS_BYTES_MAX)
         return shl_fail(SHOAL_ERR_INVALID, "the place for the result is NULL, or its struct_size "
                                            "is not set to its sizeof");
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_give_struct(void *to, const void *from, size_t bytes)
+{
+    size_t given;
+    SHL_TRY(shl_check_struct(to));
+    memcpy(&given, to, sizeof(given));
     size_t rest = (given < bytes ? given : bytes) - sizeof(given);
     memcpy((uint8_t *)to + sizeof(given), (const uint8_t *)from + sizeof(given), rest);
     return SHOAL_OK;

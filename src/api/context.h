@@ -32,8 +32,10 @@ extern atomic_uint shl_fork_generation;
  * `from` may be NULL. */
 enum shoal_status shl_copy_options(void *to, size_t bytes, const void *from);
 
-/* The way back: fill a caller's struct, as much of it as it has. SHOAL_ERR_INVALID when `to` is
- * NULL or its struct_size is not set. */
+/* SHOAL_ERR_INVALID when a result cannot go to `to`: it is NULL, or its struct_size is not set. */
+enum shoal_status shl_check_struct(const void *to);
+
+/* The way back: fill a caller's struct, as much of it as it has. Checks it, too. */
 enum shoal_status shl_give_struct(void *to, const void *from, size_t bytes);
 
 static inline enum shoal_status shl_check_context(const struct shoal_context *context)

@@ -106,34 +106,13 @@ enum shoal_status shoal_leave(struct shoal_world *world, uint32_t deadline_ms)
 /* ---- questions --------------------------------------------------------------------------------
  */
 
-/* Fill a caller's struct, whose size may be of an older or newer header. */
-static enum shoal_status check_struct(const void *to)
-{
-    size_t given = 0;
-    if (to)
-        memcpy(&given, to, sizeof(given));
-    if (given < sizeof(given) || given > SHL_OPTIONS_BYTES_MAX)
-        return shl_fail(SHOAL_ERR_INVALID,
-                        "the struct is NULL, or its struct_size is not set to its sizeof");
-    return SHOAL_OK;
-}
-
-static void fill_struct(void *to, void *filled, size_t bytes)
-{
-    size_t given;
-    memcpy(&given, to, sizeof(given));
-    memcpy(filled, &given, sizeof(given));
-    memcpy(to, filled, given < bytes ? given : bytes);
-}
-
 enum shoal_status shoal_world_view(struct shoal_world *world, struct shoal_view *view)
 {
     struct shoal_view filled = {0};
     SHL_TRY(shl_check_world(world));
-    SHL_TRY(check_struct(view));
+    SHL_TRY(shl_check_struct(view));
     shl_views_look(world, &filled);
-    fill_struct(view, &filled, sizeof(filled));
-    return SHOAL_OK;
+    return shl_give_struct(view, &filled, sizeof(filled));
 }
 
 uint64_t shoal_world_epoch(const struct shoal_world *world)
@@ -158,139 +137,11 @@ enum shoal_status shoal_world_members(struct shoal_world *world, uint64_t *ids, 
 enum shoal_status shoal_world_last(struct shoal_world *world, struct shoal_op_info *info)
 {
     SHL_TRY(shl_check_world(world));
-    SHL_TRY(check_struct(info));
+    SHL_TRY(shl_check_struct(info));
     pthread_mutex_lock(&world->lock);
     struct shoal_op_info filled = world->last;
     pthread_mutex_unlock(&world->lock);
-    fill_struct(info, &filled, sizeof(filled));
-    return SHOAL_OK;
-}
-
-/* ---- operations -------------------------------------------------------------------------------
- */
-
-/* lock */
-static enum shoal_status check_call(const struct shoal_world *world, const struct shoal_call *call)
-{
-    const struct shl_ranks ranks = {
-        .rank = world->seen_rank, .size = world->seen.count, .user_ops = world->user_op_count};
-    return shl_check_call(&ranks, call);
-}
-
-enum shoal_status shl_check_world_call(struct shoal_world *world, const struct shoal_call *call)
-{
-    pthread_mutex_lock(&world->lock);
-    enum shoal_status status = check_call(world, call);
-    pthread_mutex_unlock(&world->lock);
-    return status;
-}
-
-enum shoal_status shl_check_world_mean(struct shoal_world *world, const struct shoal_call *call,
-                                       double weight)
-{
-    SHL_TRY(shl_check_world_call(world, call));
-    if (call->dtype != SHOAL_F32 && call->dtype != SHOAL_F64)
-        return shl_fail(SHOAL_ERR_UNSUPPORTED, "a weighted mean of %s; f32 and f64 are supported",
-                        shoal_dtype_string(call->dtype));
-    if (!(weight >= 0))
-        return shl_fail(SHOAL_ERR_INVALID, "weight %g; give 0 or more", weight);
-    return SHOAL_OK;
-}
-
-static enum shoal_status run(struct shoal_world *world, const struct shoal_call *call)
-{
-    SHL_TRY(shl_check_world(world));
-    shl_views_enter(world);
-    enum shoal_status status = check_call(world, call);
-    if (status == SHOAL_OK)
-        status = shl_views_call_locked(world, call, NULL);
-    shl_views_exit(world);
-    return status;
-}
-
-enum shoal_status shoal_world_allreduce(struct shoal_world *world, const void *send, void *recv,
-                                        size_t count, enum shoal_dtype dtype, uint32_t op)
-{
-    struct shoal_call call = {.collective = SHOAL_ALLREDUCE,
-                              .dtype = dtype,
-                              .op = op,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_broadcast(struct shoal_world *world, const void *send, void *recv,
-                                        size_t count, enum shoal_dtype dtype, uint32_t root)
-{
-    struct shoal_call call = {.collective = SHOAL_BROADCAST,
-                              .dtype = dtype,
-                              .root = root,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_reduce(struct shoal_world *world, const void *send, void *recv,
-                                     size_t count, enum shoal_dtype dtype, uint32_t op,
-                                     uint32_t root)
-{
-    struct shoal_call call = {.collective = SHOAL_REDUCE,
-                              .dtype = dtype,
-                              .op = op,
-                              .root = root,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_reduce_scatter(struct shoal_world *world, const void *send,
-                                             void *recv, size_t recv_count, enum shoal_dtype dtype,
-                                             uint32_t op)
-{
-    struct shoal_call call = {.collective = SHOAL_REDUCE_SCATTER,
-                              .dtype = dtype,
-                              .op = op,
-                              .count = recv_count,
-                              .send = send,
-                              .recv = recv};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_allgather(struct shoal_world *world, const void *send, void *recv,
-                                        size_t send_count, enum shoal_dtype dtype)
-{
-    struct shoal_call call = {.collective = SHOAL_ALLGATHER,
-                              .dtype = dtype,
-                              .count = send_count,
-                              .send = send,
-                              .recv = recv};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_barrier(struct shoal_world *world)
-{
-    struct shoal_call call = {.collective = SHOAL_BARRIER};
-    return run(world, &call);
-}
-
-enum shoal_status shoal_world_mean(struct shoal_world *world, const void *send, void *recv,
-                                   size_t count, enum shoal_dtype dtype, double weight)
-{
-    struct shoal_call call = {.collective = SHOAL_ALLREDUCE,
-                              .dtype = dtype,
-                              .op = SHOAL_SUM,
-                              .count = count,
-                              .send = send,
-                              .recv = recv};
-    SHL_TRY(shl_check_world(world));
-    SHL_TRY(shl_check_world_mean(world, &call, weight));
-    shl_views_enter(world);
-    enum shoal_status status = shl_views_mean_locked(world, &call, weight, NULL);
-    shl_views_exit(world);
-    return status;
+    return shl_give_struct(info, &filled, sizeof(filled));
 }
 
 /* ---- steps ------------------------------------------------------------------------------------
@@ -300,10 +151,9 @@ enum shoal_status shoal_step_begin(struct shoal_world *world, struct shoal_step 
 {
     struct shoal_step filled = {0};
     SHL_TRY(shl_check_world(world));
-    SHL_TRY(check_struct(step));
+    SHL_TRY(shl_check_struct(step));
     SHL_TRY(shl_views_begin(world, &filled));
-    fill_struct(step, &filled, sizeof(filled));
-    return SHOAL_OK;
+    return shl_give_struct(step, &filled, sizeof(filled));
 }
 
 enum shoal_status shoal_step_abort(struct shoal_world *world)
@@ -327,10 +177,9 @@ enum shoal_status shoal_step_samples(struct shoal_world *world, struct shoal_sam
     if (!samples)
         return shl_fail(SHOAL_ERR_INVALID,
                         "samples is NULL; create a stream with shoal_samples_create");
-    SHL_TRY(check_struct(share));
+    SHL_TRY(shl_check_struct(share));
     SHL_TRY(shl_views_samples(world, samples, indices, capacity, &told));
-    fill_struct(share, &told, sizeof(told));
-    return SHOAL_OK;
+    return shl_give_struct(share, &told, sizeof(told));
 }
 
 enum shoal_status shoal_step_contributors(struct shoal_world *world, uint64_t *ids,

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "api/call.h"
 #include "api/check.h"
 #include "api/world.h"
 #include "elastic/views/views.h"
@@ -36,14 +37,10 @@ enum shoal_status shoal_world_start_mean(struct shoal_world *world, const void *
                                          size_t count, enum shoal_dtype dtype, double weight,
                                          struct shoal_world_request **request)
 {
-    struct shoal_world_request what = {.is_mean = true,
-                                       .weight = weight,
-                                       .call = {.collective = SHOAL_ALLREDUCE,
-                                                .dtype = dtype,
-                                                .op = SHOAL_SUM,
-                                                .count = count,
-                                                .send = send,
-                                                .recv = recv}};
+    const struct shoal_world_request what = {
+        .is_mean = true,
+        .weight = weight,
+        .call = shl_call_allreduce(send, recv, count, dtype, SHOAL_SUM)};
     SHL_TRY(shl_check_world(world));
     SHL_TRY(shl_check_world_mean(world, &what.call, weight));
     return start(world, &what, request);
@@ -80,14 +77,8 @@ enum shoal_status shoal_world_request_destroy(struct shoal_world_request *reques
 enum shoal_status shoal_world_op_create(struct shoal_world *world,
                                         const struct shoal_op_options *options, uint32_t *op)
 {
-    struct shoal_op_options given = {0};
+    struct shl_user_op user_op;
     SHL_TRY(shl_check_world(world));
-    if (!options || !op)
-        return shl_fail(SHOAL_ERR_INVALID, "options or the place for the operation is NULL");
-    SHL_TRY(shl_copy_options(&given, sizeof(given), options));
-    if (!given.function)
-        return shl_fail(SHOAL_ERR_INVALID, "the operation's function is NULL");
-    const struct shl_user_op user_op = {
-        .function = given.function, .user = given.user, .commutes = given.commutes != 0};
+    SHL_TRY(shl_check_op(options, op, &user_op));
     return shl_views_add_op(world, &user_op, op);
 }
