@@ -6,7 +6,6 @@
 #include "bench.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 extern char **environ;

@@ -5,8 +5,6 @@
  */
 #include "bench.h"
 
-#include <unistd.h>
-
 static void print_time(FILE *out, double us)
 {
     fprintf(out, us >= 10000 ? " %8.0f" : us >= 100 ? " %8.1f" : " %8.2f", us);

@@ -9,7 +9,6 @@
 #include "source.h"
 
 #include <getopt.h>
-#include <string.h>
 
 static const char usage[] =
     "usage: shoal-cni diff [OPTION]... OLD NEW\n"

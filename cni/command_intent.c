@@ -11,7 +11,6 @@
 
 #include <getopt.h>
 #include <stdlib.h>
-#include <string.h>
 
 static bool read_intent(struct cni_intent_request *request, const char *path)
 {

@@ -11,7 +11,6 @@
 #include "patch.h"
 #include "source.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =

@@ -14,7 +14,6 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 

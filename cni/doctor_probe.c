@@ -7,7 +7,6 @@
 #include "doctor_iwarp.h"
 
 #include "core/config.h"
-#include "core/sys.h"
 #include "transport/verbs/verbs_probe.h"
 
 #include <string.h>

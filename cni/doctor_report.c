@@ -7,8 +7,6 @@
 
 #include "emit.h"
 
-#include <string.h>
-
 static const char *word_of(const struct cni_observation *at)
 {
     return at->good ? "ok" : cni_severity_name(at->severity);

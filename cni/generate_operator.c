@@ -9,7 +9,6 @@
 #include "plan.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define REPOSITORY "nvcr.io/nvidia/mellanox"
 #define DRANET "dra.net"

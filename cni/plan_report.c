@@ -5,8 +5,6 @@
  */
 #include "plan.h"
 
-#include <string.h>
-
 struct section {
     enum cni_note_kind kind;
     const char *title, *key;

@@ -6,8 +6,6 @@
 #include "check.h"
 #include "intent.h"
 
-#include <string.h>
-
 bool cni_has_kind(const struct cni_node *object, const char *kind)
 {
     return cni_is(cni_get(object, "kind"), kind);

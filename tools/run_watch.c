@@ -11,7 +11,6 @@
 #include "core/sys.h"
 #include "shoal_tools.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>

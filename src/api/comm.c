@@ -9,9 +9,6 @@
 #include "elastic/launch_env.h"
 #include "elastic/world.h"
 
-#include <stdio.h>
-#include <string.h>
-
 static enum shoal_status join(struct shoal_context *context,
                               const struct shoal_comm_options *options, struct shoal_comm **comm)
 {

@@ -5,10 +5,7 @@
  */
 #include "api/check.h"
 #include "api/world.h"
-#include "core/log.h"
 #include "elastic/views/views.h"
-
-#include <string.h>
 
 #define RECOVERY_MS 30000
 

@@ -9,8 +9,6 @@
 #include "api/world.h"
 #include "elastic/views/views.h"
 
-#include <string.h>
-
 static enum shoal_status start(struct shoal_world *world, const struct shoal_world_request *what,
                                struct shoal_world_request **request)
 {

@@ -9,7 +9,6 @@
 #include "control/mac.h"
 #include "control/ranges.h"
 #include "control/thread.h"
-#include "core/log.h"
 #include "core/sys.h"
 
 #include <stdio.h>

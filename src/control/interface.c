@@ -8,7 +8,6 @@
  */
 #include "control/interface.h"
 
-#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>

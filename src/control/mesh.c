@@ -12,7 +12,6 @@
 #include "core/sys.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static void add_neighbour(uint32_t rank, uint32_t neighbour, uint32_t *out, uint32_t *count)
 {

@@ -8,8 +8,6 @@
  */
 #include "control/control_internal.h"
 #include "control/resolve.h"
-#include "core/log.h"
-#include "core/sys.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -11,7 +11,6 @@
 #include "core/config_internal.h"
 #include "core/sys.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

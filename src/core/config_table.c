@@ -6,7 +6,6 @@
 #include "core/config_internal.h"
 #include "core/suggest.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 

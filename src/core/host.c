@@ -9,7 +9,6 @@
 #include "core/sys.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>

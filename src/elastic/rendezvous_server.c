@@ -13,8 +13,6 @@
 #include "elastic/listen.h"
 #include "elastic/rendezvous_internal.h"
 
-#include <string.h>
-
 #define LINGER_NS 2000000000ull
 
 static enum shl_welcome admit(void *arg, const struct shl_hello *hello, bool local)

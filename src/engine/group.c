@@ -27,8 +27,6 @@
 #include "engine/ways.h"
 #include "engine/window.h"
 
-#include <string.h>
-
 #define INLINE_TOTAL_BYTES 65536 /* all members' payloads together */
 
 struct shl_group_place {

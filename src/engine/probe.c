@@ -7,8 +7,6 @@
 
 #include "core/sys.h"
 
-#include <string.h>
-
 #define SMALL_BYTES 8
 #define LARGE_BYTES 262144
 #define SMALL_ROUNDS 20

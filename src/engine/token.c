@@ -14,7 +14,6 @@
 #include "core/sys.h"
 #include "engine/engine.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
 #include <time.h>
 

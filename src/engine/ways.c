@@ -15,8 +15,6 @@
 
 #include "core/sys.h"
 
-#include <string.h>
-
 #define WAYS 3
 #define KEPT 4         /* times, of each way */
 #define TRIES 2        /* in a row */

@@ -31,7 +31,6 @@
 #include "engine/group_move.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #define LINE_BYTES 64
 #define HEAD_BYTES 4096

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const struct shl_verbs_sys *soft; /* the stand-in's */
 static struct shl_verbs_sys changed;

@@ -5,8 +5,6 @@
  */
 #include "read.h"
 
-#include <stdlib.h>
-
 char *read_file(const char *path)
 {
     FILE *file = fopen(path, "r");

@@ -7,8 +7,6 @@
 #include "check.h"
 #include "fuzz/fuzz.h"
 
-#include <string.h>
-
 static void check(struct cni_arena *arena, struct cni_document *documents)
 {
     struct cni_findings findings = {.arena = arena};

@@ -10,8 +10,6 @@
 #include "fuzz/fuzz.h"
 #include "patch.h"
 
-#include <string.h>
-
 static const char inventory[] =
     "{schema: shoal.dev/inventory/v1alpha1, rdma_netns_mode: shared, gpus: [], modules: [], "
     "rdma: [{name: a, pci: '0000:01:00.0', vendor: '0x15b3', device: '0x1021', netdevs: [e0], "

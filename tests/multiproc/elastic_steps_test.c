@@ -9,7 +9,6 @@
 #include "support/test.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #define ROUNDS 8 /* what happens in a step repeats after so many */

@@ -11,7 +11,6 @@
 #include "elastic/store/coordinator.h"
 #include "support/test.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define LARGE_COUNT (2u << 20) /* elements of 4 bytes a rank */
 #define SMALL_COUNT 400000u

@@ -6,7 +6,6 @@
 #include "sim/cluster.h"
 
 #include "core/log.h"
-#include "core/sys.h"
 
 #define EPOCH 1
 #define OP_TIMEOUT_MS 2000

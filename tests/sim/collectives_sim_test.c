@@ -4,7 +4,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "core/sys.h"
 #include "sim/script.h"
 
 #define SECOND (1000ull * MILLI)

@@ -10,8 +10,6 @@
  */
 #include "sim/membership_world.h"
 
-#include <string.h>
-
 #define AHEAD 2u
 
 static uint64_t bit(uint32_t life)

@@ -10,7 +10,6 @@
 
 #include "support/test.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static void explore(enum explore_story story, const char *name, uint32_t faults)

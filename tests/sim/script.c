@@ -8,8 +8,6 @@
  */
 #include "sim/script.h"
 
-#include "core/sys.h"
-
 static uint64_t mix(uint64_t value)
 {
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;

@@ -11,8 +11,6 @@
 #include "core/log.h"
 #include "elastic/membership/internal.h"
 
-#include <string.h>
-
 void shl_change_ack(struct shl_membership *m, uint64_t from, uint64_t epoch,
                     const struct shl_report *report)
 {

@@ -7,7 +7,6 @@
  */
 #include "control/interface.h"
 #include "control/resolve.h"
-#include "core/log.h"
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 

@@ -6,7 +6,6 @@
 #include "control/mac.h"
 #include "control/thread.h"
 #include "core/bytes.h"
-#include "core/log.h"
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 #include "elastic/secret.h"

@@ -13,7 +13,6 @@
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define RETRY_FIRST_MS 50

@@ -7,8 +7,6 @@
 
 #include "core/sys.h"
 
-#include <string.h>
-
 /* ---- making one ----------------------------------------------------------------------------- */
 
 static void identify(struct shoal_samples *samples)

@@ -11,7 +11,6 @@
 #include "elastic/store/coordinator_internal.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 
 #define MS 1000000ull

@@ -6,8 +6,6 @@
 #include "core/sys.h"
 #include "elastic/views/views.h"
 
-#include <string.h>
-
 #define MS 1000000ull
 
 /* The last member of a job has nobody to leave it to. */

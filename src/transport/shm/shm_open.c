@@ -13,7 +13,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
 
 /* ---- what other files of the transport report ------------------------------------------- */

@@ -5,7 +5,6 @@
  */
 #include "core/file.h"
 #include "core/log.h"
-#include "core/sys.h"
 #include "transport/shm/shm.h"
 
 #include <sys/prctl.h>

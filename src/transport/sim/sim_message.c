@@ -7,7 +7,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/array.h"
-#include "core/sys.h"
 #include "transport/sim/sim_transport_internal.h"
 
 #include <string.h>

@@ -6,7 +6,6 @@
 #include "transport/verbs/verbs_link.h"
 
 #include "control/sock.h"
-#include "core/log.h"
 #include "core/sys.h"
 
 #include <stdarg.h>

@@ -8,10 +8,8 @@
 
 #include "control/sock.h"
 #include "core/config.h"
-#include "core/log.h"
 #include "core/sys.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
 
 #define BATCH 16

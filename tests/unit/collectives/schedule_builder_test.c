@@ -5,7 +5,6 @@
  */
 #include "collectives/schedule_builder.h"
 
-#include "core/sys.h"
 #include "support/fault.h"
 #include "support/random.h"
 #include "support/test.h"

@@ -6,11 +6,8 @@
 #include "control/handshake.h"
 
 #include "control/control.h"
-#include "core/sys.h"
 #include "support/fault.h"
 #include "support/test.h"
-
-#include <stdio.h>
 
 static struct shl_key key, other_key;
 

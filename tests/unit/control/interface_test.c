@@ -5,7 +5,6 @@
  */
 #include "control/interface.h"
 
-#include "core/sys.h"
 #include "support/fault.h"
 #include "support/test.h"
 

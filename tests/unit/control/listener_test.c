@@ -17,7 +17,6 @@
 #include "unit/control/listener_scene.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 static struct shl_key other_key;
 

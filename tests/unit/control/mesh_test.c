@@ -7,8 +7,6 @@
 #include "support/random.h"
 #include "support/test.h"
 
-#include <stdio.h>
-
 #define SIZES 300
 
 static bool contains(const uint32_t *list, uint32_t count, uint32_t rank)

@@ -5,7 +5,6 @@
  */
 #include "core/bell.h"
 
-#include "core/sys.h"
 #include "support/fault.h"
 #include "support/test.h"
 

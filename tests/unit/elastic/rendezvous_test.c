@@ -14,7 +14,6 @@
 #include "unit/elastic/joiners.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>

@@ -9,9 +9,8 @@
 #include "unit/transport/shm_world.h"
 
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define BYTES (2u << 20)
 #define COPY_STAGED 1

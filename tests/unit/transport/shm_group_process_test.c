@@ -12,9 +12,7 @@
 #include "unit/transport/shm_world.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MEMBERS_MAX 16
 

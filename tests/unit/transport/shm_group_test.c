@@ -4,7 +4,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "core/sys.h"
 #include "support/test.h"
 #include "transport/group.h"
 #include "transport/shm/shm.h"

@@ -9,6 +9,7 @@
 #include "unit/transport/shm_world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WORLDS 200

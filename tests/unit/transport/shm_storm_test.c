@@ -10,9 +10,8 @@
 #include "core/sys.h"
 
 #include <poll.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ITEMS_MAX 4096
 #define STORM_NS (50ull * 1000000000u)

@@ -16,7 +16,8 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 

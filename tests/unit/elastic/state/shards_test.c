@@ -8,8 +8,6 @@
 #include "support/random.h"
 #include "support/test.h"
 
-#include <string.h>
-
 static void every_element_is_in_one_shard(void **state)
 {
     (void)state;

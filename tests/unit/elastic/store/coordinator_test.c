@@ -18,7 +18,6 @@
 #include "support/test.h"
 #include "unit/elastic/store/contract.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

@@ -5,7 +5,6 @@
  */
 #include "control/base64.h"
 #include "core/log.h"
-#include "core/sys.h"
 #include "elastic/store/etcd_text.h"
 #include "support/store_user.h"
 #include "support/test.h"

@@ -14,8 +14,6 @@
 #include "support/temp.h"
 #include "support/test.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
