@@ -2,7 +2,7 @@
  * Inside of the rendezvous: messages, and how its files call each other.
  *
  *   rendezvous_wire.c     messages               rendezvous_round.c   who has come, and the outcome
- *   rendezvous_server.c   thread and life        rendezvous_member.c  one client's connection
+ *   rendezvous_server.c   its life               rendezvous_member.c  one client's connection
  *   rendezvous_client.c   joining
  *
  * Server state belongs to the server's thread.
@@ -12,13 +12,9 @@
 #ifndef SHL_ELASTIC_RENDEZVOUS_INTERNAL_H
 #define SHL_ELASTIC_RENDEZVOUS_INTERNAL_H
 
-#include "control/listener.h"
-#include "control/loop.h"
 #include "core/bytes.h"
 #include "elastic/rendezvous.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
+#include "elastic/server.h"
 
 #define SHL_RENDEZVOUS_SIZE_MAX 65536
 #define SHL_RENDEZVOUS_HEADER_BYTES 8 /* u32 magic, u32 bytes that follow */
@@ -93,14 +89,9 @@ struct shl_rendezvous_round {
 };
 
 struct shl_rendezvous_server {
-    struct shl_loop loop;
-    struct shl_listener listener;
-    struct shl_key key;
-    char address[SHL_SOCK_TEXT_BYTES];
+    struct shl_server base;
     struct shl_list members;
     struct shl_rendezvous_round round;
-    pthread_t thread;
-    _Atomic bool stop_requested;
 };
 
 /* rendezvous_member.c */

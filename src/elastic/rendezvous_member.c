@@ -23,8 +23,8 @@ void shl_rendezvous_member_close(struct shl_rendezvous_member *member)
     int fd = member->watch.fd;
     if (member->joined && !member->reply)
         shl_rendezvous_round_depart(member);
-    shl_loop_unwatch(&server->loop, &member->watch);
-    shl_loop_timer_stop(&server->loop, &member->timer);
+    shl_loop_unwatch(&server->base.loop, &member->watch);
+    shl_loop_timer_stop(&server->base.loop, &member->timer);
     shl_fd->close(fd);
     shl_list_remove(&member->link);
     shl_rendezvous_reply_release(member->reply);
@@ -55,7 +55,7 @@ static bool on_whole_join(struct shl_rendezvous_member *member)
     uint32_t margin = patience / 5 < MARGIN_MS ? patience / 5 : MARGIN_MS;
     member->joined = true;
     member->joined_ns = shl_now_ns();
-    shl_loop_timer_set(&server->loop, &member->timer,
+    shl_loop_timer_set(&server->base.loop, &member->timer,
                        member->joined_ns + (uint64_t)(patience - margin) * MS);
     shl_rendezvous_round_arrive(member);
     return false; /* whatever became of it, there is nothing more to read now */
@@ -120,7 +120,7 @@ bool shl_rendezvous_member_write(struct shl_rendezvous_member *member)
     }
     /* The client closes once it has read everything; its end of file is the acknowledgement. */
     uint32_t events = member->sent < reply->bytes ? EPOLLIN | EPOLLOUT : EPOLLIN;
-    if (shl_loop_watch(&member->server->loop, &member->watch, member->watch.fd, events) < 0) {
+    if (shl_loop_watch(&member->server->base.loop, &member->watch, member->watch.fd, events) < 0) {
         shl_rendezvous_member_close(member);
         return false;
     }
@@ -130,7 +130,7 @@ bool shl_rendezvous_member_write(struct shl_rendezvous_member *member)
 void shl_rendezvous_member_answer(struct shl_rendezvous_member *member,
                                   struct shl_rendezvous_reply *reply)
 {
-    struct shl_loop *loop = &member->server->loop;
+    struct shl_loop *loop = &member->server->base.loop;
     if (member->reply)
         return; /* the first answer counts */
     if (!reply) {
@@ -166,11 +166,11 @@ void shl_rendezvous_member_accept(struct shl_rendezvous_server *server, int fd)
     member->server = server;
     shl_watch_init(&member->watch, on_ready, member);
     shl_timer_init(&member->timer, on_timer, member);
-    if (shl_loop_watch(&server->loop, &member->watch, fd, EPOLLIN) < 0) {
+    if (shl_loop_watch(&server->base.loop, &member->watch, fd, EPOLLIN) < 0) {
         shl_fd->close(fd);
         shl_mem->free(member);
         return;
     }
     shl_list_append(&server->members, &member->link);
-    shl_loop_timer_set(&server->loop, &member->timer, shl_now_ns() + READ_MS * MS);
+    shl_loop_timer_set(&server->base.loop, &member->timer, shl_now_ns() + READ_MS * MS);
 }

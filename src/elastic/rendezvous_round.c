@@ -264,7 +264,7 @@ static void tell_absent(struct shl_rendezvous_member *member)
         snprintf(trouble, sizeof(trouble), "; an earlier attempt failed: %.200s", round->trouble);
     double waited_s = (double)(shl_now_ns() - member->joined_ns) / 1e9;
     snprintf(text, sizeof(text), "%s %s of %u did not arrive within %.3g s at %s%s%s",
-             count == 1 ? "rank" : "ranks", absent, round->size, waited_s, server->address,
+             count == 1 ? "rank" : "ranks", absent, round->size, waited_s, server->base.address,
              left_text, trouble);
     refuse(member, SHOAL_ERR_ABSENT, text);
 }

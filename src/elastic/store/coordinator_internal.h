@@ -6,29 +6,20 @@
 #ifndef SHL_ELASTIC_STORE_COORDINATOR_INTERNAL_H
 #define SHL_ELASTIC_STORE_COORDINATOR_INTERNAL_H
 
-#include "control/listener.h"
-#include "control/loop.h"
+#include "elastic/server.h"
 #include "elastic/store/coordinator.h"
 #include "elastic/store/journal.h"
 #include "elastic/store/wire.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 
 /* Connections that have authenticated. One more makes the longest silent one leave: clients come
  * back when they need to, and hosts that vanished never close theirs. */
 #define SHL_COORDINATOR_GUESTS 2048
 
 struct shl_coordinator {
-    struct shl_loop loop;
-    struct shl_listener listener;
-    struct shl_key key;
-    char address[SHL_SOCK_TEXT_BYTES];
+    struct shl_server base;
     struct shl_journal journal;
     struct shl_list guests; /* the longest silent one first */
     uint32_t guest_count;
-    pthread_t thread;
-    _Atomic bool stop_requested;
 };
 
 struct shl_guest {

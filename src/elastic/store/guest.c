@@ -20,8 +20,8 @@ void shl_guest_close(struct shl_guest *guest)
 {
     struct shl_coordinator *coordinator = guest->coordinator;
     int fd = guest->watch.fd;
-    shl_loop_unwatch(&coordinator->loop, &guest->watch);
-    shl_loop_timer_stop(&coordinator->loop, &guest->timer);
+    shl_loop_unwatch(&coordinator->base.loop, &guest->watch);
+    shl_loop_timer_stop(&coordinator->base.loop, &guest->timer);
     shl_fd->close(fd);
     shl_list_remove(&guest->link);
     coordinator->guest_count--;
@@ -40,7 +40,7 @@ static void on_timer(void *arg)
 /* False: closed. */
 static bool write_some(struct shl_guest *guest)
 {
-    struct shl_loop *loop = &guest->coordinator->loop;
+    struct shl_loop *loop = &guest->coordinator->base.loop;
     while (guest->sent < guest->reply_bytes) {
         ssize_t wrote =
             shl_sock->send(guest->watch.fd, guest->reply + guest->sent,
@@ -129,7 +129,7 @@ static bool on_header(struct shl_guest *guest)
 /* One recv; false: nothing more for now, or the guest is gone. */
 static bool read_some(struct shl_guest *guest)
 {
-    struct shl_loop *loop = &guest->coordinator->loop;
+    struct shl_loop *loop = &guest->coordinator->base.loop;
     bool header = guest->at < SHL_STORE_HEADER_BYTES;
     size_t at = header ? guest->at : guest->at - SHL_STORE_HEADER_BYTES;
     void *to = header ? guest->header + at : guest->body + at;
@@ -175,7 +175,7 @@ void shl_guest_accept(struct shl_coordinator *coordinator, int fd)
     guest->coordinator = coordinator;
     shl_watch_init(&guest->watch, on_ready, guest);
     shl_timer_init(&guest->timer, on_timer, guest);
-    if (shl_loop_watch(&coordinator->loop, &guest->watch, fd, EPOLLIN) < 0)
+    if (shl_loop_watch(&coordinator->base.loop, &guest->watch, fd, EPOLLIN) < 0)
         goto free_guest;
     if (coordinator->guest_count == SHL_COORDINATOR_GUESTS)
         shl_guest_close(SHL_CONTAINER_OF(coordinator->guests.next, struct shl_guest, link));
