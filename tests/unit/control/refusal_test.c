@@ -8,6 +8,7 @@
 #include "control/sock.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "support/config.h"
 #include "support/leaks.h"
 #include "support/test.h"
 
@@ -193,14 +194,11 @@ static void who_is_silent_too_is_given_up(void **state)
 static int set_up(void **state)
 {
     static struct shl_sys_sock sock;
-    char *const no_environment[] = {NULL};
     /* Beats so far apart that a busy machine does not make them late. */
-    const char *const settings[] = {"SHOAL_HEARTBEAT_MS=400", "SHOAL_DEAD_AFTER_MS=20000"};
-    struct shl_config_options sources = {
-        .environment = no_environment, .settings = settings, .setting_count = 2};
+    const char *const settings[] = {"SHOAL_HEARTBEAT_MS=400", "SHOAL_DEAD_AFTER_MS=20000", NULL};
     (void)state;
     shl_log_configure(SHL_LOG_OFF, NULL);
-    ASSERT_OK(shl_config_load(&sources, &config));
+    shl_test_config(&config, settings);
     sock = shl_sock_kernel;
     sock.getsockopt = stalling;
     sock.connect = refused;

@@ -7,6 +7,7 @@
 #include "control/sock.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "support/config.h"
 #include "support/fault.h"
 #include "support/leaks.h"
 #include "support/test.h"
@@ -430,11 +431,9 @@ static void whatever_fails_once_nothing_leaks_or_hangs(void **state)
 
 static int set_up(void **state)
 {
-    char *const no_environment[] = {NULL};
-    struct shl_config_options sources = {.environment = no_environment};
     (void)state;
     shl_log_configure(SHL_LOG_OFF, NULL);
-    ASSERT_OK(shl_config_load(&sources, &config));
+    shl_test_config(&config, NULL);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "control/sock.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "support/config.h"
 #include "support/fault.h"
 #include "support/leaks.h"
 #include "support/test.h"
@@ -34,16 +35,11 @@ static struct shl_rendezvous_server *serve(const char *address)
 
 static int set_up(void **state)
 {
-    static const char *const setting = "SHOAL_HEARTBEAT_MS=250";
-    char *const no_environment[] = {NULL};
-    struct shl_config_options sources = {.environment = no_environment};
     (void)state;
     threads_at_first = shl_test_threads_at_first();
     shl_log_configure(SHL_LOG_OFF, NULL);
-    ASSERT_OK(shl_config_load(&sources, &config));
-    sources.settings = &setting;
-    sources.setting_count = 1;
-    ASSERT_OK(shl_config_load(&sources, &other_config));
+    shl_test_config(&config, NULL);
+    shl_test_config(&other_config, (const char *[]){"SHOAL_HEARTBEAT_MS=250", NULL});
     ASSERT_OK(shl_key_derive("0123456789abcdef", 16, "job", &key));
     ASSERT_OK(shl_key_derive("another secret..", 16, "job", &other_key));
     return 0;

@@ -5,6 +5,7 @@
  */
 #include "core/log.h"
 #include "elastic/store/blocking.h"
+#include "support/config.h"
 #include "support/fault.h"
 #include "support/leaks.h"
 #include "support/store_user.h"
@@ -81,20 +82,12 @@ static enum shoal_status swap_it(void *arg, uint32_t timeout_ms, const void *exp
 static const struct shoal_store in_memory = {
     .struct_size = sizeof(in_memory), .arg = &memory, .read = read_it, .swap = swap_it};
 
-static void load(const char *setting, struct shl_config *config)
-{
-    char *const no_environment[] = {NULL};
-    struct shl_config_options sources = {
-        .environment = no_environment, .settings = &setting, .setting_count = 1};
-    ASSERT_OK(shl_config_load(&sources, config));
-}
-
 static int set_up(void **state)
 {
     (void)state;
     shl_log_configure(SHL_LOG_OFF, NULL);
-    load("SHOAL_STORE_TIMEOUT_MS=30000", &patient);
-    load("SHOAL_STORE_TIMEOUT_MS=50", &hasty);
+    shl_test_config(&patient, (const char *[]){"SHOAL_STORE_TIMEOUT_MS=30000", NULL});
+    shl_test_config(&hasty, (const char *[]){"SHOAL_STORE_TIMEOUT_MS=50", NULL});
     return 0;
 }
 

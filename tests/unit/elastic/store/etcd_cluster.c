@@ -8,6 +8,7 @@
 #include "control/sock.h"
 #include "core/sys.h"
 #include "elastic/store/etcd_http.h"
+#include "support/config.h"
 #include "support/test.h"
 
 #include <fcntl.h>
@@ -100,17 +101,14 @@ static void open_http(const struct etcd_cluster *cluster, struct shl_config *con
                       struct shl_etcd_http *http)
 {
     static char settings[3][SHL_TEST_PATH_BYTES + 64];
-    const char *all[3] = {settings[0], settings[1], settings[2]};
-    char *const no_environment[] = {NULL};
-    struct shl_config_options sources = {
-        .environment = no_environment, .settings = all, .setting_count = cluster->tls ? 3 : 0};
+    const char *all[] = {settings[0], settings[1], settings[2], NULL};
     snprintf(settings[0], sizeof(settings[0]), "SHOAL_ETCD_CA_FILE=%s/cert.pem",
              cluster->temp.path);
     snprintf(settings[1], sizeof(settings[1]), "SHOAL_ETCD_CERT_FILE=%s/cert.pem",
              cluster->temp.path);
     snprintf(settings[2], sizeof(settings[2]), "SHOAL_ETCD_KEY_FILE=%s/key.pem",
              cluster->temp.path);
-    ASSERT_OK(shl_config_load(&sources, config));
+    shl_test_config(config, cluster->tls ? all : NULL);
     ASSERT_OK(shl_etcd_http_open(config, http));
 }
 

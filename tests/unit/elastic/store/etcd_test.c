@@ -6,6 +6,7 @@
 #include "control/base64.h"
 #include "core/log.h"
 #include "elastic/store/etcd_text.h"
+#include "support/config.h"
 #include "support/store_user.h"
 #include "support/test.h"
 #include "unit/elastic/store/contract.h"
@@ -19,12 +20,7 @@ static struct etcd_cluster cluster;
 static void load(struct shl_config *config, const char *timeout, const char *one, const char *two,
                  const char *three)
 {
-    const char *settings[4] = {timeout, one, two, three};
-    char *const no_environment[] = {NULL};
-    struct shl_config_options sources = {.environment = no_environment, .settings = settings};
-    while (sources.setting_count < 4 && settings[sources.setting_count])
-        sources.setting_count++;
-    ASSERT_OK(shl_config_load(&sources, config));
+    shl_test_config(config, (const char *[]){timeout, one, two, three, NULL});
 }
 
 static void join(struct store_user *user, const struct shl_config *config, const char *job)
