@@ -53,7 +53,8 @@ from shoal.request import Request
 from shoal.reshard import Layout
 from shoal.samples import Samples, Share, WorldSamples
 from shoal.state import Divergence, Loss, State, StateInfo
-from shoal.world import OpInfo, Step, View, World
+from shoal.step import Step
+from shoal.world import OpInfo, View, World
 from shoal.world_request import WorldRequest
 
 __version__ = _ffi.VERSION

@@ -270,7 +270,6 @@ new_u64 = c_uint64
 new_size = c_size_t
 byref = ctypes.byref
 pointer = ctypes.pointer
-sizeof = ctypes.sizeof
 create_text_buffer = ctypes.create_string_buffer
 
 

@@ -22,9 +22,18 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from typing import Any
 
 
-class ContextOptions(Structure):
+class Sized(Structure):
+    """One that begins with its own size, so that it can grow; that is filled in here."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.struct_size = ctypes.sizeof(self)
+
+
+class ContextOptions(Sized):
     """struct shoal_context_options"""
 
     _fields_ = [
@@ -35,7 +44,7 @@ class ContextOptions(Structure):
     ]
 
 
-class CommOptions(Structure):
+class CommOptions(Sized):
     """struct shoal_comm_options"""
 
     _fields_ = [
@@ -49,7 +58,7 @@ class CommOptions(Structure):
     ]
 
 
-class Call(Structure):
+class Call(Sized):
     """struct shoal_call. Calls are made with its image, which pack_call fills faster."""
 
     _fields_ = [
@@ -74,7 +83,7 @@ CallImage = c_char_p
 ReduceFunction = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_size_t, c_int, c_void_p)
 
 
-class OpOptions(Structure):
+class OpOptions(Sized):
     """struct shoal_op_options"""
 
     _fields_ = [
@@ -85,7 +94,7 @@ class OpOptions(Structure):
     ]
 
 
-class PlanInfo(Structure):
+class PlanInfo(Sized):
     """struct shoal_plan_info"""
 
     _fields_ = [
@@ -104,7 +113,7 @@ class Span(Structure):
     _fields_ = [("first", c_uint64), ("count", c_uint64), ("rank", c_uint64)]
 
 
-class Layout(Structure):
+class Layout(Sized):
     """struct shoal_layout"""
 
     _fields_ = [
@@ -119,7 +128,7 @@ class Layout(Structure):
     ]
 
 
-class ReshardCall(Structure):
+class ReshardCall(Sized):
     """struct shoal_reshard_call"""
 
     _fields_ = [
@@ -140,7 +149,7 @@ class Member(Structure):
     _fields_ = [("id", c_uint64), ("host", c_uint64)]
 
 
-class PlaceOptions(Structure):
+class PlaceOptions(Sized):
     """struct shoal_place_options"""
 
     _fields_ = [
@@ -152,7 +161,7 @@ class PlaceOptions(Structure):
     ]
 
 
-class PlaceResult(Structure):
+class PlaceResult(Sized):
     """struct shoal_place_result"""
 
     _fields_ = [
@@ -163,7 +172,7 @@ class PlaceResult(Structure):
     ]
 
 
-class SamplesOptions(Structure):
+class SamplesOptions(Sized):
     """struct shoal_samples_options"""
 
     _fields_ = [
@@ -177,7 +186,7 @@ class SamplesOptions(Structure):
     ]
 
 
-class SamplesView(Structure):
+class SamplesView(Sized):
     """struct shoal_samples_view"""
 
     _fields_ = [
@@ -188,7 +197,7 @@ class SamplesView(Structure):
     ]
 
 
-class SamplesShare(Structure):
+class SamplesShare(Sized):
     """struct shoal_samples_share"""
 
     _fields_ = [
@@ -200,7 +209,7 @@ class SamplesShare(Structure):
     ]
 
 
-class SamplesInfo(Structure):
+class SamplesInfo(Sized):
     """struct shoal_samples_info"""
 
     _fields_ = [
@@ -220,7 +229,7 @@ StoreSwap = CFUNCTYPE(
 )
 
 
-class Store(Structure):
+class Store(Sized):
     """struct shoal_store"""
 
     _fields_ = [
@@ -231,7 +240,7 @@ class Store(Structure):
     ]
 
 
-class WorldOptions(Structure):
+class WorldOptions(Sized):
     """struct shoal_world_options"""
 
     _fields_ = [
@@ -251,7 +260,7 @@ class WorldOptions(Structure):
     ]
 
 
-class WorldView(Structure):
+class WorldView(Sized):
     """struct shoal_view"""
 
     _fields_ = [
@@ -268,7 +277,7 @@ class WorldView(Structure):
     ]
 
 
-class OpInfo(Structure):
+class OpInfo(Sized):
     """struct shoal_op_info"""
 
     _fields_ = [
@@ -279,7 +288,7 @@ class OpInfo(Structure):
     ]
 
 
-class WorldStep(Structure):
+class WorldStep(Sized):
     """struct shoal_step"""
 
     _fields_ = [
@@ -293,13 +302,13 @@ class WorldStep(Structure):
     ]
 
 
-class StateOptions(Structure):
+class StateOptions(Sized):
     """struct shoal_state_options"""
 
     _fields_ = [("struct_size", c_size_t), ("shards", c_uint32), ("replicas", c_uint32)]
 
 
-class StateArray(Structure):
+class StateArray(Sized):
     """struct shoal_state_array"""
 
     _fields_ = [
@@ -318,7 +327,7 @@ class StateDivergence(Structure):
     _fields_ = [("name", c_char_p), ("rank", c_uint32)]
 
 
-class StateInfo(Structure):
+class StateInfo(Sized):
     """struct shoal_state_info"""
 
     _fields_ = [

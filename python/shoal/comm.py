@@ -263,7 +263,6 @@ class Comm:
         """What this rank would send in a reshard; nothing is sent."""
         call = reshard.make_call(self, (None, None), count, (source, target), dtype, None, False)
         info = _ffi.PlanInfo()
-        info.struct_size = _ffi.sizeof(info)
         check(
             _ffi.lib.shoal_reshard_plan(self.handle, _ffi.byref(call.image), _ffi.byref(info))
         )
@@ -370,7 +369,6 @@ class Comm:
         algorithm for the same arguments; nothing is sent."""
         image = calls.planned(self, collective, count, dtype, op, root)
         info = _ffi.PlanInfo()
-        info.struct_size = _ffi.sizeof(info)
         check(_ffi.lib.shoal_plan(self.handle, image, _ffi.byref(info)))
         return Plan(
             info.algorithm.decode(),

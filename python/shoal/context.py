@@ -74,7 +74,6 @@ class Context:
             settings=strings,
             setting_count=len(texts),
         )
-        options.struct_size = _ffi.sizeof(options)
         handle = _ffi.new_handle()
         check(_ffi.lib.shoal_context_create(_ffi.byref(options), _ffi.byref(handle)))
         self._handle = handle.value

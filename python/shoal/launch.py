@@ -9,6 +9,7 @@ import os
 from typing import Optional
 
 from shoal import _ffi
+from shoal.checks import U32_MAX, whole
 from shoal.comm import Comm
 from shoal.context import Context, Settings, check, default_context, milliseconds
 from shoal.errors import InvalidArgument
@@ -71,14 +72,13 @@ def init(
             )
         return _create(context, None)
     options = _ffi.CommOptions(
-        rank=_rank_number(rank or 0, "rank"),
-        size=_rank_number(1 if size is None else size, "size"),
+        rank=whole(rank or 0, "rank", U32_MAX),
+        size=whole(1 if size is None else size, "size", U32_MAX),
         rendezvous=rendezvous.encode() if rendezvous is not None else None,
         job=job.encode() if job is not None else None,
         init_timeout_ms=milliseconds(init_timeout, "init_timeout"),
         op_timeout_ms=milliseconds(timeout, "timeout"),
     )
-    options.struct_size = _ffi.sizeof(options)
     return _create(context, options)
 
 
@@ -87,12 +87,6 @@ def _launched(config_file: Optional[str]) -> bool:
     if config_file is not None or os.environ.get("SHOAL_CONFIG_FILE"):
         return True
     return any(os.environ.get(name) for name in LAUNCHER_VARIABLES)
-
-
-def _rank_number(value: int, what: str) -> int:
-    if not 0 <= value < 0xFFFFFFFF:
-        raise InvalidArgument(f"{what} is {value}")
-    return value
 
 
 def _create(context: Context, options: Optional[_ffi.CommOptions]) -> Comm:

@@ -37,7 +37,6 @@ class UserOp:
         # C keeps the callback, so this object must live as long as the communicator: see create_op.
         self._callback = _ffi.ReduceFunction(self._reduce)
         options = _ffi.OpOptions(function=self._callback, commutes=bool(commutes))
-        options.struct_size = _ffi.sizeof(options)
         number = _ffi.new_u32()
         check(create(comm.handle, _ffi.byref(options), _ffi.byref(number)))
         self.id = number.value

@@ -12,10 +12,9 @@ import array
 from typing import Iterable, NamedTuple, Optional
 
 from shoal import _ffi
+from shoal.checks import whole
 from shoal.context import check
 from shoal.errors import InvalidArgument
-
-_U64_MAX = (1 << 64) - 1
 
 
 class Placement(NamedTuple):
@@ -43,14 +42,9 @@ def place(
     members  (id, host) of each; ids are not 0, members with equal hosts fail together
     holders  who holds what now, as an earlier placement said, members or not; None: nobody
     """
-    if not 0 < shards <= _ffi.PLACE_SHARDS_MAX or not 0 <= replicas <= _ffi.PLACE_REPLICAS_MAX:
-        raise InvalidArgument(
-            f"{shards} shards with {replicas} replicas; there may be 1 to {_ffi.PLACE_SHARDS_MAX}, "
-            f"with 0 to {_ffi.PLACE_REPLICAS_MAX}"
-        )
-    listed = [(one, host) for one, host in members]
-    if not all(0 <= number <= _U64_MAX for pair in listed for number in pair):
-        raise InvalidArgument("ids and hosts are numbers of 64 bits")
+    whole(shards, "shards", _ffi.PLACE_SHARDS_MAX, least=1)
+    whole(replicas, "replicas", _ffi.PLACE_REPLICAS_MAX)
+    listed = [(whole(one, "an id"), whole(host, "a host")) for one, host in members]
     entries = shards * (replicas + 1)
     table = array.array("Q", bytes(8 * entries) if holders is None else holders)
     if len(table) != entries:
@@ -61,9 +55,7 @@ def place(
         members=_ffi.member_list(listed),
         member_count=len(listed),
     )
-    options.struct_size = _ffi.sizeof(options)
     result = _ffi.PlaceResult()
-    result.struct_size = _ffi.sizeof(result)
     address = _ffi.writable_address(table)
     check(_ffi.lib.shoal_place(_ffi.byref(options), address, _ffi.byref(result)))
     return Placement(table, result.copies, result.lost, result.owners)

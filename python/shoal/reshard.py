@@ -16,22 +16,13 @@ from typing import TYPE_CHECKING, Any, Iterable, NamedTuple, Optional
 from shoal import _ffi
 from shoal.buffers import Buffer, DTypeLike, as_dtype, resolve
 from shoal.calls import DEFAULT_TIMEOUT
+from shoal.checks import U32_MAX, whole
 from shoal.context import check, milliseconds
 from shoal.enums import DType, LayoutKind
 from shoal.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from shoal.comm import Comm
-
-_U32_MAX = (1 << 32) - 1
-_U64_MAX = (1 << 64) - 1
-
-
-def _number(value: int, what: str, largest: int = _U64_MAX) -> int:
-    """ctypes would cut it without a word."""
-    if not 0 <= value <= largest:
-        raise InvalidArgument(f"{what} is {value}, not between 0 and {largest}")
-    return value
 
 
 class Layout:
@@ -44,10 +35,9 @@ class Layout:
     def __init__(self, kind: LayoutKind, first_rank: int = 0, ranks: int = 0) -> None:
         self._image = _ffi.Layout(
             kind=kind,
-            first_rank=_number(first_rank, "first_rank", _U32_MAX),
-            ranks=_number(ranks, "ranks", _U32_MAX),
+            first_rank=whole(first_rank, "first_rank", U32_MAX),
+            ranks=whole(ranks, "ranks", U32_MAX),
         )
-        self._image.struct_size = _ffi.sizeof(self._image)
         self._keep: Any = None
 
     @classmethod
@@ -58,7 +48,7 @@ class Layout:
     @classmethod
     def blocks(cls, counts: Iterable[int], first_rank: int = 0) -> Layout:
         """counts[i] elements on rank first_rank + i."""
-        kept = array.array("Q", (_number(count, "a count") for count in counts))
+        kept = array.array("Q", (whole(count, "a count") for count in counts))
         if not kept:
             raise InvalidArgument("counts is empty")
         layout = cls(LayoutKind.BLOCKS, first_rank, len(kept))
@@ -70,14 +60,14 @@ class Layout:
     def cyclic(cls, block: int = 1, ranks: int = 0, first_rank: int = 0) -> Layout:
         """Runs of `block` elements dealt out in turn."""
         layout = cls(LayoutKind.CYCLIC, first_rank, ranks)
-        layout._image.block = _number(block, "block")
+        layout._image.block = whole(block, "block")
         return layout
 
     @classmethod
     def spans(cls, spans: Iterable[tuple[int, int, int]]) -> Layout:
         """(first, count, rank) each, in any order; they must not overlap."""
         triples = [
-            (_number(a, "first"), _number(b, "count"), _number(c, "rank")) for a, b, c in spans
+            (whole(a, "first"), whole(b, "count"), whole(c, "rank")) for a, b, c in spans
         ]
         kept = _ffi.span_list(triples)
         layout = cls(LayoutKind.SPANS)
@@ -97,9 +87,9 @@ class Layout:
         check(
             _ffi.lib.shoal_layout_count(
                 _ffi.byref(self._image),
-                _number(total, "total"),
-                _number(rank, "rank", _U32_MAX),
-                _number(size, "size", _U32_MAX),
+                whole(total, "total"),
+                whole(rank, "rank", U32_MAX),
+                whole(size, "size", U32_MAX),
                 _ffi.byref(found),
             )
         )
@@ -140,7 +130,7 @@ def make_call(
         raise InvalidArgument(
             f"send and recv hold {names}" if types else "name the type of no buffers with dtype="
         )
-    _number(count, "count")
+    whole(count, "count")
     for buffer, layout, role in zip(found, layouts, ("send", "recv")):
         held = layout.count(count, comm.rank, comm.size) if fits else 0
         given = 0 if buffer is None else buffer.elements
@@ -157,6 +147,5 @@ def make_call(
         recv=None if found[1] is None else found[1].address,
     )
     setattr(image, "from", _ffi.pointer(layouts[0].image))
-    image.struct_size = _ffi.sizeof(image)
     pins = tuple(buffer.pin for buffer in found if buffer is not None)
     return Call(image, (*pins, *layouts))

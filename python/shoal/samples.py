@@ -20,12 +20,10 @@ import array
 from typing import Any, Iterable, NamedTuple, Optional, Protocol
 
 from shoal import _ffi
+from shoal.checks import U32_MAX, U64_MAX, whole
 from shoal.context import check
 from shoal.enums import BatchMode
 from shoal.errors import InvalidArgument
-
-_U64_MAX = (1 << 64) - 1
-_U32_MAX = (1 << 32) - 1
 
 
 class Share(NamedTuple):
@@ -67,13 +65,6 @@ class Info(NamedTuple):
     skipped_spans: int  # that they form
 
 
-def _number(value: int, what: str, largest: int) -> int:
-    """ctypes would cut it without a word."""
-    if not 0 <= value <= largest:
-        raise InvalidArgument(f"{what} is {value}, not between 0 and {largest}")
-    return value
-
-
 def _place(indices: array.array[int]) -> Optional[int]:
     return _ffi.writable_address(indices) if indices else None
 
@@ -100,17 +91,16 @@ class Samples:
     ) -> None:
         lengths = None
         if shard_lengths is not None:
-            lengths = array.array("Q", (_number(n, "a length", _U64_MAX) for n in shard_lengths))
+            lengths = array.array("Q", (whole(n, "a length") for n in shard_lengths))
         options = _ffi.SamplesOptions(
-            seed=seed & _U64_MAX,
-            samples=_number(samples, "samples", _U64_MAX),
-            batch=_number(batch, "batch", _U64_MAX),
+            seed=seed & U64_MAX,
+            samples=whole(samples, "samples"),
+            batch=whole(batch, "batch"),
             mode=BatchMode.PER_RANK if per_rank else BatchMode.GLOBAL,
         )
         if lengths:
             options.shard_lengths = _ffi.writable_address(lengths)
             options.shard_count = len(lengths)
-        options.struct_size = _ffi.sizeof(options)
         handle = _ffi.new_handle()
         check(_ffi.lib.shoal_samples_create(_ffi.byref(options), _ffi.byref(handle)))
         self._handle = handle.value
@@ -135,13 +125,11 @@ class Samples:
         self, rank: int, size: int, ahead: int, indices: array.array[int]
     ) -> tuple[int, Share]:
         view = _ffi.SamplesView(
-            rank=_number(rank, "rank", _U32_MAX),
-            size=_number(size, "size", _U32_MAX),
-            ahead=_number(ahead, "ahead", _U64_MAX),
+            rank=whole(rank, "rank", U32_MAX),
+            size=whole(size, "size", U32_MAX),
+            ahead=whole(ahead, "ahead"),
         )
-        view.struct_size = _ffi.sizeof(view)
         share = _ffi.SamplesShare()
-        share.struct_size = _ffi.sizeof(share)
         status = _ffi.lib.shoal_samples_assign(
             self._handle, _ffi.byref(view), _place(indices), len(indices), _ffi.byref(share)
         )
@@ -161,7 +149,7 @@ class Samples:
             if len(flags) != size:
                 raise InvalidArgument(f"contributed has {len(flags)} flags for {size} ranks")
         record, used = _ffi.create_text_buffer(_ffi.SAMPLES_BYTES_MAX), _ffi.new_size()
-        number = _number(size, "size", _U32_MAX)
+        number = whole(size, "size", U32_MAX)
         check(
             _ffi.lib.shoal_samples_commit(self._handle, number, flags, record, _ffi.byref(used))
         )
@@ -187,7 +175,6 @@ class Samples:
     def info(self) -> Info:
         """Where it stands."""
         info = _ffi.SamplesInfo()
-        info.struct_size = _ffi.sizeof(info)
         check(_ffi.lib.shoal_samples_info(self._handle, _ffi.byref(info)))
         return Info(*(getattr(info, name) for name in Info._fields))
 
@@ -243,7 +230,6 @@ class WorldSamples(Samples):
 
     def _take(self, indices: array.array[int]) -> _ffi.SamplesShare:
         share = _ffi.SamplesShare()
-        share.struct_size = _ffi.sizeof(share)
         status = _ffi.lib.shoal_step_samples(
             self.world.handle, self._handle, _place(indices), len(indices), _ffi.byref(share)
         )

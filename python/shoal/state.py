@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
 
 from shoal import _ffi
 from shoal.buffers import DTypeLike, as_dtype, resolve
+from shoal.checks import whole
 from shoal.context import check
 from shoal.enums import StateKind
 from shoal.errors import InvalidArgument
@@ -82,12 +83,10 @@ class State:
     ) -> None:
         self._world = world
         self._pins: list[object] = []  # the arrays' memory
-        if not 0 <= shards <= _ffi.PLACE_SHARDS_MAX:
-            raise InvalidArgument(f"shards is {shards}, more than {_ffi.PLACE_SHARDS_MAX}")
-        if not 0 <= replicas <= _ffi.PLACE_REPLICAS_MAX:
-            raise InvalidArgument(f"replicas is {replicas}, more than {_ffi.PLACE_REPLICAS_MAX}")
-        options = _ffi.StateOptions(shards=shards, replicas=replicas or _NO_REPLICAS)
-        options.struct_size = _ffi.sizeof(options)
+        options = _ffi.StateOptions(
+            shards=whole(shards, "shards", _ffi.PLACE_SHARDS_MAX),
+            replicas=whole(replicas, "replicas", _ffi.PLACE_REPLICAS_MAX) or _NO_REPLICAS,
+        )
         handle = _ffi.new_handle()
         check(
             _ffi.lib.shoal_state_create(world.handle, _ffi.byref(options), _ffi.byref(handle))
@@ -119,7 +118,6 @@ class State:
             dtype=buffer.dtype,
             kind=StateKind.SHARDED if sharded else StateKind.REPLICATED,
         )
-        given.struct_size = _ffi.sizeof(given)
         check(_ffi.lib.shoal_state_add(self.handle, _ffi.byref(given)))
         self._pins.append(buffer.pin)
 
@@ -162,7 +160,6 @@ class State:
     def info(self) -> StateInfo:
         """What was done so far."""
         info = _ffi.StateInfo()
-        info.struct_size = _ffi.sizeof(info)
         check(_ffi.lib.shoal_state_info(self.handle, _ffi.byref(info)))
         return StateInfo(
             info.settled,

@@ -15,8 +15,8 @@
 
 A failure of another worker is no error: the call that it interrupts returns what the survivors
 agreed on. Steps that are given up leave `committed` false and begin again: after a failure, or when
-an exception leaves the block of one member. Started by `shoal run
---min` or `--join`, shoal.World() takes all from the environment.
+an exception leaves the block of one member. Started by `shoal run --min` or `--join`, shoal.World()
+takes all from the environment.
 
 Calls block in C until they end or their deadline passes; Ctrl-C is noticed after that.
 
@@ -26,22 +26,22 @@ SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
 
 from shoal import _ffi, calls
 from shoal.buffers import DTypeLike
 from shoal.calls import OpLike
+from shoal.checks import whole
 from shoal.context import Context, check, default_context, milliseconds
-from shoal.enums import DType, Partition, Status, StepMode
-from shoal.errors import InvalidArgument, ShoalError, StepRetry
+from shoal.enums import Partition, StepMode
+from shoal.errors import InvalidArgument
 from shoal.interrupt import run_interruptibly
 from shoal.ops import ReduceFunction, UserOp
 from shoal.samples import WorldSamples
 from shoal.state import State
+from shoal.step import Step
 from shoal.world_request import WorldRequest
 
-_U64_MAX = (1 << 64) - 1
 _MEMBERS_MAX = 1024
 
 
@@ -65,73 +65,6 @@ class OpInfo(NamedTuple):
     seq: int  # number of the operation in the job's life, the same on every member
     epoch: int  # of the view in which the result was made
     contributors: int  # the divisor of an average
-
-
-class Step:
-    """A step under way; `with` begins and commits it.
-
-    An exception in the block gives it up, on all members alike; all but StepRetry, which may be
-    raised to do that, go on.
-    """
-
-    number: int  # steps committed before it
-    position: int  # samples consumed by these
-    epoch: int
-    rank: int
-    size: int
-    joined: int  # members new since the last step, this one included; they are the last ranks
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.samples = 0  # that this member consumes in it: WorldSamples.take() adds them
-        self.committed = False
-        self._streams: set[int] = set()  # that have been added
-
-    def __enter__(self) -> Step:
-        begun = _ffi.WorldStep()
-        begun.struct_size = _ffi.sizeof(begun)
-        check(_ffi.lib.shoal_step_begin(self._world.handle, _ffi.byref(begun)))
-        self.number, self.position, self.epoch = begun.step, begun.position, begun.epoch
-        self.rank, self.size, self.joined = begun.rank, begun.size, begun.joined
-        self._world._pins = []
-        self._world._open = self
-        self.samples = 0
-        self._streams.clear()
-        self.committed = False
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        _: Optional[TracebackType],
-    ) -> bool:
-        if error is not None:
-            return self._give_up(isinstance(error, StepRetry))
-        if not 0 <= self.samples <= _U64_MAX:
-            self._give_up(False)
-            raise InvalidArgument(f"samples is {self.samples}, no number of samples")
-        try:
-            check(_ffi.lib.shoal_step_commit(self._world.handle, self.samples))
-            self.committed = True
-        except StepRetry:
-            pass
-        except ShoalError:
-            self._give_up(False)
-            raise
-        self._world._open = None
-        self._world._pins = None  # until here a failure could make the world use them again
-        return False
-
-    def _give_up(self, is_retry: bool) -> bool:
-        """True: it is, and nobody needs to know why. When it cannot be, the membership is over, and
-        the world's next call says so."""
-        if self._world._handle is None:
-            return False  # closed in the block
-        if _ffi.lib.shoal_step_abort(self._world.handle) != Status.OK:
-            return False  # the step stays open, and with it what its operations use
-        self._world._open = self._world._pins = None
-        return is_retry
 
 
 class _Joined:
@@ -202,7 +135,6 @@ class World:
             op_timeout_ms=milliseconds(timeout, "timeout"),
             epoch_floor=epoch_floor,
         )
-        options.struct_size = _ffi.sizeof(options)
         context_held = self._context
 
         def join() -> _Joined:
@@ -221,7 +153,6 @@ class World:
     def view(self) -> View:
         """The view in force, which may change again any time."""
         view = _ffi.WorldView()
-        view.struct_size = _ffi.sizeof(view)
         check(_ffi.lib.shoal_world_view(self.handle, _ffi.byref(view)))
         return View(
             view.epoch,
@@ -242,10 +173,12 @@ class World:
 
     @property
     def rank(self) -> int:
+        """This member's, in the view in force."""
         return self.view.rank
 
     @property
     def size(self) -> int:
+        """Number of members of the view in force."""
         return self.view.size
 
     @property
@@ -354,16 +287,19 @@ class World:
         *,
         dtype: Optional[DTypeLike] = None,
     ) -> WorldRequest:
+        """Begin a reduce, in a step, and return at once."""
         return self._start(calls.reduce(self, send, recv, op, root, dtype))
 
     def reduce_scatter_async(
         self, send: Any, recv: Any = None, op: OpLike = "sum", *, dtype: Optional[DTypeLike] = None
     ) -> WorldRequest:
+        """Begin a reduce_scatter, in a step, and return at once."""
         return self._start(calls.reduce_scatter(self, send, recv, op, dtype))
 
     def allgather_async(
         self, send: Any, recv: Any, *, dtype: Optional[DTypeLike] = None
     ) -> WorldRequest:
+        """Begin an allgather, in a step, and return at once."""
         return self._start(calls.allgather(self, send, recv, dtype))
 
     def barrier_async(self) -> WorldRequest:
@@ -408,7 +344,6 @@ class World:
     def last(self) -> OpInfo:
         """What the last operation's result was made of."""
         info = _ffi.OpInfo()
-        info.struct_size = _ffi.sizeof(info)
         check(_ffi.lib.shoal_world_last(self.handle, _ffi.byref(info)))
         return OpInfo(info.seq, info.epoch, info.contributors)
 
@@ -510,8 +445,4 @@ class World:
 
 
 def _members(number: Optional[int], what: str) -> int:
-    if number is None:
-        return 0
-    if not 1 <= number <= _MEMBERS_MAX:
-        raise InvalidArgument(f"{what} is {number}, not between 1 and {_MEMBERS_MAX} members")
-    return number
+    return 0 if number is None else whole(number, what, _MEMBERS_MAX, least=1)
