@@ -14,14 +14,8 @@ if [ "$shoal" = update ]; then shoal="" update=yes; fi
 cd "$(dirname "$0")"
 # shellcheck source=tests/cni/tree.sh
 . ./tree.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 expect_report() { # tree place status
     local got=0
@@ -32,15 +26,6 @@ expect_report() { # tree place status
     [ "$got" = "$3" ] || complain "$1 as $2: status $got, expected $3"
     [ -z "$update" ] || cp "$work/report" "golden/doctor/$1-$2.txt"
     diff "golden/doctor/$1-$2.txt" "$work/report" || complain "$1 as $2 differs"
-}
-
-expect() { # status pattern argument...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$program" "$@" >"$work/out" 2>&1 </dev/null || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        complain "shoal-cni $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
-    fi
 }
 
 for place in pod node; do

@@ -10,25 +10,17 @@
 set -euo pipefail
 program=$1
 shoal=${2:-}
-work=$(mktemp -d)
-failures=0
+cd "$(dirname "$0")"
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
-expect() { # status pattern command...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$@" >"$work/out" 2>&1 || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        echo "$*: status $got, expected $status with '$pattern':"
-        cat "$work/out"
-        failures=$((failures + 1))
-    fi
+expect() { # status pattern command...: of other programs, too
+    expect_command "$@"
 }
 
 also() { # pattern: in the output of the last command, too
     if ! grep -q -e "$1" "$work/out"; then
-        echo "no '$1' in:"
-        cat "$work/out"
-        failures=$((failures + 1))
+        complain "no '$1' in: $(cat "$work/out")"
     fi
 }
 

@@ -11,14 +11,8 @@ update=${2:-}
 cd "$(dirname "$0")"
 # shellcheck source=tests/cni/tree.sh
 . ./tree.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 expect_tree() { # name status
     local got=0
@@ -34,12 +28,7 @@ expect_tree() { # name status
 }
 
 expect_fault() { # status pattern argument...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$program" inspect "$@" >"$work/out" 2>&1 || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        complain "inspect $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
-    fi
+    expect "$1" "$2" inspect "${@:3}"
 }
 
 expect_tree shared-two-rails 0

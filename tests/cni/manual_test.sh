@@ -8,14 +8,8 @@
 set -euo pipefail
 program=$1
 cd "$(dirname "$0")"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 # shellcheck source=cni/shoal-cni.bash
 . ../../cni/shoal-cni.bash

@@ -9,14 +9,8 @@ set -euo pipefail
 program=$1
 update=${2:-}
 cd "$(dirname "$0")"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 expect_patch() { # name file intent node
     local got=0 options=(-i "patches/intents/$3.yaml" -n "nodes/$4.json")
@@ -68,12 +62,7 @@ done
 [ "$patched" = 35 ] || complain "$patched real manifests were patched, not 35"
 
 expect_fault() { # status pattern argument...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$program" patch "$@" >"$work/out" 2>&1 </dev/null || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        complain "patch $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
-    fi
+    expect "$1" "$2" patch "${@:3}"
 }
 
 cat >"$work/odd.yaml" <<'END'

@@ -9,14 +9,8 @@ set -euo pipefail
 program=$1
 update=${2:-}
 cd "$(dirname "$0")"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 compare() { # golden file, what it is now
     [ -z "$update" ] || cp "$2" "$1"
@@ -66,29 +60,20 @@ for case in plans/*.yaml; do
     fi
 done
 
-expect_fault() { # status pattern argument...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$program" "$@" >"$work/out" 2>&1 </dev/null || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        complain "shoal-cni $*: status $got, expected $status with '$pattern': $(cat "$work/out")"
-    fi
-}
-
 # Without an intent, all is automatic.
-expect_fault 0 '^stack  *macvlan' plan -n nodes/roce-plain.json
-expect_fault 0 '"stack": "macvlan"' plan -n nodes/roce-plain.json -o json
-expect_fault 3 '"possible": false' plan -i plans/impossible-blind.yaml -o json
-expect_fault 3 'schema-unknown-field' plan -i cases/intent-schema.yaml
-expect_fault 2 'not one RdmaIntent' plan -i cases/intent.yaml
-expect_fault 2 'not one RdmaIntent' plan -i manifests/mpijob-pi.yaml
+expect 0 '^stack  *macvlan' plan -n nodes/roce-plain.json
+expect 0 '"stack": "macvlan"' plan -n nodes/roce-plain.json -o json
+expect 3 '"possible": false' plan -i plans/impossible-blind.yaml -o json
+expect 3 'schema-unknown-field' plan -i cases/intent-schema.yaml
+expect 2 'not one RdmaIntent' plan -i cases/intent.yaml
+expect 2 'not one RdmaIntent' plan -i manifests/mpijob-pi.yaml
 sed 's/v1alpha1/v2/' plans/sriov.yaml >"$work/version.yaml"
-expect_fault 2 'not one RdmaIntent' plan -i "$work/version.yaml"
-expect_fault 2 'alias' plan -i cases/syntax-alias.yaml
-expect_fault 2 'No such file' plan -i missing.yaml
-expect_fault 2 'no inventory' plan -n manifests/mpijob-pi.yaml
-expect_fault 2 'no output format sarif' generate -o sarif
-expect_fault 2 'unexpected argument' generate extra
-expect_fault 0 '^usage: shoal-cni plan' plan --help
-expect_fault 0 '^usage: shoal-cni generate' generate --help
+expect 2 'not one RdmaIntent' plan -i "$work/version.yaml"
+expect 2 'alias' plan -i cases/syntax-alias.yaml
+expect 2 'No such file' plan -i missing.yaml
+expect 2 'no inventory' plan -n manifests/mpijob-pi.yaml
+expect 2 'no output format sarif' generate -o sarif
+expect 2 'unexpected argument' generate extra
+expect 0 '^usage: shoal-cni plan' plan --help
+expect 0 '^usage: shoal-cni generate' generate --help
 [ "$failures" = 0 ]

@@ -7,20 +7,8 @@
 set -euo pipefail
 program=$1
 cd "$(dirname "$0")"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-expect() { # status pattern argument...
-    local status=$1 pattern=$2 got=0
-    shift 2
-    "$program" "$@" >"$work/out" 2>&1 </dev/null || got=$?
-    if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
-        echo "shoal-cni $*: status $got, expected $status with '$pattern':"
-        cat "$work/out"
-        failures=$((failures + 1))
-    fi
-}
+# shellcheck source=tests/cni/lib.sh
+. ./lib.sh
 
 clean=cases/tutorial-ipoib-corrected.yaml
 warned=manifests/nad-ib-sriov.yaml
@@ -125,8 +113,7 @@ expect_refused() { # pattern argument...
     shift
     (ulimit -t 20 && exec "$program" "$@") >"$work/out" 2>&1 || got=$?
     if [ "$got" != 2 ] || ! grep -q -e "$pattern" "$work/out"; then
-        echo "shoal-cni $*: status $got without '$pattern': $(head -c 300 "$work/out")"
-        failures=$((failures + 1))
+        complain "shoal-cni $*: status $got without '$pattern': $(head -c 300 "$work/out")"
     fi
 }
 { printf 'a: &a [x]\n' && printf 'b: [*a, *a, *a]\n'; } >"$work/anchors.yaml"
