@@ -126,19 +126,20 @@ def show(line):
         print(line, flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="train on handwritten digits with PyTorch")
-    parser.add_argument("--epochs", type=int, default=30)
+def run(description, train_it, epochs):
+    """Join the job, train, and end with what that says; sharded_adam_torch.py does so, too."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)  # The ranks share the cores already.
     # torchrun says where PyTorch's own store is; with other launchers Shoal arranges one.
     launched_by_torch = "MASTER_ADDR" in os.environ
     dist.init_process_group("shoal", init_method="env://" if launched_by_torch else "shoal://")
-    passed = train(given.epochs, given.seed)
+    passed = train_it(given.epochs, given.seed)
     dist.destroy_process_group()
     sys.exit(0 if passed else "the two runs disagree, or too few digits are read")
 
 
 if __name__ == "__main__":
-    main()
+    run("train on handwritten digits with PyTorch", train, epochs=30)

@@ -26,7 +26,8 @@ import time
 import numpy
 import shoal
 import torch
-from sharded_adam_torch import BATCH, RATE, difference, load_digits, make_network
+from digits_torch import difference, load_digits, make_network
+from sharded_adam_torch import BATCH, RATE
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 

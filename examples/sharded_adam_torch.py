@@ -15,39 +15,27 @@ Data: the digits that scikit-learn ships (apt-get install python3-sklearn python
 SPDX-License-Identifier: Apache-2.0
 """
 
-import argparse
-import os
-import sys
-
 import torch
 import torch.distributed as dist
+from digits_torch import (
+    HELD_OUT,
+    accuracy,
+    difference,
+    load_digits,
+    make_network,
+    run,
+    show,
+    vector,
+)
 from torch.nn.functional import cross_entropy
 
 import shoal
 import shoal.torch
 
-HELD_OUT = 360
 BATCH = 50  # Does not divide by 4, nor does the data divide by it.
 RATE = 0.005
 ACCURACY_WANTED = 0.95
 DIFFERENCE_ALLOWED = 1e-9  # of the largest parameter; rounding alone makes about 1e-13
-
-
-def load_digits(seed):
-    """Images and labels, in an order that all ranks agree on; the last ones are held out."""
-    try:
-        from sklearn import datasets
-    except ImportError:
-        sys.exit("this example needs scikit-learn: apt-get install python3-sklearn")
-    digits = datasets.load_digits()
-    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(seed))
-    return torch.tensor(digits.data)[order] / 16, torch.tensor(digits.target)[order]
-
-
-def make_network(seed):
-    torch.manual_seed(seed)
-    layers = (torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
-    return torch.nn.Sequential(*layers).double()
 
 
 class ShardedAdam:
@@ -104,20 +92,6 @@ def train_epoch(network, optimizer, loader):
     return total
 
 
-def vector(network):
-    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
-
-
-def difference(together, alone):
-    one, other = vector(together), vector(alone)
-    return float((one - other).abs().max() / other.abs().max())
-
-
-def accuracy(network, images, labels):
-    with torch.no_grad():
-        return float((network(images).argmax(1) == labels).double().mean())
-
-
 class Alone:
     """The view of a job of one."""
 
@@ -154,24 +128,5 @@ def train(epochs, seed):
     return apart <= DIFFERENCE_ALLOWED and read > ACCURACY_WANTED
 
 
-def show(line):
-    if dist.get_rank() == 0:
-        print(line, flush=True)
-
-
-def main():
-    parser = argparse.ArgumentParser(description="sharded Adam on handwritten digits")
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    torch.set_num_threads(1)  # The ranks share the cores already.
-    # torchrun says where PyTorch's own store is; with other launchers Shoal arranges one.
-    launched_by_torch = "MASTER_ADDR" in os.environ
-    dist.init_process_group("shoal", init_method="env://" if launched_by_torch else "shoal://")
-    passed = train(given.epochs, given.seed)
-    dist.destroy_process_group()
-    sys.exit(0 if passed else "the two runs disagree, or too few digits are read")
-
-
 if __name__ == "__main__":
-    main()
+    run("sharded Adam on handwritten digits", train, epochs=14)
