@@ -76,7 +76,6 @@ int64_t bench_count_wrong(const struct bench *bench, const struct bench_row *row
 
 /* measure.c: 0, or 1 with the error printed. */
 int bench_measure(struct bench *bench, struct bench_row *row);
-uint64_t bench_send_count(const struct bench *bench, const struct bench_row *row);
 uint64_t bench_recv_count(const struct bench *bench, const struct bench_row *row);
 
 /* report.c: rank 0 only. */
@@ -89,6 +88,5 @@ int bench_write_json(const struct bench *bench, const struct bench_row *rows, si
 int bench_write_plot(const struct bench *bench, const struct bench_row *rows, size_t count);
 
 double bench_now_us(void);
-double bench_bus_factor(enum shoal_collective collective, uint32_t size);
 
 #endif

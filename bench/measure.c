@@ -22,7 +22,7 @@ double bench_now_us(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
 }
 
-double bench_bus_factor(enum shoal_collective collective, uint32_t size)
+static double bus_factor(enum shoal_collective collective, uint32_t size)
 {
     double n = size;
     if (collective == SHOAL_ALLREDUCE)
@@ -32,7 +32,7 @@ double bench_bus_factor(enum shoal_collective collective, uint32_t size)
     return 1;
 }
 
-uint64_t bench_send_count(const struct bench *bench, const struct bench_row *row)
+static uint64_t send_count(const struct bench *bench, const struct bench_row *row)
 {
     bool blocks = bench->options->collective == SHOAL_REDUCE_SCATTER;
     return blocks ? row->count * bench->size : row->count;
@@ -202,7 +202,7 @@ static int verify(const struct bench *bench, const struct bench_row *row, bool i
         uint64_t recv_bytes = bench_recv_count(bench, row) * shoal_dtype_bytes(row->dtype);
         if (b.recv != b.send)
             memset(b.recv, 0xa5, recv_bytes);
-        bench_fill(bench, row, b.send, bench_send_count(bench, row));
+        bench_fill(bench, row, b.send, send_count(bench, row));
         if (once(bench, row, b))
             return 1;
         mine += bench_count_wrong(bench, row, b.recv);
@@ -228,7 +228,7 @@ static int measure_side(struct bench *bench, struct bench_row *row, bool in_plac
     if (bench->options->per_iteration && percentiles(bench, row, in_place, iterations, side))
         return 1;
     side->algbw = side->time_us > 0 ? (double)row->bytes / side->time_us * 1e-3 : 0;
-    side->busbw = side->algbw * bench_bus_factor(bench->options->collective, bench->size);
+    side->busbw = side->algbw * bus_factor(bench->options->collective, bench->size);
     bool checks = bench->options->check_every > 0 && bench->options->collective != SHOAL_BARRIER;
     return checks ? verify(bench, row, in_place, side) : 0;
 }

@@ -28,8 +28,6 @@ json_t *cni_inventory_rules(struct cni_sysfs *sysfs);
 /* Lines of an interface and an address with its prefix; NULL: unknown. */
 const char *cni_inventory_addresses(struct cni_sysfs *sysfs);
 json_t *cni_inventory_addresses_of(const char *addresses, const char *interface);
-/* For the kernel's messages: a rule as a line to a stream. */
-void cni_inventory_rule_print(void *out, const void *message, size_t bytes);
 
 /* What libibverbs tells of this machine's ports; NULL: no memory. */
 struct cni_verbs *cni_verbs_open(struct cni_sysfs *sysfs);

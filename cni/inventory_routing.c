@@ -134,7 +134,7 @@ static void print_rule(FILE *out, const struct fib_rule_hdr *rule, const uint8_t
         fprintf(out, " action %u\n", rule->action);
 }
 
-void cni_inventory_rule_print(void *out, const void *message, size_t bytes)
+static void print_message(void *out, const void *message, size_t bytes)
 {
     struct nlmsghdr head;
     struct fib_rule_hdr rule;
@@ -157,7 +157,7 @@ static bool ask_rules(int family, FILE *out)
                            .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
                            .nlmsg_seq = 1},
                   .rule = {.family = (uint8_t)family}};
-    return cni_netlink_dump(&question, sizeof(question), cni_inventory_rule_print, out);
+    return cni_netlink_dump(&question, sizeof(question), print_message, out);
 }
 
 static const char *rules(struct cni_sysfs *sysfs)

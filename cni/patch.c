@@ -156,7 +156,7 @@ static void patch_mpi(struct cni_patch *patch)
 /* ---- objects -----------------------------------------------------------------------------------
  */
 
-void cni_patch_object(struct cni_patch *patch, const struct cni_node *object)
+static void patch_object(struct cni_patch *patch, const struct cni_node *object)
 {
     const char *kind = cni_text_at(object, "kind"), *only = patch->plan->intent->workload_kind;
     patch->object = object;
@@ -189,6 +189,6 @@ const char *cni_patch_documents(struct cni_patch *patch, const struct cni_docume
 {
     patch->containers = 0;
     for (const struct cni_document *at = documents; at; at = at->next)
-        cni_patch_object(patch, at->root);
+        patch_object(patch, at->root);
     return cni_edits_apply(patch->edits, bytes, patched_bytes);
 }

@@ -20,9 +20,6 @@ struct cni_patch {
     json_t *advice;      /* texts: what the patch cannot do */
 };
 
-/* cni_patch_object - edits for one object; other kinds than workloads are left as they are. */
-void cni_patch_object(struct cni_patch *patch, const struct cni_node *object);
-
 /* cni_patch_documents - the patched text of a file, or NULL: *where (or the file) and *why. */
 const char *cni_patch_documents(struct cni_patch *patch, const struct cni_document *documents,
                                 size_t bytes, size_t *patched_bytes);

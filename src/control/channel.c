@@ -153,7 +153,7 @@ static bool dials(uint32_t rank, uint32_t peer, enum shl_channel_kind kind)
     return (rank < peer) == (kind != SHL_CHANNEL_TCP_KNOCK);
 }
 
-void shl_channel_open(struct shl_control *control, struct shl_channel *channel)
+static void open_channel(struct shl_control *control, struct shl_channel *channel)
 {
     char cause[160];
     shl_list_append(&control->channels, &channel->link);
@@ -240,7 +240,7 @@ void shl_channel_take_asked(struct shl_control *control)
         pthread_mutex_unlock(&control->lock);
         if (!node)
             return;
-        shl_channel_open(control, SHL_CONTAINER_OF(node, struct shl_channel, link));
+        open_channel(control, SHL_CONTAINER_OF(node, struct shl_channel, link));
     }
 }
 

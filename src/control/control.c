@@ -412,8 +412,3 @@ enum shoal_status shl_control_flood(struct shl_control *control, uint16_t type, 
     shl_loop_wake(&control->loop);
     return SHOAL_OK;
 }
-
-bool shl_control_is_lost(const struct shl_control *control, uint32_t rank)
-{
-    return control->lost && rank < control->options.size && control->lost[rank];
-}

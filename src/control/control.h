@@ -120,14 +120,12 @@ enum shoal_status shl_control_dial(struct shl_control *control, uint32_t peer,
                                    enum shl_channel_kind kind, uint32_t index, uint64_t deadline_ns,
                                    shl_channel_fn ready, void *arg);
 
-/* shl_control_pass_fds - over an FD_PASS channel: send or receive up to 64 descriptors with up to
- * 4096 bytes. Blocking until deadline. Checks that the peer has our uid. */
+/* shl_control_send_fds, _recv_fds - over an FD_PASS channel: up to 64 descriptors with up to 4096
+ * bytes. Blocking until deadline. Checks that the peer has our uid. */
 enum shoal_status shl_control_send_fds(int channel_fd, const int *fds, uint32_t count,
                                        const void *data, size_t bytes, uint64_t deadline_ns);
 enum shoal_status shl_control_recv_fds(int channel_fd, int *fds, uint32_t capacity, uint32_t *count,
                                        void *data, size_t data_capacity, size_t *bytes,
                                        uint64_t deadline_ns);
-
-bool shl_control_is_lost(const struct shl_control *control, uint32_t rank);
 
 #endif

@@ -191,7 +191,6 @@ void shl_heartbeat_start(struct shl_control *control);
 
 /* channel.c */
 struct shl_channel;
-void shl_channel_open(struct shl_control *control, struct shl_channel *channel);
 enum shl_welcome shl_channel_admit(struct shl_control *control, const struct shl_hello *hello,
                                    bool local);
 void shl_channel_accepted(struct shl_control *control, int fd, const struct shl_hello *hello);

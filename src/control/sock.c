@@ -78,7 +78,7 @@ static void close_keeping_errno(int fd)
     errno = saved;
 }
 
-enum shoal_status shl_sock_open(int family, int *fd)
+static enum shoal_status open_socket(int family, int *fd)
 {
     int opened = shl_sock->socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (opened < 0 && errno == EMFILE)
@@ -107,7 +107,7 @@ enum shoal_status shl_sock_listen(const struct shl_sockaddr *addr, int backlog, 
     int opened = -1, yes = 1;
     char text[SHL_SOCK_TEXT_BYTES];
     shl_sockaddr_format(addr, text, sizeof(text));
-    SHL_TRY(shl_sock_open(addr->any.sa_family, &opened));
+    SHL_TRY(open_socket(addr->any.sa_family, &opened));
     enum shoal_status status = SHOAL_OK;
     struct shl_sockaddr real = {.bytes = sizeof(real) - offsetof(struct shl_sockaddr, any)};
     do_not_pace(opened, addr);
@@ -133,7 +133,7 @@ enum shoal_status shl_sock_listen(const struct shl_sockaddr *addr, int backlog, 
 enum shoal_status shl_sock_connect(const struct shl_sockaddr *addr, int *fd)
 {
     int opened = -1;
-    SHL_TRY(shl_sock_open(addr->any.sa_family, &opened));
+    SHL_TRY(open_socket(addr->any.sa_family, &opened));
     do_not_pace(opened, addr);
     /* EAGAIN of a Unix socket means a full backlog: it is not connecting, so it is a failure. */
     if (shl_sock->connect(opened, &addr->any, addr->bytes) && errno != EINPROGRESS &&

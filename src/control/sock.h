@@ -80,9 +80,6 @@ void shl_sockaddr_format(const struct shl_sockaddr *addr, char *text, size_t cap
 bool shl_sockaddr_is_loopback(const struct shl_sockaddr *addr);
 uint16_t shl_sockaddr_port(const struct shl_sockaddr *addr);
 
-/* shl_sock_open - a stream socket: non-blocking, close-on-exec. The text of EMFILE states the
- * limit and how to raise it. */
-enum shoal_status shl_sock_open(int family, int *fd);
 /* shl_sock_listen - open, bind and listen; *bound receives the real address (port 0: any). errno
  * tells EADDRINUSE and EADDRNOTAVAIL apart after a failure. */
 enum shoal_status shl_sock_listen(const struct shl_sockaddr *addr, int backlog, int *fd,

@@ -316,11 +316,6 @@ uint64_t shl_heap_offset(const struct shl_heap *heap, const void *pointer, size_
     return SHL_LIKELY(offset < heap->size && bytes <= heap->size - offset) ? offset : UINT64_MAX;
 }
 
-void *shl_heap_at(const struct shl_heap *heap, uint64_t offset)
-{
-    return heap->base + offset;
-}
-
 int shl_heap_fd(const struct shl_heap *heap)
 {
     return heap->fd;

@@ -36,7 +36,6 @@ enum shoal_status shl_heap_abandon(struct shl_heap *heap, void *pointer);
  * operation, so it takes no lock and compares bounds only: a range that was freed or never handed
  * out is still safe for peers to touch. */
 uint64_t shl_heap_offset(const struct shl_heap *heap, const void *pointer, size_t bytes);
-void *shl_heap_at(const struct shl_heap *heap, uint64_t offset);
 int shl_heap_fd(const struct shl_heap *heap);
 uint64_t shl_heap_size(const struct shl_heap *heap); /* of the memfd */
 size_t shl_heap_in_use(const struct shl_heap *heap); /* allocations not yet freed */

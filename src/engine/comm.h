@@ -119,7 +119,7 @@ struct shoal_comm {
     uint32_t drivers; /* callers inside of shl_request_drive */
     struct shl_list ops;
     uint32_t active, queued;
-    bool starting; /* in shl_comm_start_queued */
+    bool starting; /* in start_queued of request.c */
     struct shl_list free_requests;
 
     struct shl_group *group;  /* NULL: not all members share memory */
@@ -201,7 +201,6 @@ void shl_request_complete(struct shoal_request *request, enum shoal_status statu
 void shl_request_stop(struct shoal_request *request);
 void shl_request_free(struct shoal_request *request);
 struct shoal_request *shl_comm_request(struct shoal_comm *comm, uint64_t seq);
-void shl_comm_start_queued(struct shoal_comm *comm);
 uint64_t shl_call_count_total(const struct shoal_call *call, uint32_t size);
 void shl_signature_text(const struct shl_signature *signature, uint64_t seq, char *text,
                         size_t text_bytes);

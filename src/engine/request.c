@@ -133,7 +133,7 @@ static void activate(struct shoal_request *request)
 }
 
 /* Starting may complete a request, which would start the next: `starting` makes that a loop. */
-void shl_comm_start_queued(struct shoal_comm *comm)
+static void start_queued(struct shoal_comm *comm)
 {
     if (comm->starting)
         return;
@@ -180,7 +180,7 @@ enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struc
     comm->queued++;
     comm->engine->outstanding++;
     *out = request;
-    shl_comm_start_queued(comm);
+    start_queued(comm);
     return SHOAL_OK;
 }
 
@@ -230,7 +230,7 @@ void shl_request_complete(struct shoal_request *request, enum shoal_status statu
     /* Its owner may be asleep while another thread drives. */
     shl_engine_wake_all(engine);
     if (comm->queued > 0)
-        shl_comm_start_queued(comm);
+        start_queued(comm);
 }
 
 void shl_request_stop(struct shoal_request *request)

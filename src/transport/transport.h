@@ -119,12 +119,6 @@ struct shl_transport_env {
     void (*lost)(void *arg, uint32_t peer, enum shoal_status status, const char *cause);
 };
 
-/* What one transport costs, in seconds and bytes; measured at open or by the engine's probe. */
-struct shl_transport_cost {
-    double alpha_s; /* one small message */
-    double beta_s_per_byte;
-};
-
 struct shl_transport_ops {
     const char *name;
     size_t eager_bytes;

@@ -108,10 +108,8 @@ void shl_membership_adopt(struct shl_membership *m, uint64_t version,
                           const struct shl_record *record);
 
 /* suspect.c */
-void shl_suspect_changed(struct shl_membership *m); /* own row or the view changed */
 void shl_suspect_published(struct shl_membership *m);
 void shl_suspect_row(struct shl_membership *m, const struct shl_message *message);
-bool shl_suspect_missing(const struct shl_membership *m, uint64_t id);
 struct shl_eviction {
     struct shl_set out;
     uint64_t wait_ns; /* how long others, who should rather write it, get before this member does */

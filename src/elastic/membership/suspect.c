@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-bool shl_suspect_missing(const struct shl_membership *m, uint64_t id)
+static bool is_missing(const struct shl_membership *m, uint64_t id)
 {
     for (uint32_t i = 0; i < m->missing_count; i++)
         if (m->missing[i] == id)
@@ -30,14 +30,14 @@ static void choose(struct shl_membership *m)
     }
 }
 
-void shl_suspect_changed(struct shl_membership *m)
+static void changed(struct shl_membership *m)
 {
     struct shl_set row = {{0}};
     uint32_t self = shl_members_find(&m->record.view, m->options.self.id);
     if (self == SHL_MEMBER_NONE || !m->published)
         return;
     for (uint32_t i = 0; i < m->record.view.count; i++)
-        if (shl_suspect_missing(m, m->record.view.at[i].id))
+        if (is_missing(m, m->record.view.at[i].id))
             shl_set_put(&row, i);
     shl_reach_report(&m->reach, self, ++m->row_number, &row);
     choose(m);
@@ -52,7 +52,7 @@ void shl_suspect_published(struct shl_membership *m)
     m->missing_count = kept;
     shl_reach_reset(&m->reach, m->record.view.count);
     memset(&m->evicted, 0, sizeof(m->evicted));
-    shl_suspect_changed(m);
+    changed(m);
 }
 
 void shl_suspect_row(struct shl_membership *m, const struct shl_message *message)
@@ -76,11 +76,11 @@ void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t 
     if (m->state != SHL_MEMBERSHIP_MEMBER || id == m->options.self.id)
         return;
     shl_join_forget(m, id);
-    if (shl_suspect_missing(m, id) || m->missing_count == SHL_MEMBERS_MAX ||
+    if (is_missing(m, id) || m->missing_count == SHL_MEMBERS_MAX ||
         shl_members_find(&m->record.view, id) == SHL_MEMBER_NONE)
         return;
     m->missing[m->missing_count++] = id;
-    shl_suspect_changed(m);
+    changed(m);
     shl_membership_broadcast(m, SHL_MESSAGE_REACH);
     shl_membership_tick(m, now_ns);
 }
@@ -88,12 +88,12 @@ void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t 
 void shl_membership_reached(struct shl_membership *m, uint64_t now_ns, uint64_t id)
 {
     m->now_ns = now_ns;
-    if (m->state != SHL_MEMBERSHIP_MEMBER || !shl_suspect_missing(m, id))
+    if (m->state != SHL_MEMBERSHIP_MEMBER || !is_missing(m, id))
         return;
     for (uint32_t i = 0; i < m->missing_count; i++)
         if (m->missing[i] == id)
             m->missing[i--] = m->missing[--m->missing_count];
-    shl_suspect_changed(m);
+    changed(m);
     shl_membership_broadcast(m, SHL_MESSAGE_REACH);
     shl_membership_tick(m, now_ns);
 }

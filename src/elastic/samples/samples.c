@@ -68,16 +68,23 @@ static uint64_t batch_of(const struct shoal_samples *samples, uint32_t size)
     return __builtin_mul_overflow(samples->batch, (uint64_t)size, &batch) ? UINT64_MAX : batch;
 }
 
-struct shl_samples_step shl_samples_find_step(const struct shoal_samples *samples, uint32_t size,
-                                              uint64_t ahead)
+/* A step as it is shared out: what is left at its start, from where on it takes how much. */
+struct step {
+    uint64_t step, data_epoch;
+    bool at_hand; /* in the data epoch at hand; else a whole one is left */
+    struct shl_left_run run;
+};
+
+/* The step after `ahead` commits by all of `size` ranks. */
+static struct step find_step(const struct shoal_samples *samples, uint32_t size, uint64_t ahead)
 {
     const struct shl_samples_position *position = &samples->position;
     uint64_t batch = batch_of(samples, size);
     uint64_t left = samples->total - position->cursor + shl_position_skipped(position);
     uint64_t steps = (left - 1) / batch + 1; /* in what is left of this data epoch */
-    struct shl_samples_step step = {.step = position->step + ahead,
-                                    .data_epoch = position->data_epoch,
-                                    .at_hand = ahead < steps};
+    struct step step = {.step = position->step + ahead,
+                        .data_epoch = position->data_epoch,
+                        .at_hand = ahead < steps};
     if (!step.at_hand) {
         ahead -= steps;
         left = samples->total;
@@ -90,8 +97,8 @@ struct shl_samples_step shl_samples_find_step(const struct shoal_samples *sample
     return step;
 }
 
-struct shl_left_run shl_samples_share_of(const struct shl_samples_step *step, uint32_t rank,
-                                         uint32_t size)
+/* What of a step a rank gets. */
+static struct shl_left_run share_of(const struct step *step, uint32_t rank, uint32_t size)
 {
     uint64_t each = step->run.count / size, more = step->run.count % size;
     return (struct shl_left_run){.first =
@@ -156,8 +163,9 @@ static enum shoal_status list_places(void *arg, struct shl_places places)
     return SHOAL_OK;
 }
 
-void shl_samples_list(struct shoal_samples *samples, const struct shl_samples_step *step,
-                      struct shl_left_run share, uint64_t *indices)
+/* Writes share.count sample numbers. */
+static void list(struct shoal_samples *samples, const struct step *step, struct shl_left_run share,
+                 uint64_t *indices)
 {
     struct listing listing = {.samples = samples, .next = indices};
     uint64_t items = samples->shard_count > 0 ? samples->shard_count : samples->total;
@@ -174,13 +182,13 @@ enum shoal_status shl_samples_assign(struct shoal_samples *samples,
                                      const struct shoal_samples_view *view, uint64_t *indices,
                                      size_t capacity, struct shoal_samples_share *share)
 {
-    struct shl_samples_step step = shl_samples_find_step(samples, view->size, view->ahead);
-    struct shl_left_run run = shl_samples_share_of(&step, view->rank, view->size);
+    struct step step = find_step(samples, view->size, view->ahead);
+    struct shl_left_run run = share_of(&step, view->rank, view->size);
     if ((indices || capacity > 0) && (!indices || capacity < run.count))
         return shl_fail(SHOAL_ERR_INVALID, "no room for %llu sample numbers: %zu at %p",
                         (unsigned long long)run.count, capacity, (void *)indices);
     if (indices)
-        shl_samples_list(samples, &step, run, indices);
+        list(samples, &step, run, indices);
     *share = (struct shoal_samples_share){.struct_size = sizeof(*share),
                                           .step = step.step,
                                           .data_epoch = step.data_epoch,
@@ -225,14 +233,14 @@ static enum shoal_status take_places(void *arg, struct shl_places places)
 enum shoal_status shl_samples_record(const struct shoal_samples *samples, uint32_t size,
                                      const uint8_t *contributed, struct shl_samples_record *record)
 {
-    struct shl_samples_step step = shl_samples_find_step(samples, size, 0);
+    struct step step = find_step(samples, size, 0);
     record->step = step.step;
     record->data_epoch = step.data_epoch;
     record->consumed.count = 0;
     if (!contributed)
         return shl_position_walk(&samples->position, step.run, take_places, &record->consumed);
     for (uint32_t rank = 0; rank < size; rank++) {
-        struct shl_left_run share = shl_samples_share_of(&step, rank, size);
+        struct shl_left_run share = share_of(&step, rank, size);
         if (contributed[rank] && share.count > 0)
             SHL_TRY(shl_position_walk(&samples->position, share, take_places, &record->consumed));
     }

@@ -46,25 +46,6 @@ enum shoal_status shl_samples_create(const struct shl_samples_shape *shape,
                                      struct shoal_samples **samples);
 void shl_samples_free(struct shoal_samples *samples);
 
-/* A step as it is shared out: what is left at its start, from where on it takes how much. */
-struct shl_samples_step {
-    uint64_t step, data_epoch;
-    bool at_hand; /* in the data epoch at hand; else a whole one is left */
-    struct shl_left_run run;
-};
-
-/* The step after `ahead` commits by all of `size` ranks. */
-struct shl_samples_step shl_samples_find_step(const struct shoal_samples *samples, uint32_t size,
-                                              uint64_t ahead);
-
-/* What of a step a rank gets. */
-struct shl_left_run shl_samples_share_of(const struct shl_samples_step *step, uint32_t rank,
-                                         uint32_t size);
-
-/* Writes share.count sample numbers. */
-void shl_samples_list(struct shoal_samples *samples, const struct shl_samples_step *step,
-                      struct shl_left_run share, uint64_t *indices);
-
 /* shl_samples_assign - as shoal_samples_assign, for a rank below the size. */
 enum shoal_status shl_samples_assign(struct shoal_samples *samples,
                                      const struct shoal_samples_view *view, uint64_t *indices,

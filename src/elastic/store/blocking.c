@@ -52,7 +52,7 @@ struct client {
 
 /* ---- cells --------------------------------------------------------------------------------- */
 
-bool shl_cell_get(const uint8_t *bytes, size_t size, uint64_t *incarnation, uint64_t *version)
+static bool get_cell(const uint8_t *bytes, size_t size, uint64_t *incarnation, uint64_t *version)
 {
     struct shl_bytes in = shl_bytes_reader(bytes, size);
     uint32_t magic = shl_bytes_get_u32(&in), zero = shl_bytes_get_u32(&in);
@@ -104,7 +104,7 @@ static enum shoal_status read_cell(struct client *client, uint64_t deadline_ns,
     SHL_TRY(read_once(client, deadline_ns));
     if (!cell->size)
         SHL_TRY(found(client, deadline_ns));
-    if (!shl_cell_get(cell->bytes, cell->size, &answer->incarnation, &answer->version))
+    if (!get_cell(cell->bytes, cell->size, &answer->incarnation, &answer->version))
         return shl_fail(SHOAL_ERR_STORE,
                         "the store holds %zu bytes that Shoal has not written; is the key of this "
                         "job used by something else?",

@@ -40,7 +40,4 @@ enum shoal_status shl_blocking_open(const struct shl_store_options *options,
                                     const struct shl_blocking_ops *ops, void *store,
                                     struct shl_store **opened);
 
-/* For tests: false when these bytes are no cell. */
-bool shl_cell_get(const uint8_t *bytes, size_t size, uint64_t *incarnation, uint64_t *version);
-
 #endif

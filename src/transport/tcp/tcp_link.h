@@ -346,7 +346,6 @@ bool shl_tcp_send_complete(struct shl_tcp_link *link, struct shl_xfer *xfer,
 enum shoal_status shl_tcp_send(struct shl_transport *t, struct shl_xfer *xfer);
 /* Queue an ANNOUNCE or ASK for a posted transfer, or note that there was no room. */
 void shl_tcp_announce(struct shl_tcp_link *link, struct shl_xfer *xfer, uint8_t flags);
-void shl_tcp_ask(struct shl_tcp_link *link, struct shl_xfer *xfer);
 /* Room or credit came back: queue what waited for it. */
 void shl_tcp_resume(struct shl_tcp_link *link);
 

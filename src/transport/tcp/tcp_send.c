@@ -39,7 +39,7 @@ void shl_tcp_announce(struct shl_tcp_link *link, struct shl_xfer *xfer, uint8_t 
     shl_list_append(&link->ready, &frame->link);
 }
 
-void shl_tcp_ask(struct shl_tcp_link *link, struct shl_xfer *xfer)
+static void ask(struct shl_tcp_link *link, struct shl_xfer *xfer)
 {
     struct shl_tcp_send_state *state = shl_tcp_send_state(xfer);
     state->asked = shl_tcp_window_open(link);
@@ -156,7 +156,7 @@ static void wait_for_announcement(struct shl_tcp_link *link, struct shl_xfer *xf
     link->posted++;
     if (shl_tcp_send_state(xfer)->small)
         link->starved++;
-    shl_tcp_ask(link, xfer);
+    ask(link, xfer);
 }
 
 static void send_large(struct shl_tcp_link *link, struct shl_xfer *xfer)
@@ -234,7 +234,7 @@ static void resume_sends(struct shl_tcp_link *link)
                 link->starved--;
                 push(link, xfer);
             } else if (!state->asked) {
-                shl_tcp_ask(link, xfer);
+                ask(link, xfer);
             }
         }
     }

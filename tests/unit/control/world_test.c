@@ -320,7 +320,6 @@ static void wrong_calls_are_refused(void **state)
     ASSERT_STATUS(SHOAL_ERR_INVALID, shl_control_flood(world.controls[0], 1, "x", 1));
     ASSERT_STATUS(SHOAL_ERR_INVALID, shl_control_dial(world.controls[0], 1, SHL_CHANNEL_TCP_DATA, 0,
                                                       soon, on_ready, &answer));
-    assert_false(shl_control_is_lost(world.controls[0], 1));
     ASSERT_OK(start(&world));
     ASSERT_STATUS(SHOAL_ERR_INVALID, shl_control_dial(world.controls[0], 0, SHL_CHANNEL_TCP_DATA, 0,
                                                       soon, on_ready, &answer));
@@ -332,8 +331,6 @@ static void wrong_calls_are_refused(void **state)
                   shl_control_flood(world.controls[0], 1, payload, sizeof(payload)));
     ASSERT_STATUS(SHOAL_ERR_INVALID,
                   shl_control_start(world.controls[0], world.addresses, 3, 8, soon));
-    assert_false(shl_control_is_lost(world.controls[0], 1));
-    assert_false(shl_control_is_lost(world.controls[0], 99));
     destroy(&world);
     shl_control_destroy(NULL);
     struct shl_control_options options = {.config = &config, .job = "job", .rank = 2, .size = 2};

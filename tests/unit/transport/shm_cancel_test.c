@@ -33,7 +33,6 @@ struct fixture {
     uint8_t *from, *to;
     struct shl_xfer send, recv;
     unsigned done;
-    uint64_t sink_bytes;
     bool heap;
 };
 
