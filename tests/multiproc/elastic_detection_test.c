@@ -56,13 +56,8 @@ static void a_stopped_member_of_this_host_is_ended(void **state)
     for (uint32_t i = 0; i < 3; i++)
         members_await(&members, i, 20);
     members_kill(&members, 2, SIGSTOP);
-    for (uint32_t i = 0; i < 2; i++)
-        members_await(&members, left[i], 50);
-    members.shared->stop = 1;
-    members_close(&members);
+    members_finish(&members, left, 2, 50);
     assert_true(WIFSIGNALED(members.exits[2]) && WTERMSIG(members.exits[2]) == SIGKILL);
-    members_check_ended(&members, left, 2);
-    assert_true(members_check_history(&members, left, 2) > 20);
 }
 
 /* Sums, and a child of its own that holds all its descriptors for longer than it lives itself. */
@@ -91,12 +86,7 @@ static void a_death_shows_though_children_live(void **state)
     for (uint32_t i = 0; i < 3; i++)
         members_await(&members, i, 20);
     members_kill(&members, 1, SIGKILL);
-    for (uint32_t i = 0; i < 2; i++)
-        members_await(&members, left[i], 50);
-    members.shared->stop = 1;
-    members_close(&members);
-    members_check_ended(&members, left, 2);
-    assert_true(members_check_history(&members, left, 2) > 20);
+    members_finish(&members, left, 2, 50);
 }
 
 /* Ends its membership without asking, and goes on as a process until the others have as members. */

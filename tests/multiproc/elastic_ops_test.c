@@ -320,12 +320,7 @@ static void flights_survive(const struct members_job *how, bool joins)
     if (joins)
         members_start(&members, 4);
     members_kill(&members, 1, SIGKILL);
-    for (uint32_t i = 0; i < count; i++)
-        members_await(&members, left[i], 10);
-    members.shared->stop = 1;
-    members_close(&members);
-    members_check_ended(&members, left, count);
-    assert_true(members_check_history(&members, left, count) >= 20);
+    members_finish(&members, left, count, 10);
 }
 
 static void operations_in_flight_in_steps(void **state)

@@ -226,12 +226,7 @@ static uint32_t run_without_root(struct members *members, const struct members_j
 {
     members_open(members, job);
     uint32_t count = survivors_of(members, left);
-    for (uint32_t i = 0; i < count; i++)
-        members_await(members, left[i], 20);
-    members->shared->stop = 1;
-    members_close(members);
-    members_check_ended(members, left, count);
-    assert_true(members_check_history(members, left, count) >= 20);
+    members_finish(members, left, count, 20);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(members->shared->reports[left[i]].retries, 1);
     return count;

@@ -19,29 +19,25 @@
 static const char *const shm[] = {"SHOAL_TRANSPORT=shm", NULL};
 static const char *const tcp[] = {"SHOAL_TRANSPORT=tcp", NULL};
 
-/* Four run; some are killed in the middle of operations; the others go on without them. */
+/* Four run, or how->start; some are killed in the middle of operations; the others go on without
+ * them. */
 static void kill_some(const struct members_job *how, const uint32_t *victims, uint32_t victim_count)
 {
     struct members_job job = *how;
-    job.start = 4;
+    job.start = how->start ? how->start : 4;
     job.min = 1;
     job.body = members_loop;
     struct members members;
-    uint32_t left[4], count = 0;
+    uint32_t left[MEMBERS_MAX], count = 0;
     members_open(&members, &job);
-    for (uint32_t i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < job.start; i++)
         members_await(&members, i, 20);
     for (uint32_t i = 0; i < victim_count; i++)
         members_kill(&members, victims[i], SIGKILL);
-    for (uint32_t i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < job.start; i++)
         if (victims[0] != i && (victim_count < 2 || victims[1] != i))
             left[count++] = i;
-    for (uint32_t i = 0; i < count; i++)
-        members_await(&members, left[i], 50);
-    members.shared->stop = 1;
-    members_close(&members);
-    members_check_ended(&members, left, count);
-    assert_true(members_check_history(&members, left, count) > 20);
+    members_finish(&members, left, count, 50);
     const struct member_report *report = &members.shared->reports[left[0]];
     const struct member_saw *last = &report->saw[report->count - 1];
     assert_int_equal(last->contributors, count);
@@ -88,21 +84,8 @@ static void survivors_go_on_in_place(void **state)
 static void two_deaths_at_once(void **state)
 {
     (void)state;
-    struct members_job job = {
-        .start = 5, .min = 1, .settings = shm, .elements = SMALL, .body = members_loop};
-    const uint32_t left[] = {1, 2, 4};
-    struct members members;
-    members_open(&members, &job);
-    for (uint32_t i = 0; i < 5; i++)
-        members_await(&members, i, 20);
-    members_kill(&members, 0, SIGKILL);
-    members_kill(&members, 3, SIGKILL);
-    for (uint32_t i = 0; i < 3; i++)
-        members_await(&members, left[i], 50);
-    members.shared->stop = 1;
-    members_close(&members);
-    members_check_ended(&members, left, 3);
-    assert_true(members_check_history(&members, left, 3) > 20);
+    const struct members_job how = {.start = 5, .settings = shm, .elements = SMALL};
+    kill_some(&how, (const uint32_t[]){0, 3}, 2);
 }
 
 /* The lowest member drives a change; this one dies while it does. */
@@ -128,12 +111,7 @@ static void the_driver_dies(void **state)
         members_kill(&members, other, SIGKILL);
         usleep(delay_ms * 1000);
         members_kill(&members, driver, SIGKILL);
-        for (uint32_t i = 0; i < count; i++)
-            members_await(&members, left[i], 50);
-        members.shared->stop = 1;
-        members_close(&members);
-        members_check_ended(&members, left, count);
-        assert_true(members_check_history(&members, left, count) > 20);
+        members_finish(&members, left, count, 50);
     }
 }
 
@@ -185,12 +163,7 @@ static void join_leave_and_fail(enum shoal_step_mode mode, const char *const *se
     for (uint32_t i = 1; i < 4; i++)
         members_await(&members, i, 10);
     members_kill(&members, 2, SIGKILL); /* in the middle of a step, mostly */
-    for (uint32_t i = 0; i < 2; i++)
-        members_await(&members, left[i], 20);
-    members.shared->stop = 1;
-    members_close(&members);
-    members_check_ended(&members, left, 2);
-    assert_true(members_check_history(&members, left, 2) > 20);
+    members_finish(&members, left, 2, 20);
     const struct member_report *one = &members.shared->reports[1];
     assert_int_equal(one->state, members.shared->reports[3].state);
     assert_int_equal(one->saw[one->count - 1].contributors, 2);

@@ -261,6 +261,16 @@ uint32_t members_check_history(const struct members *members, const uint32_t *sl
     return compared;
 }
 
+void members_finish(struct members *members, const uint32_t *slots, uint32_t count, uint32_t more)
+{
+    for (uint32_t i = 0; i < count; i++)
+        members_await(members, slots[i], more);
+    members->shared->stop = 1;
+    members_close(members);
+    members_check_ended(members, slots, count);
+    assert_true(members_check_history(members, slots, count) >= 20);
+}
+
 /* What became of a step: from who came through to the end, else from who went on after it. Whoever
  * was killed in it may have seen it otherwise. */
 static const struct member_saw *agreed(const struct members *members, const uint32_t *slots,

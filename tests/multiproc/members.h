@@ -97,6 +97,10 @@ void members_check_ended(const struct members *members, const uint32_t *slots, u
 uint32_t members_check_history(const struct members *members, const uint32_t *slots,
                                uint32_t count);
 
+/* The usual end: each of these slots sees `more` operations and the job stops. They have come to
+ * the end of what they do, with one history of at least 20 operations. */
+void members_finish(struct members *members, const uint32_t *slots, uint32_t count, uint32_t more);
+
 /* What was read for the steps that members_steps committed is each sample exactly once in each data
  * epoch. `slots`: who came through to the end. */
 void members_check_samples(const struct members *members, const uint32_t *slots, uint32_t count);
