@@ -3,25 +3,12 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "conformance/control_world.h"
-
-static enum shoal_status prepare(struct world *world)
-{
-    static const char *const settings[] = {"SHOAL_TCP_FLOWS=2", NULL};
-    return control_world_prepare(world, &shl_transport_tcp, settings);
-}
+#include "conformance/control_adapter.h"
 
 int main(void)
 {
-    static const struct conformance_adapter adapter = {
-        .name = "tcp with control",
-        .seeds = 1,
-        .attach_blocks = true,
-        .no_sweep = true,
-        .prepare = prepare,
-        .meet = control_world_meet,
-        .idle = control_world_idle,
-        .cleanup = control_world_cleanup,
-    };
-    return conformance_run(&adapter);
+    static const char *const settings[] = {"SHOAL_TCP_FLOWS=2", NULL};
+    static const struct control_adapter adapter = {
+        .name = "tcp with control", .seeds = 1, .ops = &shl_transport_tcp, .settings = settings};
+    return control_adapter_run(&adapter);
 }

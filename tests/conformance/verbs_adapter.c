@@ -4,14 +4,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "conformance/control_world.h"
+#include "conformance/control_adapter.h"
 #include "transport/verbs/verbs_port.h"
-
-static enum shoal_status prepare(struct world *world)
-{
-    static const char *const settings[] = {"SHOAL_IB_TIMEOUT=18", NULL};
-    return control_world_prepare(world, &shl_transport_verbs, settings);
-}
 
 static bool have_device(void)
 {
@@ -27,19 +21,12 @@ static bool have_device(void)
 
 int main(void)
 {
-    static const struct conformance_adapter adapter = {
-        .name = "verbs",
-        .seeds = 2,
-        .attach_blocks = true,
-        .no_sweep = true,
-        .prepare = prepare,
-        .meet = control_world_meet,
-        .idle = control_world_idle,
-        .cleanup = control_world_cleanup,
-    };
+    static const char *const settings[] = {"SHOAL_IB_TIMEOUT=18", NULL};
+    static const struct control_adapter adapter = {
+        .name = "verbs", .seeds = 2, .ops = &shl_transport_verbs, .settings = settings};
     if (!have_device()) {
         puts("no usable RDMA device: shoal info says why");
         return 77;
     }
-    return conformance_run(&adapter);
+    return control_adapter_run(&adapter);
 }

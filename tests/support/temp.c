@@ -61,3 +61,19 @@ void shl_test_temp_remove(struct shl_test_temp *temp)
         nftw(temp->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     temp->path[0] = 0;
 }
+
+int shl_test_temp_set_up(void **state)
+{
+    struct shl_test_temp *temp = calloc(1, sizeof(*temp));
+    assert_non_null(temp);
+    shl_test_temp_create(temp);
+    *state = temp;
+    return 0;
+}
+
+int shl_test_temp_tear_down(void **state)
+{
+    shl_test_temp_remove(*state);
+    free(*state);
+    return 0;
+}

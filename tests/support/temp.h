@@ -21,4 +21,10 @@ void shl_test_temp_write(const struct shl_test_temp *temp, const char *name, con
                          size_t bytes, char path[SHL_TEST_PATH_BYTES]);
 void shl_test_temp_remove(struct shl_test_temp *temp);
 
+/* For cmocka's list of tests: *state is a folder of the test's own. */
+#define SHL_TEST_IN_FOLDER(test)                                                                   \
+    cmocka_unit_test_setup_teardown(test, shl_test_temp_set_up, shl_test_temp_tear_down)
+int shl_test_temp_set_up(void **state);
+int shl_test_temp_tear_down(void **state);
+
 #endif

@@ -12,23 +12,7 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-
-static int set_up(void **state)
-{
-    struct shl_test_temp *temp = calloc(1, sizeof(*temp));
-    shl_test_temp_create(temp);
-    *state = temp;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    shl_test_temp_remove(*state);
-    free(*state);
-    return 0;
-}
 
 static void a_file_fits_exactly_or_is_too_large(void **state)
 {
@@ -113,11 +97,11 @@ static void every_failing_call_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_file_fits_exactly_or_is_too_large, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_line_ends_at_its_newline, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_line_must_fit_with_its_end, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_is_no_file_is_an_error, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(every_failing_call_is_reported, set_up, tear_down),
+        SHL_TEST_IN_FOLDER(a_file_fits_exactly_or_is_too_large),
+        SHL_TEST_IN_FOLDER(a_line_ends_at_its_newline),
+        SHL_TEST_IN_FOLDER(a_line_must_fit_with_its_end),
+        SHL_TEST_IN_FOLDER(what_is_no_file_is_an_error),
+        SHL_TEST_IN_FOLDER(every_failing_call_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

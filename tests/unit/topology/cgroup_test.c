@@ -8,8 +8,6 @@
 #include "support/test.h"
 #include "topology/topology.h"
 
-#include <stdlib.h>
-
 #define V2_MOUNT                                                                                   \
     "25 30 0:22 / /proc rw - proc proc rw\n"                                                       \
     "26 30 0:23 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -18,21 +16,6 @@
     "31 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"                            \
     "32 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"                  \
     "33 30 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
-
-static int set_up(void **state)
-{
-    struct shl_test_temp *temp = calloc(1, sizeof(*temp));
-    shl_test_temp_create(temp);
-    *state = temp;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    shl_test_temp_remove(*state);
-    free(*state);
-    return 0;
-}
 
 static void put(const struct shl_test_temp *temp, const char *name, const char *content)
 {
@@ -151,13 +134,13 @@ static void failing_calls_are_survived(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nothing_readable_means_no_limit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(version_2_takes_the_least_on_the_way_up, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_cgroup_namespace_starts_at_its_mount, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(version_1_has_its_own_files, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_container_sees_only_its_part, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(strange_content_means_no_limit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(failing_calls_are_survived, set_up, tear_down),
+        SHL_TEST_IN_FOLDER(nothing_readable_means_no_limit),
+        SHL_TEST_IN_FOLDER(version_2_takes_the_least_on_the_way_up),
+        SHL_TEST_IN_FOLDER(a_cgroup_namespace_starts_at_its_mount),
+        SHL_TEST_IN_FOLDER(version_1_has_its_own_files),
+        SHL_TEST_IN_FOLDER(a_container_sees_only_its_part),
+        SHL_TEST_IN_FOLDER(strange_content_means_no_limit),
+        SHL_TEST_IN_FOLDER(failing_calls_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
