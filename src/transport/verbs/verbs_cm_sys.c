@@ -7,25 +7,19 @@
  */
 #include "transport/verbs/verbs_cm_sys.h"
 
-#include <dlfcn.h>
+#include "core/library.h"
+
 #include <pthread.h>
 #include <stdio.h>
-
-#define LIBRARY "librdmacm.so.1"
 
 const struct shl_verbs_cm_sys *shl_verbs_cm;
 
 static struct shl_verbs_cm_sys loaded;
 static char load_error[256];
 
-struct symbol {
-    const char *name;
-    void *slot; /* a pointer to a function, in `loaded` */
-};
-
 static void load(void)
 {
-    const struct symbol symbols[] = {
+    const struct shl_symbol symbols[] = {
         {"rdma_create_event_channel", &loaded.create_event_channel},
         {"rdma_destroy_event_channel", &loaded.destroy_event_channel},
         {"rdma_create_id", &loaded.create_id},
@@ -44,21 +38,10 @@ static void load(void)
         {"rdma_ack_cm_event", &loaded.ack_cm_event},
         {"rdma_event_str", &loaded.event_str},
     };
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        snprintf(load_error, sizeof(load_error),
-                 "%s cannot be loaded (%.120s); on Debian: apt-get install librdmacm1", LIBRARY,
-                 dlerror());
+    if (shl_library_load("librdmacm.so.1", "librdmacm1", symbols,
+                         sizeof(symbols) / sizeof(symbols[0]), NULL) < 0) {
+        snprintf(load_error, sizeof(load_error), "%s", shl_error_text());
         return;
-    }
-    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
-        void *address = dlsym(library, symbols[i].name);
-        if (!address) {
-            snprintf(load_error, sizeof(load_error),
-                     "%s has no %s: rdma-core 32 or newer is needed", LIBRARY, symbols[i].name);
-            return;
-        }
-        *(void **)symbols[i].slot = address;
     }
     shl_verbs_cm = &loaded;
 }

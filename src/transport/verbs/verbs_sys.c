@@ -7,12 +7,12 @@
  */
 #include "transport/verbs/verbs_sys.h"
 
+#include "core/library.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-
-#define LIBRARY "libibverbs.so.1"
 
 const struct shl_verbs_sys *shl_verbs;
 
@@ -55,14 +55,9 @@ static struct ibv_mr *no_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t bytes
     return NULL;
 }
 
-struct symbol {
-    const char *name;
-    void *slot; /* a pointer to a function, in `loaded` */
-};
-
 static void load(void)
 {
-    const struct symbol symbols[] = {
+    const struct shl_symbol symbols[] = {
         {"ibv_get_device_list", &loaded.get_device_list},
         {"ibv_free_device_list", &loaded.free_device_list},
         {"ibv_open_device", &loaded.open_device},
@@ -88,22 +83,11 @@ static void load(void)
         {"ibv_wc_status_str", &loaded.wc_status_str},
         {"ibv_event_type_str", &loaded.event_type_str},
     };
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        snprintf(load_error, sizeof(load_error),
-                 "%s cannot be loaded (%.120s); on Debian: apt-get install libibverbs1 "
-                 "ibverbs-providers",
-                 LIBRARY, dlerror());
+    void *library;
+    if (shl_library_load("libibverbs.so.1", "libibverbs1 ibverbs-providers", symbols,
+                         sizeof(symbols) / sizeof(symbols[0]), &library) < 0) {
+        snprintf(load_error, sizeof(load_error), "%s", shl_error_text());
         return;
-    }
-    for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
-        void *address = dlsym(library, symbols[i].name);
-        if (!address) {
-            snprintf(load_error, sizeof(load_error),
-                     "%s has no %s: rdma-core 32 or newer is needed", LIBRARY, symbols[i].name);
-            return;
-        }
-        *(void **)symbols[i].slot = address;
     }
     *(void **)(void *)&loaded.reg_dmabuf_mr = dlsym(library, "ibv_reg_dmabuf_mr");
     if (!loaded.reg_dmabuf_mr)
