@@ -25,7 +25,8 @@ from shoal.enums import COLOR_NONE, Collective, DType
 from shoal.errors import Busy, InvalidArgument, ShoalError
 from shoal.interrupt import run_interruptibly
 from shoal.ops import ReduceFunction, UserOp
-from shoal.request import SLICE_MS, Request
+from shoal.pending import SLICE_MS
+from shoal.request import Request
 from shoal.reshard import Layout
 
 _WHY_BYTES = 1024

@@ -8,23 +8,20 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Optional
 
 from shoal import _ffi
 from shoal.context import check, last_error
 from shoal.enums import Status
-from shoal.errors import Aborted, InvalidArgument, ShoalError
+from shoal.errors import Aborted, ShoalError
+from shoal.pending import Pending
 
 if TYPE_CHECKING:
     from shoal.comm import Comm
     from shoal.ops import UserOp
 
-# Python runs signal handlers between calls into C, so no call waits for longer than this.
-SLICE_MS = 100
 
-
-class Request:
+class Request(Pending):
     """One operation in flight, from the *_async methods of a communicator.
 
     It goes on whether or not somebody waits, and keeps its buffers alive until it is over. When the
@@ -32,7 +29,7 @@ class Request:
     that receives the result.
     """
 
-    __slots__ = ("_handle", "_comm", "_pins", "_op", "_error", "_over", "result", "__weakref__")
+    __slots__ = ("_comm",)
 
     def __init__(
         self,
@@ -43,20 +40,10 @@ class Request:
         result: Any,
         start: Any = _ffi.lib.shoal_start,
     ) -> None:
-        self._handle = _ffi.new_handle()
+        super().__init__(pins, op, result)
         self._comm = comm
-        self._pins: Any = pins
-        self._op = op
-        self._error: Optional[BaseException] = None
-        self._over = False
-        self.result = result
         # From here on C knows the buffers; _handle is filled before anything can be raised.
         check(start(comm.handle, image, _ffi.byref(self._handle)))
-
-    @property
-    def done(self) -> bool:
-        """Whether it is known to be over; test() finds out."""
-        return self._over
 
     def test(self) -> bool:
         """Drive it once: True when it is complete, False while it goes on; raises its error."""
@@ -75,25 +62,10 @@ class Request:
             return self._outcome()
         try:
             self._comm._calls.append(None)
-            self._note(self._drive(timeout))
+            self._note(self._drive(_ffi.lib.shoal_request_wait, timeout))
         finally:
             self._comm._calls.pop()
         return self._outcome()
-
-    def _drive(self, timeout: Optional[float]) -> int:
-        """Wait in slices."""
-        end = None if timeout is None else time.monotonic() + timeout
-        wait = _ffi.lib.shoal_request_wait
-        status: int = Status.IN_PROGRESS
-        while status == 1:
-            slice_ms = SLICE_MS
-            if end is not None:
-                left_ms = (end - time.monotonic()) * 1000
-                slice_ms = max(0, min(SLICE_MS, round(left_ms)))
-            status = wait(self._live_handle(), slice_ms)
-            if slice_ms < SLICE_MS:
-                break
-        return status
 
     def abort(self) -> None:
         """Give it up on every rank. After that the buffers are free and wait() raises Aborted,
@@ -101,12 +73,6 @@ class Request:
         if not self._over:
             check(_ffi.lib.shoal_request_abort(self._live_handle()))
             self._note(_ffi.lib.shoal_request_test(self._live_handle()))
-
-    def _live_handle(self) -> int:
-        handle = self._handle.value
-        if handle is None:
-            raise InvalidArgument("the request was never started")
-        return handle
 
     def _note(self, status: int) -> None:
         """Remember the outcome and let go of the buffers, once it is over."""
@@ -121,11 +87,6 @@ class Request:
             self._error = self._op.take_error()
         self._over = True
         self._pins = None
-
-    def _outcome(self) -> bool:
-        if self._error is not None:
-            raise self._error
-        return self._over
 
     def _detach(self) -> None:
         """The communicator is about to be destroyed: afterwards the handle means nothing."""

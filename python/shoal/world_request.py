@@ -5,20 +5,18 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from shoal import _ffi
 from shoal.context import check, last_error
 from shoal.enums import Status
-from shoal.errors import InvalidArgument
-from shoal.request import SLICE_MS
+from shoal.pending import Pending
 
 if TYPE_CHECKING:
     from shoal.ops import UserOp
 
 
-class WorldRequest:
+class WorldRequest(Pending):
     """One operation in flight, from the *_async methods of a world.
 
     It goes on whether or not somebody waits: requests are carried out in the order of their calls,
@@ -26,7 +24,7 @@ class WorldRequest:
     buffers, until it is over. `result` is the buffer that receives the result.
     """
 
-    __slots__ = ("_handle", "_pins", "_op", "_error", "_over", "result", "__weakref__")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -35,18 +33,8 @@ class WorldRequest:
         op: Optional[UserOp],
         result: Any,
     ) -> None:
-        self._handle = _ffi.new_handle()
-        self._pins: Any = pins
-        self._op = op
-        self._error: Optional[BaseException] = None
-        self._over = False
-        self.result = result
+        super().__init__(pins, op, result)
         check(begin(_ffi.byref(self._handle)))
-
-    @property
-    def done(self) -> bool:
-        """Whether it is known to be over; test() finds out."""
-        return self._over
 
     def test(self) -> bool:
         """True when it is complete, False while it goes on; raises its error."""
@@ -56,21 +44,9 @@ class WorldRequest:
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Until it is over, or for `timeout` seconds: False then, and it goes on."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while not self._over:
-            slice_ms = SLICE_MS
-            if end is not None:
-                slice_ms = max(0, min(SLICE_MS, round((end - time.monotonic()) * 1000)))
-            self._note(_ffi.lib.shoal_world_request_wait(self._live_handle(), slice_ms))
-            if slice_ms < SLICE_MS:
-                break
+        if not self._over:
+            self._note(self._drive(_ffi.lib.shoal_world_request_wait, timeout))
         return self._outcome()
-
-    def _live_handle(self) -> int:
-        handle = self._handle.value
-        if handle is None:
-            raise InvalidArgument("the request was never started")
-        return handle
 
     def _note(self, status: int) -> None:
         if status == Status.IN_PROGRESS:
@@ -88,11 +64,6 @@ class WorldRequest:
         """Whether it is over, without raising what it came to."""
         if not self._over:
             self._note(_ffi.lib.shoal_world_request_test(self._live_handle()))
-        return self._over
-
-    def _outcome(self) -> bool:
-        if self._error is not None:
-            raise self._error
         return self._over
 
     def __enter__(self) -> WorldRequest:
