@@ -6,10 +6,11 @@
  *
  * Sessions. Both sides have proved the job's secret and their ids (control/handshake.h: incarnation
  * is the dialler, epoch the one it means). Messages of the core may be lost with a connection; what
- * a member has to say about its part in a view is said again on every new one. Loss. A member whose
- * process is gone is suspected at once: its connection breaks, and its socket refuses the next. One
- * that says nothing for SHOAL_DEAD_AFTER_MS is suspected then, unless it runs on this host and
- * merely gets no CPU.
+ * a member has to say about its part in a view is said again on every new one.
+ *
+ * Loss. A member whose process is gone is suspected at once: its connection breaks, and its socket
+ * refuses the next. One that says nothing for SHOAL_DEAD_AFTER_MS is suspected then, unless it runs
+ * on this host and merely gets no CPU.
  *
  * Threads  callbacks come from the node's thread and must not block or call the node. All functions
  *          but create, start and destroy: any thread but the node's.
