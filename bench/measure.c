@@ -78,16 +78,22 @@ static struct buffers at(const struct bench *bench, const struct bench_row *row,
     return b;
 }
 
+static struct shoal_call call_of(const struct bench *bench, const struct bench_row *row,
+                                 struct buffers b)
+{
+    return (struct shoal_call){.struct_size = sizeof(struct shoal_call),
+                               .collective = bench->options->collective,
+                               .dtype = row->dtype,
+                               .op = row->op,
+                               .root = row->root < 0 ? 0 : (uint32_t)row->root,
+                               .count = row->count,
+                               .send = b.send,
+                               .recv = b.recv};
+}
+
 static int once(const struct bench *bench, const struct bench_row *row, struct buffers b)
 {
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = bench->options->collective,
-                              .dtype = row->dtype,
-                              .op = row->op,
-                              .root = row->root < 0 ? 0 : (uint32_t)row->root,
-                              .count = row->count,
-                              .send = b.send,
-                              .recv = b.recv};
+    const struct shoal_call call = call_of(bench, row, b);
     enum shoal_status status;
     if (!bench->options->blocking) {
         struct shoal_request *request;
@@ -260,14 +266,7 @@ static int ask_plan(const struct bench *bench, struct bench_row *row)
 {
     struct buffers b = at(bench, row, false, 0);
     struct shoal_plan_info info = {.struct_size = sizeof(info)};
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = bench->options->collective,
-                              .dtype = row->dtype,
-                              .op = row->op,
-                              .root = row->root < 0 ? 0 : (uint32_t)row->root,
-                              .count = row->count,
-                              .send = b.send,
-                              .recv = b.recv};
+    const struct shoal_call call = call_of(bench, row, b);
     if (shoal_plan(bench->comm, &call, &info) != SHOAL_OK)
         return failed(bench, "plan");
     snprintf(row->algorithm, sizeof(row->algorithm), "%s", info.algorithm);

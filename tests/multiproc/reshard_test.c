@@ -223,30 +223,46 @@ static void checkpoint_at_another_size(void **state)
 
 #define SMALL 3000
 
+/* From blocks to blocks dealt out in turn, of a few elements. */
+struct small_move {
+    struct shoal_layout from, to;
+    struct shoal_reshard_call call;
+};
+
+static void make_move(struct small_move *move, uint64_t block)
+{
+    move->from = (struct shoal_layout){.struct_size = sizeof(move->from)};
+    move->to = (struct shoal_layout){
+        .struct_size = sizeof(move->to), .kind = SHOAL_LAYOUT_CYCLIC, .block = block};
+    move->call = (struct shoal_reshard_call){.struct_size = sizeof(move->call),
+                                             .count = SMALL,
+                                             .dtype = SHOAL_U32,
+                                             .from = &move->from,
+                                             .to = &move->to,
+                                             .send = allocate(SMALL * sizeof(uint32_t)),
+                                             .recv = allocate(SMALL * sizeof(uint32_t))};
+}
+
+static void free_move(struct small_move *move)
+{
+    free((void *)move->call.send);
+    free(move->call.recv);
+}
+
 /* Rank 1 gives another target, then calls something else altogether. */
 static void disagree(struct rank *self)
 {
-    uint32_t *send = allocate(SMALL * sizeof(*send)), *recv = allocate(SMALL * sizeof(*recv));
-    struct shoal_layout from = {.struct_size = sizeof(from)};
-    struct shoal_layout to = {
-        .struct_size = sizeof(to), .kind = SHOAL_LAYOUT_CYCLIC, .block = self->rank == 1 ? 3 : 2};
-    struct shoal_reshard_call call = {.struct_size = sizeof(call),
-                                      .count = SMALL,
-                                      .dtype = SHOAL_U32,
-                                      .from = &from,
-                                      .to = &to,
-                                      .send = send,
-                                      .recv = recv};
-    ranks_tell(self, shoal_reshard(self->comm, &call));
+    struct small_move move;
+    make_move(&move, self->rank == 1 ? 3 : 2);
+    ranks_tell(self, shoal_reshard(self->comm, &move.call));
     self->report->later_status = ranks_sum(self);
     if (self->rank == 1)
         self->report->number = (uint64_t)-shoal_barrier(self->comm);
     else
-        self->report->number = (uint64_t)-shoal_reshard(self->comm, &call);
+        self->report->number = (uint64_t)-shoal_reshard(self->comm, &move.call);
     if (self->report->later_status == SHOAL_OK)
         self->report->later_status = ranks_sum(self);
-    free(send);
-    free(recv);
+    free_move(&move);
 }
 
 static void disagreement(void **state)
@@ -271,37 +287,27 @@ static void disagreement(void **state)
 /* Rank 0 gives the operation up; then all leave the communicator in the middle of another. */
 static void give_up(struct rank *self)
 {
-    uint32_t *send = allocate(SMALL * sizeof(*send)), *recv = allocate(SMALL * sizeof(*recv));
-    const struct shoal_layout from = {.struct_size = sizeof(from)};
-    const struct shoal_layout to = {
-        .struct_size = sizeof(to), .kind = SHOAL_LAYOUT_CYCLIC, .block = 2};
-    const struct shoal_reshard_call call = {.struct_size = sizeof(call),
-                                            .count = SMALL,
-                                            .dtype = SHOAL_U32,
-                                            .from = &from,
-                                            .to = &to,
-                                            .send = send,
-                                            .recv = recv};
+    struct small_move move;
     struct shoal_request *request;
+    make_move(&move, 2);
     if (self->rank == 0) {
-        ranks_tell(self, shoal_reshard_start(self->comm, &call, &request));
+        ranks_tell(self, shoal_reshard_start(self->comm, &move.call, &request));
         (void)shoal_request_abort(request);
         ranks_tell(self, shoal_request_wait(request, UINT32_MAX));
         (void)shoal_request_destroy(request);
     } else if (self->rank == 1) {
         ranks_await_stage(self->reports, 1, 1); /* comes when it has been given up */
-        ranks_tell(self, shoal_reshard(self->comm, &call));
+        ranks_tell(self, shoal_reshard(self->comm, &move.call));
     } else {
-        ranks_tell(self, shoal_reshard(self->comm, &call));
+        ranks_tell(self, shoal_reshard(self->comm, &move.call));
     }
     self->report->stage = 1;
     self->report->later_status = ranks_sum(self);
     if (self->rank != 1)
-        self->report->number = (uint64_t)-shoal_reshard_start(self->comm, &call, &request);
+        self->report->number = (uint64_t)-shoal_reshard_start(self->comm, &move.call, &request);
     (void)shoal_comm_destroy(self->comm); /* before the buffers go */
     self->comm = NULL;
-    free(send);
-    free(recv);
+    free_move(&move);
 }
 
 static void giving_up(void **state)
