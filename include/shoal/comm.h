@@ -76,7 +76,7 @@ SHOAL_API enum shoal_status shoal_comm_create_from_env(struct shoal_context *con
 /*
  * shoal_comm_split - partition a communicator by color; ranks order by (key, parent rank).
  *
- * Collective over the parent; blocks for at most the init timeout.
+ * Collective over the parent; given up when one of its rounds takes longer than the init timeout.
  * color    SHOAL_COLOR_NONE: take part in the call, get *child = NULL
  * Owns     the caller gets the child, which lives on when the parent is destroyed. Operations of
  *          the program's (shoal_op_create) are not passed on
@@ -135,8 +135,8 @@ SHOAL_API enum shoal_status shoal_mem_free(struct shoal_context *context, void *
  * shoal_mem_register - announce ordinary memory that will be used again and again.
  *
  * Owns     the caller; it must stay mapped until shoal_mem_deregister
- * Errors   SHOAL_ERR_INVALID: nothing, or a part of other registered memory. Memory of
- *          shoal_mem_alloc is registered already, and accepted
+ * Errors   SHOAL_ERR_INVALID: no bytes, or some that are registered already. All of it inside of
+ *          memory of shoal_mem_alloc is accepted, and nothing more is done
  * Threads  any
  */
 SHOAL_API enum shoal_status shoal_mem_register(struct shoal_context *context, void *pointer,
