@@ -122,6 +122,7 @@ SHOAL_API enum shoal_status shoal_comm_why(struct shoal_comm *comm, char *text, 
  *
  * bytes    rounded up to pages; contents are zero; aligned to 4096 at least
  * Owns     the caller, until shoal_mem_free
+ * Errors   SHOAL_ERR_INVALID: bytes is 0; SHOAL_ERR_NOMEM
  * Threads  any
  */
 SHOAL_API enum shoal_status shoal_mem_alloc(struct shoal_context *context, size_t bytes,
