@@ -96,6 +96,15 @@ void etcd_member_kill(struct etcd_cluster *cluster, uint32_t member)
     self->pid = 0;
 }
 
+void etcd_member_stop(struct etcd_cluster *cluster, uint32_t member)
+{
+    pid_t pid = cluster->members[member].pid;
+    int status;
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
 /* A client of the test's own, without the store's logic. */
 static void open_http(const struct etcd_cluster *cluster, struct shl_config *config,
                       struct shl_etcd_http *http)

@@ -35,6 +35,8 @@ void etcd_cluster_stop(struct etcd_cluster *cluster);
 
 void etcd_member_kill(struct etcd_cluster *cluster, uint32_t member);
 void etcd_member_start(struct etcd_cluster *cluster, uint32_t member); /* with what it knew */
+/* Returns once it stands still; SIGCONT lets it go on. */
+void etcd_member_stop(struct etcd_cluster *cluster, uint32_t member);
 uint32_t etcd_leader(struct etcd_cluster *cluster);
 
 /* POST, as an administrator would; fails the test unless the status is 200. */

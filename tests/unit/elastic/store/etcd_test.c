@@ -59,7 +59,7 @@ static void one_server_keeps_the_contract(void **state)
     store_contract_rivals(&options);
     join(&user, &hasty, "another job");
     store_assert(store_user_read_known(&user), SHL_STORE_OK, 0, ""); /* has a key of its own */
-    kill(cluster.members[0].pid, SIGSTOP);
+    etcd_member_stop(&cluster, 0);
     store_assert(store_user_read(&user), SHL_STORE_UNKNOWN, 0, NULL);
     store_assert(store_user_swap(&user, 0, 0, "one", 3), SHL_STORE_UNKNOWN, 0, NULL);
     kill(cluster.members[0].pid, SIGCONT);
@@ -94,7 +94,7 @@ static void a_cluster_loses_its_leader_and_nothing_else(void **state)
             if (i == 4 && round < 2)
                 etcd_member_kill(&cluster, leader);
             else if (i == 4)
-                kill(cluster.members[leader].pid, SIGSTOP); /* as a host that is cut off */
+                etcd_member_stop(&cluster, leader); /* as a host that is cut off */
             enum shl_store_result result =
                 store_user_swap(&user, 0, version, &next, sizeof(next))->result;
             if (result != SHL_STORE_OK) {
