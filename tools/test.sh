@@ -5,8 +5,8 @@
 # Usage: test.sh [--lane NAME]... [--nightly] [--list]
 #
 #   --lane NAME   only this lane, nightly ones too; may be given several times
-#   --nightly     more seeds, longer fuzzing, all tests in the guest, and the coverage lane; no
-#                 limit of time overall
+#   --nightly     more seeds, longer fuzzing, all tests in the guest, and the lanes ubsan and
+#                 coverage; no limit of time overall
 #   --list        print the lanes and their budgets in seconds
 #
 # Each lane has a budget of time and is a failure when it exceeds it. Logs are in build-logs/. The
@@ -19,9 +19,9 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 
 # Lane and budget in seconds on two cores, packages already installed.
-LANES=(checks:180 gcc:780 clang:480 asan:480 ubsan:420 tsan:540 aarch64:420 fuzz:240 python:240
+LANES=(checks:180 gcc:780 clang:480 asan-ubsan:600 tsan:540 aarch64:420 fuzz:240 python:240
     valgrind:300 rdma:1200)
-NIGHTLY_LANES=(coverage:900)
+NIGHTLY_LANES=(ubsan:420 coverage:900)
 TOTAL_SECONDS=3480 # all lanes together end within the hour
 INSTALL_SECONDS=420 # what a lane may use on top to install packages
 
