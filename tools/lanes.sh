@@ -86,9 +86,11 @@ lane_ubsan() {
 
 lane_tsan() {
     # Left out is what has no second thread, so no races to find here, and would take long:
-    # kernels, schedules, the simulator, and shared memory between processes, which are not seen.
+    # kernels, schedules, the simulator, explored orders, TCP's ranks in one thread (tcp_thread_test
+    # has several), shoal-cni, and shared memory between processes, which is not seen.
     # Two programs move gigabytes between starved ranks, which then take each other for dead.
-    local alone='_sim_|^device_|^collectives_|^shm_|^tcp_(storm|kill|hostile)|^sweep_|^fault_step'
+    local alone='_sim_|^membership_explore|^device_|^collectives_|^placement_|^shm_|^cni_'
+    alone+='|^tcp_(fault|hostile|kill|link|pressure|stall|storm|wire)_|^sweep_|^fault_step'
     alone+='|^conformance_(sim|hook|shm|tcp)_test|^api_test|^bad_days'
     sanitizer_lane tsan --exclude-regex "$alone"
 }
