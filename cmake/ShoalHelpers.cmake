@@ -45,6 +45,8 @@ function(shoal_test_properties name labels timeout)
   if(NOT timeout)
     set(timeout 60)
   endif()
+  # Those that may take longest start first, lest one of them runs alone in the end.
+  set_tests_properties(${name} PROPERTIES COST ${timeout})
   if(SHOAL_SANITIZE OR SHOAL_COVERAGE OR CMAKE_CROSSCOMPILING)
     math(EXPR timeout "${timeout} * 5") # instrumented or emulated
   endif()
