@@ -134,13 +134,14 @@ struct shoal_comm {
     uint64_t *in_address, *out_address;
     const void **piece_inputs; /* of one piece of it */
     void **piece_outputs;
-    uint64_t stream_bytes; /* from here results bypass the cache */
-    struct shl_ways *ways; /* what ways of moving ordinary buffers took */
-    void *window;          /* mine; window.c */
-    void **windows;        /* by member, as mapped here */
-    uint64_t window_last;  /* progress that ends the last operation that used them */
-    bool window_crowded;   /* some member has more local ranks than cores */
-    bool window_cut;       /* operations were cut off without a verdict: others may still read */
+    uint64_t stream_bytes;   /* from here results bypass the cache */
+    struct shl_ways *ways;   /* what ways of moving ordinary buffers took */
+    void *window;            /* mine; window.c */
+    void **windows;          /* by member, as mapped here */
+    uint64_t window_touched; /* bytes of each that have pages here */
+    uint64_t window_last;    /* progress that ends the last operation that used them */
+    bool window_crowded;     /* some member has more local ranks than cores */
+    bool window_cut;         /* operations were cut off without a verdict: others may still read */
 
     struct shl_plan *plans[SHL_COMM_PLANS];
     uint64_t plan_clock;

@@ -1,25 +1,28 @@
 /*
  * Moving ordinary buffers through windows. Path: from group.c, next device/reduce.h.
  *
- * Stages of window k: A copies input into my buffer k % 4; B combines my slice from all members'
+ * Stages of window k: A copies input into my buffer for it; B combines my slice from all members'
  * buffers; C copies the slices that others combined. With two members and little data B combines
  * the whole window, so that there is one wait less. The order is A(0), A(1), then for each k: B(k),
  * C(k - 1), A(k + 2): between a stage and the one that waits for it in other members lie two
  * others, so that members which are not quite level do not wait.
  *
  * Waits: B(k) for all members' A(k); C(k) for all members' B(k); A(k) for the last stage that
- * reads buffer k - 4, in all members. A member's progress is the number of places it has passed in
- * that order, above a base made of the operation's number; so it only grows. Places of windows that
- * do not exist are passed with the next one that does.
+ * reads the window that had the buffer before, in all members. A member's progress is the number of
+ * places it has passed in that order, above a base made of the operation's number; so it only
+ * grows. Places of windows that do not exist are passed with the next one that does.
  *
  * Invariant: a member writes only its own window, and that only in A, and in B to its own slice,
  * which nobody else reads before B is published. An operation that is given up stops in the middle;
  * the next begins only after its verdict, when nobody looks at what it left. Everything that the
  * sizes of windows follow from is agreed when the communicator forms.
  *
- * In mode WINDOW windows are small and stay in the cache; in mode STREAM they are large and written
- * past it, because a core reads lines that another core has just written several times slower than
- * memory where the two share no cache.
+ * In mode WINDOW what is written stays in the caches; in mode STREAM it goes past them, because a
+ * core reads lines that another core has just written several times slower than memory where the
+ * two share no cache. Where they share the last one, WINDOW is the faster, if buffers come again
+ * only after both cores' own caches have lost them: a store to a line that the other core still
+ * holds has to take it away first, which is 10 to 20 times slower. So operations go on in the ring
+ * where the one before left off. Members that share a core share its own cache, and stay in it.
  *
  * Bytes, allreduce of n on k members, each: n read and n written of the caller's; of windows n
  * written and 2n (k - 1) / k read, in the cache or (STREAM) in memory.
@@ -33,16 +36,16 @@
 #include <stdatomic.h>
 
 #define LINE_BYTES 64
-#define HEAD_BYTES 4096
-#define BUFFERS 4 /* a power of two */
-#define BUFFER_BYTES (256u << 10)
-#define WINDOW_BYTES (HEAD_BYTES + BUFFERS * BUFFER_BYTES)
-#define AHEAD 2       /* windows filled before the first is combined */
-#define PLACE_BITS 24 /* places in one operation */
+#define PAGE_BYTES 4096u
+#define HEAD_BYTES PAGE_BYTES
+#define RING_BYTES (2u << 20) /* two members' exceed a core's own cache */
+#define WINDOW_BYTES (HEAD_BYTES + RING_BYTES)
+#define CROWDED_BUFFERS 4 /* members that share cores */
+#define AHEAD 2           /* windows filled before the first is combined */
+#define PLACE_BITS 24     /* places in one operation */
 #define SMALLEST_BYTES 32768
-#define SLICED_BYTES (128u << 10)      /* two members: from here on each combines half for both */
-#define LARGEST_BYTES (64u << 10)      /* buffers of every member fit the second-level cache */
-#define LARGEST_FEW_BYTES BUFFER_BYTES /* members that share cores, or need no cache, wait less */
+#define SLICED_BYTES (128u << 10) /* two members: from here on each combines half for both */
+#define LARGEST_BYTES (256u << 10)
 
 struct window_head {
     _Atomic uint64_t progress;
@@ -64,6 +67,9 @@ struct plan {
     uint64_t total;  /* elements that windows cut: of a block, or of the whole */
     uint64_t each;   /* elements of one window */
     uint64_t windows;
+    uint64_t buffers;
+    uint64_t buffer_bytes;
+    uint64_t turn; /* of the ring, for the first window */
     uint64_t base;
     bool streaming;      /* results go past the cache */
     bool windows_stream; /* what is written into windows does */
@@ -126,17 +132,37 @@ static struct plan make_plan(const struct shoal_request *request)
     uint64_t bytes = plan.total * plan.elem_bytes * per_element;
     plan.stages = reduces && (comm->size > 2 || bytes >= SLICED_BYTES) ? 3 : 2;
     plan.windows_stream = request->group.mode == SHL_GROUP_STREAM;
-    uint64_t largest =
-        comm->window_crowded || plan.windows_stream ? LARGEST_FEW_BYTES : LARGEST_BYTES;
     uint64_t window_bytes = bytes / 2 < SMALLEST_BYTES ? SMALLEST_BYTES : bytes / 2;
-    window_bytes = window_bytes < largest ? window_bytes : largest;
+    window_bytes = window_bytes < LARGEST_BYTES ? window_bytes : LARGEST_BYTES;
     uint64_t line = LINE_BYTES / plan.elem_bytes;
     plan.each = window_bytes / per_element / plan.elem_bytes / line * line;
     plan.each = plan.each ? plan.each : line;
     plan.windows = (plan.total + plan.each - 1) / plan.each;
+    plan.buffer_bytes = plan.each * per_element * plan.elem_bytes;
+    plan.buffers = comm->window_crowded ? CROWDED_BUFFERS : RING_BYTES / plan.buffer_bytes;
+    plan.turn = request->seq * plan.windows;
     plan.base = request->seq << PLACE_BITS;
     plan.streaming = shl_move_streams(comm, call);
     return plan;
+}
+
+/* The kernel's work on pages that nobody has used comes with the first operation, so that the next
+ * ones show what this way costs. */
+static void touch_ring(const struct plan *plan)
+{
+    struct shoal_comm *comm = plan->comm;
+    uint64_t end = HEAD_BYTES + plan->buffers * plan->buffer_bytes;
+    for (uint32_t i = 0; i < comm->size; i++) {
+        volatile uint8_t *window = comm->windows[i];
+        for (uint64_t at = comm->window_touched; at < end; at += PAGE_BYTES) {
+            if (i == comm->rank)
+                window[at] = 0;
+            else
+                (void)window[at];
+        }
+    }
+    if (end > comm->window_touched)
+        comm->window_touched = end;
 }
 
 /* Places of the windows before the first that is combined, then rounds of `stages` places: the
@@ -184,10 +210,10 @@ static uint64_t needed(const struct plan *plan, struct place place)
         return passed(plan, STAGE_IN, place.window);
     if (place.stage == STAGE_OUT)
         return passed(plan, STAGE_COMBINE, place.window);
-    if (place.window < BUFFERS)
+    if (place.window < plan->buffers)
         return plan->comm->window_last;
     enum stage last = plan->stages == 3 ? STAGE_OUT : STAGE_COMBINE;
-    return passed(plan, last, place.window - BUFFERS);
+    return passed(plan, last, place.window - plan->buffers);
 }
 
 static bool all_passed(const struct plan *plan, uint64_t progress, uint32_t *cursor)
@@ -204,7 +230,8 @@ static bool all_passed(const struct plan *plan, uint64_t progress, uint32_t *cur
 
 static uint8_t *buffer_of(const struct plan *plan, uint32_t member, uint64_t window)
 {
-    return (uint8_t *)plan->comm->windows[member] + HEAD_BYTES + window % BUFFERS * BUFFER_BYTES;
+    uint64_t buffer = (plan->turn + window) % plan->buffers;
+    return (uint8_t *)plan->comm->windows[member] + HEAD_BYTES + buffer * plan->buffer_bytes;
 }
 
 struct range {
@@ -404,6 +431,8 @@ bool shl_window_step(struct shoal_request *request, bool *done)
     struct plan plan = make_plan(request);
     struct window_head *own = comm->windows[comm->rank];
     struct place place = place_at(&plan, run->at);
+    if (run->at == 0)
+        touch_ring(&plan);
     while (place.window >= plan.windows)
         place = place_at(&plan, ++run->at);
     *done = false;
