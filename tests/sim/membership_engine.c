@@ -66,6 +66,8 @@ static void commit_returned(struct world_life *life, struct world_op *op)
     life->step_first = life->in_step = 0;
     life->commit_open = life->gives_up = false;
     life->boundary_due = true;
+    if (world->observer)
+        world->observer->committed(world->observer->arg, life, op->result);
     world_event(world, WORLD_BOUNDARY, life->number, (1 + world_random(world, 3)) * WORLD_MS)
         ->wanted = op->wanted;
 }
@@ -348,6 +350,8 @@ void world_engine_publish(struct world_life *life, const struct shl_record *reco
         while (life->settled < decision->started && op_at(life, life->settled + 1)->settled)
             life->settled++;
     }
+    if (life->world->observer)
+        life->world->observer->published(life->world->observer->arg, life, record, before);
     world_event(life->world, WORLD_APP, life->number, 0);
 }
 

@@ -125,8 +125,17 @@ struct world_event {
     size_t size;
 };
 
+/* Who wants to know what happens to lives; NULL: nobody. */
+struct world_observer {
+    void *arg;
+    void (*committed)(void *arg, const struct world_life *life, uint64_t contributors);
+    void (*published)(void *arg, const struct world_life *life, const struct shl_record *record,
+                      uint64_t members_before); /* 0: its first view */
+};
+
 struct world {
     struct world_options options;
+    const struct world_observer *observer;
     uint64_t random, now_ns, order, events_run, trace;
     struct world_event **heap;
     size_t heap_count, heap_capacity;
