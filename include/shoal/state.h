@@ -26,6 +26,15 @@
  * they go. Where that cannot be done they stay until a later commit, but for no longer than the
  * deadline that they gave to shoal_leave.
  *
+ * In the background (options.background) shoal_step_commit only begins to bring changes to the
+ * copies, and the next one waits for that before it commits its own: what was committed last is
+ * safe one commit later. If a member is lost before, or a step given up, all go back by one
+ * committed step more, and shoal_step_begin gives its number again: after an SHOAL_ERR_STEP_RETRY,
+ * also of an operation between steps, or without any. Streams of samples go back, too, and so do
+ * replicated arrays, to what they were when that step began; what else the program has changed
+ * since is for it to put back. What leaves the program (a checkpoint) comes after
+ * shoal_state_flush.
+ *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.
  *
@@ -55,8 +64,9 @@ enum shoal_state_kind {
 /* The same on all members. */
 struct shoal_state_options {
     size_t struct_size;
-    uint32_t shards;   /* that sharded arrays are cut into; 0: 512 */
-    uint32_t replicas; /* copies beside the owner's; 0: 1 */
+    uint32_t shards;     /* that sharded arrays are cut into; 0: 512 */
+    uint32_t replicas;   /* copies beside the owner's; 0: 1 */
+    uint32_t background; /* 1: copies are refreshed while the next step is computed; see above */
 };
 
 struct shoal_state_array {
@@ -79,7 +89,8 @@ SHOAL_API enum shoal_status shoal_state_create(struct shoal_world *world,
                                                struct shoal_state **state);
 
 /* shoal_state_destroy - forget the arrays, before or after the world is destroyed; NULL is legal.
- * Nothing is sent. */
+ * Nothing is sent; flush before, where the world goes on and copies are refreshed in the
+ * background. */
 SHOAL_API void shoal_state_destroy(struct shoal_state *state);
 
 /*
@@ -126,6 +137,14 @@ SHOAL_API enum shoal_status shoal_state_owned(const struct shoal_state *state, c
                                               struct shoal_state_range *ranges, size_t capacity,
                                               size_t *count);
 
+/*
+ * shoal_state_flush - what was committed is safe when this returns: it waits for copies that are
+ * refreshed in the background. Between steps, and called by all.
+ *
+ * Errors   SHOAL_ERR_STEP_RETRY: members changed meanwhile, and the last step is to be begun again
+ */
+SHOAL_API enum shoal_status shoal_state_flush(struct shoal_state *state);
+
 /* shoal_state_gather - bring all parts of a sharded array to all members, into their arrays, from
  * the owners' as they are now; called by all, within steps or between. What a member does not own
  * is its program's to overwrite. Errors as of an operation of the world. */
@@ -157,11 +176,13 @@ struct shoal_state_info {
     uint64_t bytes_moved;    /* of sharded arrays, by all members together, the last time */
     uint64_t settle_ns;      /* what that took, with waiting for the others */
     uint64_t refresh_bytes;  /* sent by this member to copies at the last commit */
-    uint64_t refresh_ns;     /* what that took */
+    uint64_t refresh_ns;     /* what that added to the commit: in the background, the waiting */
     uint64_t bytes_handed;   /* of sharded arrays, by all members together, before members left */
     uint64_t bad_chunks; /* that came here, were not what their giver hashed, and were taken from
                             another giver */
     uint64_t bad_giver;  /* rank of the last one that gave one */
+    uint64_t keep_ns;    /* to copy, at the last commit, what this member owns */
+    uint64_t step_ns;    /* the last step, from its begin to the end of its commit */
 };
 
 /* shoal_state_info - what was done so far. */

@@ -195,6 +195,7 @@ FUNCTIONS = {
     ),
     "shoal_state_gather": (c_int, [State, c_char_p]),
     "shoal_state_lost": (c_int, [State, POINTER(StateLoss), c_size_t, POINTER(c_size_t)]),
+    "shoal_state_flush": (c_int, [State]),
     "shoal_state_info": (c_int, [State, POINTER(StateInfo)]),
 }
 

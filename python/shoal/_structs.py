@@ -305,7 +305,12 @@ class WorldStep(Sized):
 class StateOptions(Sized):
     """struct shoal_state_options"""
 
-    _fields_ = [("struct_size", c_size_t), ("shards", c_uint32), ("replicas", c_uint32)]
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("shards", c_uint32),
+        ("replicas", c_uint32),
+        ("background", c_uint32),
+    ]
 
 
 class StateArray(Sized):
@@ -342,6 +347,8 @@ class StateInfo(Sized):
         ("bytes_handed", c_uint64),
         ("bad_chunks", c_uint64),
         ("bad_giver", c_uint64),
+        ("keep_ns", c_uint64),
+        ("step_ns", c_uint64),
     ]
 
 

@@ -53,10 +53,12 @@ class StateInfo(NamedTuple):
     bytes_moved: int  # of sharded arrays, by all members together, the last time
     settle_seconds: float  # what that took, with waiting for the others
     refresh_bytes: int  # sent by this member to copies at the last commit
-    refresh_seconds: float  # what that took
+    refresh_seconds: float  # what that added to the commit
     bytes_handed: int  # of sharded arrays, by all members together, before members left
     bad_chunks: int  # that were not what their giver hashed, and were taken from another
     bad_giver: int  # rank of the last one that gave one
+    keep_seconds: float  # to copy, at the last commit, what this member owns
+    step_seconds: float  # the last step, to the end of its commit
 
 
 class State:
@@ -73,19 +75,28 @@ class State:
     StepMode.ABORT; others keep copies. See docs/state.md.
 
     shards, replicas   that sharded arrays are cut into, and copies of each beside the owner's
+    background         copies are refreshed while the next step is computed: a step that was
+                       committed can be lost until the next one is, or until flush(); the numbers
+                       of steps then go back, and all arrays, to what they were
     Not for several threads at once.
     """
 
     _handle: int | None = None
 
     def __init__(
-        self, world: World, arrays: Mapping[str, Any], shards: int = 0, replicas: int = 1
+        self,
+        world: World,
+        arrays: Mapping[str, Any],
+        shards: int = 0,
+        replicas: int = 1,
+        background: bool = False,
     ) -> None:
         self._world = world
         self._pins: list[object] = []  # the arrays' memory
         options = _ffi.StateOptions(
             shards=whole(shards, "shards", _ffi.PLACE_SHARDS_MAX),
             replicas=whole(replicas, "replicas", _ffi.PLACE_REPLICAS_MAX) or _NO_REPLICAS,
+            background=int(background),
         )
         handle = _ffi.new_handle()
         check(
@@ -139,6 +150,14 @@ class State:
         check(_ffi.lib.shoal_state_owned(*given, ranges, count.value, _ffi.byref(count)))
         return [slice(found.first, found.first + found.count) for found in ranges]
 
+    def flush(self) -> None:
+        """Wait until what was committed is safe, where copies are refreshed in the background;
+        between steps, and called by all.
+
+        Raises StepRetry where members changed meanwhile: begin the last step again
+        """
+        check(_ffi.lib.shoal_state_flush(self.handle))
+
     def gather(self, name: str) -> None:
         """Bring all parts of a sharded array into every member's, from the owners' as they are
         now; called by all, within steps or between."""
@@ -172,6 +191,8 @@ class State:
             info.bytes_handed,
             info.bad_chunks,
             info.bad_giver,
+            info.keep_ns * 1e-9,
+            info.step_ns * 1e-9,
         )
 
     @property

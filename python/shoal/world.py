@@ -355,11 +355,16 @@ class World:
         return Step(self)
 
     def state(
-        self, arrays: Optional[Mapping[str, Any]] = None, *, shards: int = 0, replicas: int = 1
+        self,
+        arrays: Optional[Mapping[str, Any]] = None,
+        *,
+        shards: int = 0,
+        replicas: int = 1,
+        background: bool = False,
     ) -> State:
         """State that follows the members, one at a time, with these replicated arrays; see
         shoal.State."""
-        return State(self, arrays or {}, shards, replicas)
+        return State(self, arrays or {}, shards, replicas, background)
 
     def samples(
         self,

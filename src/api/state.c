@@ -44,7 +44,9 @@ enum shoal_status shoal_state_create(struct shoal_world *world,
         return shl_fail(SHOAL_ERR_INVALID,
                         "%u shards with %u replicas; there may be up to %u, with up to %d",
                         given.shards, replicas, SHOAL_PLACE_SHARDS_MAX, SHOAL_PLACE_REPLICAS_MAX);
-    return shl_state_create(world, given.shards, replicas, state);
+    if (given.background > 1)
+        return shl_fail(SHOAL_ERR_INVALID, "background is %u; it is 0 or 1", given.background);
+    return shl_state_create(world, given.shards, replicas, given.background != 0, state);
 }
 
 void shoal_state_destroy(struct shoal_state *state)
@@ -114,6 +116,12 @@ enum shoal_status shoal_state_owned(const struct shoal_state *state, const char 
     return SHOAL_OK;
 }
 
+enum shoal_status shoal_state_flush(struct shoal_state *state)
+{
+    SHL_TRY(check_alive(state));
+    return shl_views_flush(state->world);
+}
+
 enum shoal_status shoal_state_gather(struct shoal_state *state, const char *name)
 {
     const struct shl_state_array *array;
@@ -146,6 +154,8 @@ enum shoal_status shoal_state_info(const struct shoal_state *state, struct shoal
                                     .refresh_ns = state->stats.refresh_ns,
                                     .bytes_handed = state->stats.handed,
                                     .bad_chunks = state->stats.bad_chunks,
-                                    .bad_giver = state->stats.bad_giver};
+                                    .bad_giver = state->stats.bad_giver,
+                                    .keep_ns = state->stats.keep_ns,
+                                    .step_ns = state->stats.step_ns};
     return shl_give_struct(info, &told, sizeof(told));
 }

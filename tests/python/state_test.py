@@ -92,16 +92,20 @@ def begin_within(world):
 
 def use_again(world):
     """A world may have another state when the first is closed. Was it kept over a step?"""
-    array = numpy.full(1000, -1.0)
-    state = world.state(shards=8)
-    state.add("again", array, sharded=True)
-    for number in range(2):
-        with world.step():
-            for part in state.owned("again"):
-                array[part] = number
-    state.gather("again")
-    state.close()
-    return bool((array == 1).all())
+    right = True
+    for background in (False, True):
+        array = numpy.full(1000, -1.0)
+        state = world.state(shards=8, background=background)
+        state.add("again", array, sharded=True)
+        for number in range(2):
+            with world.step():
+                for part in state.owned("again"):
+                    array[part] = number
+        state.flush()
+        state.gather("again")
+        right &= bool((array == 1).all()) and state.info.step_seconds > 0
+        state.close()
+    return right
 
 
 def shard(folder):

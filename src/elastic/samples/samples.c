@@ -51,7 +51,8 @@ void shl_samples_free(struct shoal_samples *samples)
 {
     if (!samples)
         return;
-    shl_mem->free(samples->tie);
+    if (samples->tie)
+        samples->untie(samples->tie);
     shl_mem->free(samples->orders[1].start);
     shl_mem->free(samples->orders[0].start);
     shl_mem->free(samples->first);

@@ -31,7 +31,8 @@ struct shoal_samples {
     /* Of two neighbouring data epochs, since loaders look ahead. */
     struct shl_shard_order orders[2];
     struct shl_samples_position position;
-    struct shl_stream_tie *tie; /* to an elastic world (views/streams.h), or NULL; one allocation */
+    struct shl_stream_tie *tie;                /* to an elastic world (views/streams.h), or NULL */
+    void (*untie)(struct shl_stream_tie *tie); /* when the samples are destroyed */
 };
 
 /* lengths NULL: `count` samples. Else so many shards, with `total` samples together. */

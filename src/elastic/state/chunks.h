@@ -31,6 +31,7 @@ struct shl_state_array {
     enum shoal_state_kind kind;
     struct shl_copy *copies;  /* sharded: by shard; NULL: replicated */
     struct shl_copy *pending; /* likewise: slots that a view which is not settled needs */
+    uint8_t *shots[2]; /* replicated, in worlds whose steps last one commit later; NULL: not kept */
 };
 
 struct shl_chunk {

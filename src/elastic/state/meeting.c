@@ -27,7 +27,7 @@ struct card {
 /* Names, kinds and sizes of all arrays, in order. */
 static enum shoal_status hash_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES])
 {
-    uint64_t cut[2] = {state->table.shards, state->table.width};
+    uint64_t cut[3] = {state->table.shards, state->table.width, state->background};
     size_t bytes = sizeof(cut);
     for (uint32_t i = 0; i < state->array_count; i++)
         bytes += strlen(state->arrays[i].name) + 1 + 3 * sizeof(uint64_t);

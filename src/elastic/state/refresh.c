@@ -57,10 +57,21 @@ static enum shoal_status add_refresh(const struct shoal_state *state,
         uint32_t from = shl_members_find(members, row[0]), to = shl_members_find(members, row[i]);
         if (from == SHL_MEMBER_NONE || to == SHL_MEMBER_NONE)
             return shl_fail(SHOAL_ERR_INTERNAL, "shard %u is held by a member that is gone", shard);
-        SHL_TRY(shl_state_add_move(list,
-                                   (struct shl_move){shl_state_shard_data(state, array, shard),
-                                                     copy->slot[copy->now ^ 1], bytes, from, to}));
+        const uint8_t *src = state->background ? copy->slot[copy->now ^ 1]
+                                               : shl_state_shard_data(state, array, shard);
+        SHL_TRY(shl_state_add_move(
+            list, (struct shl_move){src, copy->slot[copy->now ^ 1], bytes, from, to}));
     }
+    return SHOAL_OK;
+}
+
+enum shoal_status shl_state_list_refresh(const struct shoal_state *state,
+                                         const struct shl_members *members,
+                                         struct shl_move_list *list)
+{
+    for (uint32_t a = 0; a < state->array_count; a++)
+        for (uint32_t s = 0; state->arrays[a].copies && s < state->table.shards; s++)
+            SHL_TRY(add_refresh(state, &state->arrays[a], s, members, list));
     return SHOAL_OK;
 }
 
@@ -69,19 +80,18 @@ enum shoal_status shl_state_refresh(void *arg, struct shoal_comm *comm,
 {
     struct shoal_state *state = arg;
     struct shl_move_list list = {.count = 0};
-    enum shoal_status status = SHOAL_OK;
     uint64_t begin_ns = shl_now_ns();
-    for (uint32_t a = 0; a < state->array_count; a++)
-        for (uint32_t s = 0;
-             state->arrays[a].copies && s < state->table.shards && status == SHOAL_OK; s++)
-            status = add_refresh(state, &state->arrays[a], s, members, &list);
-    if (status == SHOAL_OK && list.count > 0)
-        status = shl_moves_run(comm, list.at, list.count);
-    struct shl_state_stats now = {.sent = 0};
-    shl_state_count_moves(&now, &list, comm->rank);
-    state->stats.refresh_sent = now.sent;
+    enum shoal_status status;
+    if (!shl_state_finish(state, &status)) {
+        status = shl_state_list_refresh(state, members, &list);
+        if (status == SHOAL_OK && list.count > 0)
+            status = shl_moves_run(comm, list.at, list.count);
+        struct shl_state_stats now = {.sent = 0};
+        shl_state_count_moves(&now, &list, comm->rank);
+        state->stats.refresh_sent = now.sent;
+        shl_mem->free(list.at);
+    }
     state->stats.refresh_ns = shl_now_ns() - begin_ns;
-    shl_mem->free(list.at);
     return status;
 }
 
@@ -93,7 +103,7 @@ static void commit_array(const struct shoal_state *state, struct shl_state_array
         struct shl_copy *copy = &array->copies[s];
         uint32_t at = shl_table_find(&state->table, s, state->id);
         uint64_t bytes = shl_state_shard_bytes(state, array, s);
-        if (at == 0 && bytes)
+        if (at == 0 && bytes && !state->background)
             memcpy(copy->slot[copy->now], shl_state_shard_data(state, array, s), bytes);
         else if (at != UINT32_MAX)
             copy->now ^= 1;
@@ -102,9 +112,15 @@ static void commit_array(const struct shoal_state *state, struct shl_state_array
 
 void shl_state_commit(struct shoal_state *state)
 {
+    uint64_t begin_ns = shl_now_ns();
     for (uint32_t a = 0; a < state->array_count; a++)
         if (state->arrays[a].copies)
             commit_array(state, &state->arrays[a]);
+    if (state->ahead)
+        state->shot ^= 1;
+    state->ahead = false;
+    if (!state->background)
+        state->stats.keep_ns = shl_now_ns() - begin_ns;
 }
 
 static void roll_array_back(const struct shoal_state *state, const struct shl_state_array *array)
@@ -122,6 +138,9 @@ void shl_state_roll_back(struct shoal_state *state)
     for (uint32_t a = 0; a < state->array_count; a++)
         if (state->arrays[a].copies)
             roll_array_back(state, &state->arrays[a]);
+    if (state->follower.behind)
+        shl_state_put_back(state);
+    state->ahead = false;
 }
 
 /* ---- gather ---------------------------------------------------------------------------------- */

@@ -145,7 +145,7 @@ static enum shoal_status allocate_copy(struct shoal_state *state, struct shl_sta
         return SHOAL_OK;
     if (!copy->slot[copy->now])
         SHL_TRY(allocate_slot(&pending->slot[0], bytes));
-    if (at > 0 && !copy->slot[copy->now ^ 1])
+    if ((at > 0 || state->background) && !copy->slot[copy->now ^ 1])
         SHL_TRY(allocate_slot(&pending->slot[1], bytes));
     return SHOAL_OK;
 }
@@ -313,7 +313,7 @@ static void install_copy(struct shoal_state *state, struct shl_state_array *arra
         copy->slot[copy->now ^ 1] = pending->slot[1];
     *pending = (struct shl_copy){.now = 0};
     for (unsigned i = 0; i < 2; i++) {
-        bool needed = at == 0 ? i == copy->now : at != UINT32_MAX;
+        bool needed = at == 0 ? i == copy->now || state->background : at != UINT32_MAX;
         if (needed)
             continue;
         shl_mem->free(copy->slot[i]);

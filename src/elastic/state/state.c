@@ -75,10 +75,37 @@ static void begin(void *arg)
 
 static void committed(void *arg)
 {
-    shl_state_commit(arg);
+    struct shoal_state *state = arg;
+    shl_state_commit(state);
+    if (!state->background)
+        state->stats.step_ns = shl_now_ns() - state->stats.begun_ns;
+}
+
+static void begun(void *arg, bool pending)
+{
+    struct shoal_state *state = arg;
+    state->stats.begun_ns = shl_now_ns();
+    if (state->follower.behind)
+        shl_state_shoot(state, pending);
+}
+
+static void keep(void *arg)
+{
+    struct shoal_state *state = arg;
+    shl_state_keep(state);
+    state->stats.step_ns = shl_now_ns() - state->stats.begun_ns;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static void free_array(struct shl_state_array *array)
+{
+    shl_mem->free(array->copies);
+    shl_mem->free(array->pending);
+    shl_mem->free(array->shots[0]);
+    shl_mem->free(array->shots[1]);
+    shl_mem->free(array->name);
+}
 
 static void free_state(struct shoal_state *state)
 {
@@ -90,11 +117,8 @@ static void free_state(struct shoal_state *state)
         }
     }
     shl_state_drop_pending(state);
-    for (uint32_t a = 0; a < state->array_count; a++) {
-        shl_mem->free(state->arrays[a].copies);
-        shl_mem->free(state->arrays[a].pending);
-        shl_mem->free(state->arrays[a].name);
-    }
+    for (uint32_t a = 0; a < state->array_count; a++)
+        free_array(&state->arrays[a]);
     shl_table_free(&state->table);
     shl_table_free(&state->next);
     shl_mem->free(state->arrays);
@@ -102,12 +126,13 @@ static void free_state(struct shoal_state *state)
 }
 
 enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
-                                   struct shoal_state **out)
+                                   bool background, struct shoal_state **out)
 {
     struct shoal_state *state = shl_mem->alloc(sizeof(*state));
     if (!state)
         return shl_fail_errno("cannot allocate the state of a world");
     state->world = world;
+    state->background = background;
     enum shoal_status status = shl_table_make(shards, replicas + 1, &state->table);
     if (status == SHOAL_OK)
         status = shl_table_make(shards, replicas + 1, &state->next);
@@ -117,7 +142,12 @@ enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, u
                                             .handed = handed,
                                             .begin = begin,
                                             .settled = settled,
-                                            .committed = committed};
+                                            .committed = committed,
+                                            .behind = background,
+                                            .begun = begun,
+                                            .keep = keep,
+                                            .start = shl_state_start,
+                                            .abandon = shl_state_abandon};
     if (status == SHOAL_OK)
         status = shl_views_attach(world, &state->follower);
     if (status != SHOAL_OK) {
@@ -147,17 +177,20 @@ static enum shoal_status check_new(const struct shoal_state *state, const char *
     return SHOAL_OK;
 }
 
-static enum shoal_status allocate(struct shl_state_array *array, const char *name, uint32_t shards)
+/* `shots`: it is replicated, and to be put back when steps are given up. */
+static enum shoal_status allocate(struct shl_state_array *array, const char *name, uint32_t shards,
+                                  bool shots)
 {
     array->name = shl_mem->alloc(strlen(name) + 1);
     if (shards) {
         array->copies = shl_mem->alloc(shards * sizeof(*array->copies));
         array->pending = shl_mem->alloc(shards * sizeof(*array->pending));
     }
-    if (!array->name || (shards && (!array->copies || !array->pending))) {
-        shl_mem->free(array->name);
-        shl_mem->free(array->copies);
-        shl_mem->free(array->pending);
+    for (unsigned i = 0; i < 2 && shots; i++)
+        array->shots[i] = shl_mem->alloc_aligned(4096, array->bytes + 1);
+    if (!array->name || (shards && (!array->copies || !array->pending)) ||
+        (shots && (!array->shots[0] || !array->shots[1]))) {
+        free_array(array);
         return shl_fail(SHOAL_ERR_NOMEM, "no memory for '%s' of the state", name);
     }
     memcpy(array->name, name, strlen(name) + 1);
@@ -168,6 +201,7 @@ static enum shoal_status allocate(struct shl_state_array *array, const char *nam
 static void watch_losses(struct shoal_state *state)
 {
     state->follower.on_loss = true;
+    state->follower.behind = state->background;
     state->follower.refresh = (struct shl_task){.run = shl_state_refresh, .arg = state};
 }
 
@@ -187,7 +221,8 @@ enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_st
                                    .bytes = given->count * shoal_dtype_bytes(given->dtype),
                                    .dtype = given->dtype,
                                    .kind = given->kind};
-    SHL_TRY(allocate(&made, given->name, sharded ? state->table.shards : 0));
+    SHL_TRY(allocate(&made, given->name, sharded ? state->table.shards : 0,
+                     !sharded && state->background));
     state->arrays[state->array_count++] = made;
     if (sharded)
         watch_losses(state);

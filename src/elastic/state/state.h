@@ -10,6 +10,7 @@
  *   shards.h   how sharded arrays are cut, and the table of who holds what
  *   spread.c   sharded arrays follow a change of the view
  *   refresh.c  what a step's end does to them
+ *   behind.c   the same while the next step is computed
  *   told.c     what programs ask
  *
  * Invariant: an operation of the state changes nothing that counts until all members are known to
@@ -30,7 +31,8 @@
 struct shl_state_stats {
     uint64_t settled, sent, received, moved, settle_ns, handed;
     uint64_t bad_chunks, bad_giver;
-    uint64_t refresh_sent, refresh_ns;
+    uint64_t refresh_sent, refresh_ns, keep_ns, step_ns;
+    uint64_t begun_ns; /* when the step began; 0: none has */
 };
 
 struct shoal_state {
@@ -41,11 +43,16 @@ struct shoal_state {
     size_t array_capacity;
     bool known; /* this member has what the others have */
     struct shl_state_stats stats;
-    struct shl_table table;    /* in force */
-    struct shl_table next;     /* of the view that is being settled */
-    uint64_t id, next_id;      /* this member, once there is a table */
-    bool lacked_memory;        /* here, while the hand-over under way was tried before */
-    enum shoal_status refused; /* why the last hand-over was not done: alike on all */
+    struct shl_table table; /* in force */
+    struct shl_table next;  /* of the view that is being settled */
+    uint64_t id, next_id;   /* this member, once there is a table */
+    bool background;        /* steps last one commit later */
+    bool ahead;             /* the arrays at the beginning of the step under way are in shots
+                               [shot ^ 1], since the step before is not safe yet */
+    uint8_t shot;           /* which of all arrays' shots is to go back to */
+    struct shoal_request *refreshing; /* world->lock: under way; NULL: nothing is */
+    bool lacked_memory;               /* here, while the hand-over under way was tried before */
+    enum shoal_status refused;        /* why the last hand-over was not done: alike on all */
 };
 
 struct shl_move_list {
@@ -56,7 +63,7 @@ struct shl_move_list {
 /* ---- state.c ------------------------------------------------------------------------------ */
 
 enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
-                                   struct shoal_state **state);
+                                   bool background, struct shoal_state **state);
 void shl_state_destroy(struct shoal_state *state);
 /* A checked array; its name is copied. */
 enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_state_array *given);
@@ -99,9 +106,25 @@ void shl_state_drop_pending(struct shoal_state *state);
 
 enum shoal_status shl_state_refresh(void *state, struct shoal_comm *comm,
                                     const struct shl_members *members);
+enum shoal_status shl_state_list_refresh(const struct shoal_state *state,
+                                         const struct shl_members *members,
+                                         struct shl_move_list *list);
 void shl_state_commit(struct shoal_state *state);
 void shl_state_roll_back(struct shoal_state *state);
 enum shoal_status shl_state_gather(struct shoal_state *state, const struct shl_state_array *array);
+
+/* ---- behind.c ------------------------------------------------------------------------------ */
+
+enum shoal_status shl_state_start(void *state, struct shoal_comm *comm,
+                                  const struct shl_members *members);
+/* Wait for what was started. false: nothing was. */
+bool shl_state_finish(struct shoal_state *state, enum shoal_status *status);
+void shl_state_abandon(void *state);
+/* The arrays as a step has them when it begins; `pending`: the one before can be given up. */
+void shl_state_shoot(struct shoal_state *state, bool pending);
+void shl_state_put_back(const struct shoal_state *state);
+/* What owners have made, beside what is safe. */
+void shl_state_keep(struct shoal_state *state);
 
 uint64_t shl_state_shard_bytes(const struct shoal_state *state, const struct shl_state_array *array,
                                uint32_t shard);

@@ -34,12 +34,18 @@ static void take_down(struct shoal_world *world, bool cut)
         return;
     world->costs = comm->engine->costs;
     world->forming = NULL; /* nobody else cuts it from here on */
+    struct shl_follower *follower = world->follower;
+    world->parting = true; /* the follower stays meanwhile */
     pthread_mutex_unlock(&world->lock);
     if (cut)
         shl_world_cut(comm->world, "the view is changing");
+    if (follower && follower->abandon)
+        follower->abandon(follower->arg);
     shl_world_leave(comm);
     pthread_mutex_lock(&world->lock);
     world->comm = NULL;
+    world->parting = false;
+    pthread_cond_broadcast(&world->changed);
 }
 
 /* Members that the proposal evicts; those that leave do so by themselves. */

@@ -84,7 +84,7 @@ static void finish(struct shoal_world *world, struct shl_op *op)
         divide_f32(op->mean, call->recv, call->count - 1);
     else if (op->mean)
         divide_f64(op->mean, call->recv, call->count - 1);
-    if (!op->is_commit)
+    if (!op->votes)
         return;
     op->wanted = op->gained = 0;
     struct shl_voters *voting = &world->log->voting;

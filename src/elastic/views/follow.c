@@ -20,8 +20,10 @@ enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_followe
     if (world->follower)
         status = shl_fail(SHOAL_ERR_BUSY, "the world has its state already; destroy that first");
     else if (world->log->in_step)
-        status = shl_fail(SHOAL_ERR_INVALID, "step %llu is open; create state between steps",
-                          (unsigned long long)world->log->step);
+        status = shl_fail(
+            SHOAL_ERR_INVALID,
+            "step %llu is open, or not safe (shoal_state_flush); create state between steps",
+            (unsigned long long)world->log->step);
     else {
         world->follower = follower;
         world->joined_due = true; /* it is new to all */
@@ -33,6 +35,17 @@ enum shoal_status shl_views_attach(struct shoal_world *world, struct shl_followe
 void shl_views_detach(struct shoal_world *world)
 {
     shl_views_seize(world);
+    struct shl_follower *follower = world->follower;
+    while (world->parting)
+        shl_views_wait(world, UINT64_MAX);
+    if (follower && follower->abandon) {
+        world->users++;
+        pthread_mutex_unlock(&world->lock);
+        follower->abandon(follower->arg);
+        pthread_mutex_lock(&world->lock);
+        world->users--;
+        pthread_cond_broadcast(&world->changed);
+    }
     world->follower = NULL;
     shl_views_exit(world);
 }
@@ -56,7 +69,7 @@ static enum shoal_status task_locked(struct shoal_world *world, struct shl_task 
     SHL_TRY(shl_views_carry_out(world, NULL));
     if (world->log->retry || shl_views_drop_stale(world))
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
-    if (world->log->in_step && (!in_steps || world->log->mode != SHL_STEP_ABORT))
+    if (shl_views_in_step(world) && (!in_steps || world->log->mode != SHL_STEP_ABORT))
         return shl_fail(SHOAL_ERR_INVALID, "step %llu is open; do this between steps",
                         (unsigned long long)world->log->step);
     return carry_task(world, task);
@@ -150,6 +163,19 @@ enum shoal_status shl_views_follow_leavers(struct shoal_world *world)
         shl_log(SHL_LOG_WARN, "members that leave have handed nothing over yet: %s",
                 shl_error_text());
     return status;
+}
+
+void shl_views_follow_begun(struct shoal_world *world, bool pending)
+{
+    struct shl_follower *follower = world->follower;
+    if (!follower)
+        return;
+    follower->open = true;
+    if (!follower->begun)
+        return;
+    pthread_mutex_unlock(&world->lock);
+    follower->begun(follower->arg, pending);
+    pthread_mutex_lock(&world->lock);
 }
 
 void shl_views_follow_committed(struct shoal_world *world)

@@ -116,7 +116,7 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct 
     struct shl_op *op = claim(log, seq);
     log->started = seq;
     op->begun = true;
-    op->is_commit = is_commit;
+    op->is_commit = op->votes = is_commit;
     op->in_step = log->in_step;
     if (log->in_step && !log->step_first)
         log->step_first = seq;
@@ -152,10 +152,20 @@ static void commit(struct shl_oplog *log, const struct shl_op *op)
 {
     log->step_last = op->seq;
     log->step_first = 0;
-    log->in_step = log->gives_up = false;
+    log->in_step = op->leaves_open;
+    log->gives_up = false;
     log->step++;
-    log->position += op->gained;
+    log->position += op->late ? op->earned : op->gained;
     log->committed = log->parties = log->voting;
+}
+
+/* It is known on all members. */
+static void count_votes(struct shl_oplog *log, const struct shl_op *op)
+{
+    if (op->is_commit)
+        commit(log, op);
+    else if (op->votes)
+        log->committed = log->parties = log->voting;
 }
 
 void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
@@ -171,8 +181,7 @@ void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
         log->settled = op->seq - 1;
     if (everywhere) {
         op->settled = true;
-        if (op->is_commit)
-            commit(log, op);
+        count_votes(log, op);
     }
     advance(log);
 }
@@ -249,8 +258,8 @@ static void settle(struct shl_oplog *log, uint64_t seq)
     struct shl_op *op = claim(log, seq);
     if (op->begun)
         set_due(log, op, SHL_OP_NOTHING);
-    if (op->is_commit && !op->settled && !op->failed)
-        commit(log, op);
+    if (!op->settled && !op->failed)
+        count_votes(log, op);
     op->settled = true;
 }
 
@@ -325,8 +334,15 @@ enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decis
                         "%llu begun; this member has begun %llu. Join again",
                         (unsigned long long)decision->settled,
                         (unsigned long long)decision->started, (unsigned long long)begun);
-    for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++)
-        settle(log, seq);
+    for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++) {
+        const struct shl_op *op = find(log, seq);
+        /* Within steps one may return from an operation while another has not the result of the one
+         * before: that is no result then, since the step is given up. */
+        if (decision->retry && op && op->begun && op->in_step && !op->held && !op->settled)
+            fail_op(log, seq, SHOAL_ERR_STEP_RETRY);
+        else
+            settle(log, seq);
+    }
     if (decision->settled > log->settled)
         log->settled = decision->settled;
     for (uint64_t seq = decision->redo_from; seq && seq <= decision->settled; seq++)

@@ -53,9 +53,12 @@ struct shl_op {
     bool failed;  /* with `status` */
     bool kept;    /* held, and the log's copy is of it */
     bool in_step, is_commit;
-    bool rounds;   /* returns after a completion round */
-    bool small;    /* returns without one where keeping the result costs less */
-    bool restores; /* recv was the input, and may be overwritten: send is `input` from now on */
+    bool votes;       /* brings votes: a commit, or the end of a step that is committed later */
+    bool late;        /* commit: of the step before, whose samples are `earned` */
+    bool leaves_open; /* likewise; the step that the votes are about is open still */
+    bool rounds;      /* returns after a completion round */
+    bool small;       /* returns without one where keeping the result costs less */
+    bool restores;    /* recv was the input, and may be overwritten: send is `input` from now on */
     enum shl_op_due due;
     uint32_t source; /* FORWARD: rank in the view in force */
     enum shoal_status status;
@@ -70,6 +73,7 @@ struct shl_op {
     void *mean; /* weighted mean: where the quotients go; call.recv is the library's */
     uint64_t vote[SHL_VOTES]; /* commit: what this member brings: wanted, samples, does it leave */
     uint64_t wanted, gained;  /* commit: what all brought: highest and sum */
+    uint64_t earned;          /* late: the sum of the votes that were brought then */
     uint64_t epoch;           /* of the view that made the result */
     uint32_t contributors;
     uint32_t attempts; /* that ended for want of memory */

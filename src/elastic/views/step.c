@@ -21,28 +21,31 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
     SHL_TRY(shl_views_carry_out(world, NULL));
     if (world->leaving && world->members.count == 1)
         return leave_alone(world);
-    if (log->in_step)
+    if (shl_views_in_step(world))
         return shl_fail(SHOAL_ERR_INVALID, "step %llu is open already; commit it first",
                         (unsigned long long)log->step);
-    log->retry = false;
-    pthread_mutex_unlock(&world->lock);
-    shl_views_follow_begin(world);
-    pthread_mutex_lock(&world->lock);
+    bool pending = shl_behind_begin(world);
+    if (!pending) {
+        log->retry = false;
+        pthread_mutex_unlock(&world->lock);
+        shl_views_follow_begin(world);
+        pthread_mutex_lock(&world->lock);
+    }
     SHL_TRY(shl_views_follow(world));
     log->in_step = true;
+    world->behind.between = false;
     world->started.failure = SHOAL_OK;
     shl_views_show(world);
     shl_streams_begin(world);
     *step = (struct shoal_step){.struct_size = step->struct_size,
-                                .step = log->step,
-                                .position = log->position,
+                                .step = log->step + pending,
+                                .position = log->position + (pending ? world->behind.samples : 0),
                                 .epoch = world->epoch,
                                 .rank = world->rank,
                                 .size = world->members.count,
                                 .joined = world->joined_since};
     world->joined_told = world->joined_since; /* told again, if this step is given up */
-    if (world->follower)
-        world->follower->open = true;
+    shl_views_follow_begun(world, pending);
     return SHOAL_OK;
 }
 
@@ -103,7 +106,7 @@ enum shoal_status shl_views_abort(struct shoal_world *world)
 }
 
 /* Somebody waits to join or leave: all stop here, if all saw that in the same view. */
-static void stop_at_boundary(struct shoal_world *world, uint64_t wanted)
+void shl_views_stop_at_boundary(struct shoal_world *world, uint64_t wanted)
 {
     uint64_t epoch = world->epoch;
     if (!wanted || wanted != epoch || world->publish_asked)
@@ -142,7 +145,7 @@ static bool is_leaver(const struct shoal_world *world)
 
 /* lock, which is given away meanwhile. Whoever could not hand over stays, and tries again with the
  * next commit, but not for ever. */
-static void let_leavers_go(struct shoal_world *world)
+void shl_views_let_leavers_go(struct shoal_world *world)
 {
     bool handed = shl_views_follow_leavers(world) == SHOAL_OK;
     bool late = world->leave_ns && shl_now_ns() >= world->leave_ns;
@@ -150,20 +153,17 @@ static void let_leavers_go(struct shoal_world *world)
         tell_leaving(world);
 }
 
-static enum shoal_status commit_locked(struct shoal_world *world, uint64_t samples)
+enum shoal_status shl_views_vote(struct shoal_world *world, struct shl_ballot *ballot)
 {
     struct shl_oplog *log = world->log;
     struct shl_op *op;
-    SHL_TRY(shl_views_carry_out(world, NULL));
-    if (log->retry || shl_views_drop_stale(world))
-        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
-    if (!log->in_step)
-        return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is committed");
-    SHL_TRY(shl_started_failure(world));
-    SHL_TRY(shl_views_follow_refresh(world));
-    SHL_TRY(shl_oplog_begin(log, true, &op));
+    SHL_TRY(shl_oplog_begin(log, ballot->commits, &op));
+    op->votes = true;
+    op->late = ballot->late;
+    op->leaves_open = ballot->leaves_open;
+    op->earned = world->behind.samples;
     op->vote[0] = shl_node_wanted(world->node);
-    op->vote[1] = samples;
+    op->vote[1] = ballot->samples;
     op->vote[2] = world->leaving ? SHL_VOTE_LEAVES + world->leave_told : 0;
     op->rounds = true;
     op->call = (struct shoal_call){.struct_size = sizeof(op->call),
@@ -173,24 +173,45 @@ static enum shoal_status commit_locked(struct shoal_world *world, uint64_t sampl
                                    .send = op->vote,
                                    .recv = world->votes};
     enum shoal_status status = shl_views_carry_out(world, op);
-    uint64_t wanted = op->wanted;
+    ballot->wanted = op->wanted;
+    ballot->gained = op->gained;
+    ballot->epoch = op->epoch;
     shl_oplog_unpin(log);
-    if (status != SHOAL_OK)
-        return status;
+    return status;
+}
+
+static enum shoal_status commit_locked(struct shoal_world *world, uint64_t samples)
+{
+    struct shl_ballot ballot = {.samples = samples, .commits = true};
+    SHL_TRY(shl_views_follow_refresh(world));
+    SHL_TRY(shl_views_vote(world, &ballot));
     world->joined_since -= world->joined_told;
     world->joined_told = 0;
-    status = shl_streams_commit(world);
-    let_leavers_go(world);
-    stop_at_boundary(world, wanted);
+    enum shoal_status status = shl_streams_commit(world);
+    shl_views_let_leavers_go(world);
+    shl_views_stop_at_boundary(world, ballot.wanted);
     return status;
+}
+
+static enum shoal_status check_open(struct shoal_world *world)
+{
+    SHL_TRY(shl_views_carry_out(world, NULL));
+    if (world->log->retry || shl_views_drop_stale(world))
+        return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
+    if (!shl_views_in_step(world))
+        return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is committed");
+    return shl_started_failure(world);
 }
 
 enum shoal_status shl_views_commit(struct shoal_world *world, uint64_t samples)
 {
     shl_views_enter(world);
     uint64_t before = world->log->step;
-    enum shoal_status status = commit_locked(world, samples);
-    bool committed = world->log->step != before; /* also where that is all that went well */
+    bool behind = (world->follower && world->follower->behind) || shl_behind_is_pending(world);
+    enum shoal_status status = check_open(world);
+    if (status == SHOAL_OK)
+        status = behind ? shl_behind_commit(world, samples) : commit_locked(world, samples);
+    bool committed = !behind && world->log->step != before; /* also if that is all that went well */
     if (committed) {
         pthread_mutex_unlock(&world->lock);
         shl_views_follow_committed(world);
@@ -226,7 +247,7 @@ void shl_views_look(struct shoal_world *world, struct shoal_view *view)
                                 .step = world->log->step,
                                 .position = world->log->position};
     /* Another thread that looks must not change what the ranks and sizes of a call mean. */
-    if (!world->log->in_step && shl_views_is_caller(world))
+    if (!shl_views_in_step(world) && shl_views_is_caller(world))
         shl_views_show(world);
     pthread_mutex_unlock(&world->lock);
 }

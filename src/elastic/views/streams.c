@@ -76,6 +76,59 @@ enum shoal_status shl_streams_commit(struct shoal_world *world)
     return status;
 }
 
+/* ---- a step that may be given up --------------------------------------------------------------
+ */
+
+enum shoal_status shl_streams_advance(struct shoal_world *world)
+{
+    struct shl_streams *streams = &world->streams;
+    for (struct shoal_samples *at = streams->first; at; at = at->tie->next) {
+        struct shl_stream_tie *tie = at->tie;
+        tie->before = at->position;
+        tie->joins_before = tie->joins;
+        tie->samples = at;
+        tie->is_ahead = true;
+        tie->ahead = streams->ahead;
+        streams->ahead = tie;
+    }
+    return shl_streams_commit(world);
+}
+
+/* Those that were destroyed meanwhile are gone now. */
+static void forget_ahead(struct shl_streams *streams)
+{
+    while (streams->ahead) {
+        struct shl_stream_tie *tie = streams->ahead;
+        streams->ahead = tie->ahead;
+        tie->is_ahead = false;
+        if (!tie->samples)
+            shl_mem->free(tie);
+    }
+}
+
+void shl_streams_rewind(struct shoal_world *world)
+{
+    for (struct shl_stream_tie *tie = world->streams.ahead; tie; tie = tie->ahead) {
+        tie->joins = tie->joins_before;
+        if (tie->samples)
+            tie->samples->position = tie->before;
+    }
+    forget_ahead(&world->streams);
+}
+
+void shl_streams_keep(struct shoal_world *world)
+{
+    forget_ahead(&world->streams);
+}
+
+/* The samples are destroyed. */
+static void untie(struct shl_stream_tie *tie)
+{
+    tie->samples = NULL;
+    if (!tie->is_ahead)
+        shl_mem->free(tie);
+}
+
 /* ---- the position to those that are new -------------------------------------------------------
  */
 
@@ -152,6 +205,7 @@ static enum shoal_status enter(struct shoal_world *world, struct shoal_samples *
         samples->tie = shl_mem->alloc(sizeof(*samples->tie));
         if (!samples->tie)
             return shl_fail_errno("cannot allocate what ties samples to a world");
+        samples->untie = untie;
     }
     struct shl_stream_tie *tie = samples->tie;
     if (tie->member != self) {
@@ -175,7 +229,7 @@ static enum shoal_status samples_locked(struct shoal_world *world, struct shoal_
     const struct shl_voters *step = &world->streams.step;
     if (world->log->retry)
         return shl_fail(SHOAL_ERR_STEP_RETRY, "members changed within the step; begin it again");
-    if (!world->log->in_step)
+    if (!shl_views_in_step(world))
         return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one with shoal_step_begin");
     SHL_TRY(enter(world, samples));
     struct shoal_samples_view view = {.struct_size = sizeof(view),

@@ -44,10 +44,17 @@ struct shl_stream_tie {
     struct shl_stream_offer mine[SHL_STREAM_OFFERS], theirs[SHL_STREAM_OFFERS];
     struct shl_samples_record record;
     struct shl_samples_position after;
+    /* Of a step that is not safe yet (behind.c). */
+    struct shl_samples_position before; /* its end */
+    uint64_t joins_before;
+    struct shoal_samples *samples; /* NULL: destroyed */
+    struct shl_stream_tie *ahead;  /* the next one */
+    bool is_ahead;
 };
 
 struct shl_streams {
     struct shoal_samples *first;    /* in the step under way */
+    struct shl_stream_tie *ahead;   /* in the one before, which is not safe yet */
     uint64_t turn;                  /* counts steps that were begun */
     uint64_t joins, step_joins;     /* views with new members; and when the step began */
     bool settled;                   /* this member founded the job, or has committed a step */
@@ -62,6 +69,11 @@ void shl_streams_begin(struct shoal_world *world);
 /* lock: the step is committed, and so are its streams.
  * Errors   SHOAL_ERR_UNSUPPORTED on all members alike: a position would have too many spans */
 enum shoal_status shl_streams_commit(struct shoal_world *world);
+
+/* lock: the same for a step that may be given up, and what becomes of it. */
+enum shoal_status shl_streams_advance(struct shoal_world *world);
+void shl_streams_rewind(struct shoal_world *world);
+void shl_streams_keep(struct shoal_world *world);
 
 /* shoal_step_samples, arguments checked. */
 enum shoal_status shl_views_samples(struct shoal_world *world, struct shoal_samples *samples,

@@ -279,6 +279,7 @@ void shl_views_destroy(struct shoal_world *world)
     shl_node_destroy(world->node);
     if (world->follower)
         world->follower->gone = true;
+    shl_streams_keep(world);
     if (world->log)
         shl_oplog_free(world->log);
     shl_mem->free(world->pool.at);

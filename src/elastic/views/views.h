@@ -9,6 +9,7 @@
  *   call.c    the program's operations        step.c  steps, leaving, questions
  *   started.c operations that were started, which a thread carries out while the program computes
  *   follow.c  where state that follows the members is called
+ *   behind.c  steps that last one commit later, so that state is made safe meanwhile
  *   streams.c samples, whose position moves when a step is committed
  *
  * Locking. `lock` guards everything; `changed` tells of any change. The program's calls have
@@ -63,6 +64,32 @@ struct shl_follower {
     enum shoal_status (*settled)(void *arg); /* on all members. An error, alike on all, is that of
                                                 shoal_step_begin; the next one settles again */
     void (*committed)(void *arg);
+    bool behind; /* steps last when the next one is committed: behind.c. Then `refresh` is about
+                    what was kept, and `committed` about the step whose refresh is done */
+    void (*begun)(void *arg, bool pending); /* a step has begun; another is not safe yet */
+    void (*keep)(void *arg);                /* the program has ended a step: keep what it made */
+    /* Begin to refresh, without waiting. What was begun ends in `refresh` or in `abandon`, which
+     * comes, on any thread, before the view is gone, when all of its operations end by themselves.
+     */
+    enum shoal_status (*start)(void *arg, struct shoal_comm *comm,
+                               const struct shl_members *members);
+    void (*abandon)(void *arg);
+};
+
+/* A step that the program has ended, and that can still be lost. */
+struct shl_behind {
+    bool pending;     /* there is one, unless the log has none open: then it was given up */
+    bool between;     /* and the program has begun no other */
+    uint64_t samples; /* of all members in it */
+    uint32_t joined;  /* members that were told when it began */
+};
+
+/* What a member brings to the end of a step, and what all brought. */
+struct shl_ballot {
+    uint64_t samples;
+    bool commits;           /* the step, or with `late` the one before it */
+    bool late, leaves_open; /* as of an operation */
+    uint64_t wanted, gained, epoch;
 };
 
 struct shoal_world {
@@ -91,6 +118,7 @@ struct shoal_world {
     struct shoal_comm *comm;
     size_t kept_bytes; /* larger results are not kept: a completion round costs less */
     bool usable;       /* operations may run in it */
+    bool parting;      /* the view is being taken down */
     bool stopped;      /* at a boundary, until the next publication */
     uint32_t users;    /* callers in the engine */
     uint64_t epoch;
@@ -116,9 +144,10 @@ struct shoal_world {
     struct shl_voters leavers;     /* members that said with the last one that they leave, but for
                                       one to stay for now */
     struct shl_follower *follower; /* NULL: none */
-    bool joined_due, lost_due;     /* the view changed so since the follower was settled, or ever */
-    uint64_t joined_epoch;         /* the last view with new members */
-    uint64_t changed_epoch;        /* the last view with other members than the one before */
+    struct shl_behind behind;
+    bool joined_due, lost_due; /* the view changed so since the follower was settled, or ever */
+    uint64_t joined_epoch;     /* the last view with new members */
+    uint64_t changed_epoch;    /* the last view with other members than the one before */
     struct shl_streams streams;
     struct shl_started started;
     struct shl_user_op user_ops[SHL_COMM_USER_OPS]; /* of every communicator of a view */
@@ -195,6 +224,8 @@ void shl_views_detach(struct shoal_world *world);
 enum shoal_status shl_views_task(struct shoal_world *world, struct shl_task *task, bool in_steps);
 /* calling: before a step is begun. */
 void shl_views_follow_begin(struct shoal_world *world);
+/* calling, lock, which is given away meanwhile: and after it has begun. */
+void shl_views_follow_begun(struct shoal_world *world, bool pending);
 /* lock, which is given away meanwhile: settle until nothing is due. */
 enum shoal_status shl_views_follow(struct shoal_world *world);
 /* calling: after it was committed. */
@@ -208,6 +239,20 @@ bool shl_views_drop_stale(struct shoal_world *world);
 /* lock, which is given away meanwhile: before the operation that commits. */
 enum shoal_status shl_views_follow_refresh(struct shoal_world *world);
 
+/* ---- behind.c ----------------------------------------------------------------------------- */
+
+/* lock: the program is between begin and commit. */
+bool shl_views_in_step(const struct shoal_world *world);
+/* lock: a step that the program has ended is open in the log. */
+bool shl_behind_is_pending(const struct shoal_world *world);
+/* lock: before a step begins. true: the one before is not safe yet, and nothing is in its way; else
+ * what it moved is moved back. */
+bool shl_behind_begin(struct shoal_world *world);
+/* calling, lock, which is given away meanwhile: the program ends a step. */
+enum shoal_status shl_behind_commit(struct shoal_world *world, uint64_t samples);
+/* Whatever the program has committed is to last now. */
+enum shoal_status shl_views_flush(struct shoal_world *world);
+
 /* ---- step.c ------------------------------------------------------------------------------- */
 
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step);
@@ -217,5 +262,10 @@ enum shoal_status shl_views_abort(struct shoal_world *world);
 enum shoal_status shl_views_give_up(struct shoal_world *world);
 enum shoal_status shl_views_leave(struct shoal_world *world, uint32_t deadline_ms);
 void shl_views_look(struct shoal_world *world, struct shoal_view *view);
+/* calling, lock, which is given away meanwhile: one operation. */
+enum shoal_status shl_views_vote(struct shoal_world *world, struct shl_ballot *ballot);
+/* calling, lock, which is given away meanwhile: after a commit, whoever leaves or waits. */
+void shl_views_let_leavers_go(struct shoal_world *world);
+void shl_views_stop_at_boundary(struct shoal_world *world, uint64_t wanted);
 
 #endif

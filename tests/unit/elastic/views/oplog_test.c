@@ -385,6 +385,63 @@ static void a_commit_that_one_returned_from_is_committed_everywhere(void **state
     close_all(logs, 2);
 }
 
+/* Whoever returned from the second knows that all began the first, not that all have its result. */
+static void a_result_that_is_missing_is_none(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_ABORT, 0), member(SHL_STEP_ABORT, 0)};
+    struct shl_decision decision;
+    logs[0]->in_step = logs[1]->in_step = true;
+    shl_oplog_held(logs[0], begin(logs[0], false), false);
+    shl_oplog_unpin(logs[0]);
+    shl_oplog_held(logs[0], begin(logs[0], false), false);
+    shl_oplog_unpin(logs[0]);
+    struct shl_op *missing = begin(logs[1], false);
+    decide(logs, 2, true, &decision);
+    assert_int_equal(decision.settled, 1);
+    assert_int_equal(decision.retry, 1);
+    assert_true(missing->failed);
+    assert_int_equal(missing->status, SHOAL_ERR_STEP_RETRY);
+    assert_null(shl_oplog_next(logs[1]));
+    for (unsigned i = 0; i < 2; i++) {
+        shl_oplog_unpin(logs[i]);
+        assert_true(logs[i]->retry);
+        assert_int_equal(begin(logs[i], false)->seq, 3); /* all go on with the same number */
+    }
+    close_all(logs, 2);
+}
+
+/* It commits the step before the one that it ends, and that one is lost. */
+static void a_late_commit_leaves_a_step_open(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {member(SHL_STEP_ABORT, 0), member(SHL_STEP_ABORT, 0)};
+    struct shl_decision decision;
+    for (unsigned i = 0; i < 2; i++) {
+        logs[i]->in_step = true;
+        struct shl_op *op = begin(logs[i], true);
+        op->late = op->leaves_open = true;
+        op->earned = 5;
+        op->gained = 9;
+        if (i == 0)
+            shl_oplog_held(logs[i], op, true);
+        else
+            op->held = true; /* in its completion round */
+    }
+    shl_oplog_unpin(logs[0]);
+    assert_true(logs[0]->in_step);
+    begin(logs[0], false);
+    decide(logs, 2, true, &decision);
+    for (unsigned i = 0; i < 2; i++) {
+        shl_oplog_unpin(logs[i]);
+        assert_int_equal(logs[i]->step, 1);
+        assert_int_equal(logs[i]->position, 5);
+        assert_true(logs[i]->retry);
+        assert_false(logs[i]->in_step);
+    }
+    close_all(logs, 2);
+}
+
 static void a_retained_step_has_an_end(void **state)
 {
     (void)state;
@@ -457,6 +514,8 @@ int main(void)
         cmocka_unit_test(an_operation_whose_root_is_lost_fails_on_all),
         cmocka_unit_test(a_step_that_was_committed_is_not_given_up),
         cmocka_unit_test(a_decision_about_what_was_not_begun_is_refused),
+        cmocka_unit_test(a_result_that_is_missing_is_none),
+        cmocka_unit_test(a_late_commit_leaves_a_step_open),
         cmocka_unit_test(a_retained_step_has_an_end),
         cmocka_unit_test(a_row_of_failures_has_an_end),
         cmocka_unit_test(inputs_are_given_back),
