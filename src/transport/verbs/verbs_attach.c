@@ -1,8 +1,9 @@
 /*
  * What ranks tell each other before they connect, and connecting.
  *
- * A pair of ranks uses verbs when a frame has crossed each way and both have said so over the
- * control channel; whatever else happens, both use the next transport, and each logs why.
+ * A pair of neighbours uses verbs when a frame has crossed each way and both have said so over the
+ * control channel; whatever else happens, both use the next transport, and each logs why. Of other
+ * pairs nothing but greetings is awaited: they connect when they are used (verbs_wake.c).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -91,21 +92,27 @@ static enum shoal_status greet(struct shl_verbs_link *link)
 {
     const struct shl_verbs_port *port = &link->t->port;
     const struct shl_transport_env *env = link->t->env;
-    SHL_TRY(shl_verbs_pair_create_all(link));
+    link->direct.rail_count = link->t->rail_count;
+    link->direct.qps = (uint32_t)env->config->ib_qps;
+    if (!link->asleep)
+        SHL_TRY(shl_verbs_pair_create_all(link));
     if (shl_random->bytes(link->nonce, sizeof(link->nonce)) != 0)
         return shl_fail_errno("no random number to connect by");
     struct shl_verbs_greeting greeting = {.magic = SHL_VERBS_MAGIC,
                                           .version = SHL_VERBS_VERSION,
                                           .epoch = env->epoch,
                                           .incarnation = env->incarnation,
-                                          .queue_pair = link->qp->qp_num,
-                                          .first_psn = link->first_psn,
                                           .rail_count = link->t->rail_count,
+                                          .qps = link->direct.qps,
                                           .direct_psn = link->direct.first_psn,
-                                          .window_key = link->t->rails[link->rail].pool_mr->rkey,
                                           .mtu_bytes = port->mtu_bytes,
                                           .lid = port->lid,
                                           .kind = port->kind};
+    if (link->qp) {
+        greeting.queue_pair = link->qp->qp_num;
+        greeting.first_psn = link->first_psn;
+        greeting.window_key = link->t->rails[link->rail].pool_mr->rkey;
+    }
     memcpy(greeting.gid, port->gid, sizeof(greeting.gid));
     memcpy(greeting.nonce, link->nonce, sizeof(greeting.nonce));
     for (uint32_t rail = 0; rail < link->t->rail_count; rail++) {
@@ -123,6 +130,12 @@ static enum shoal_status greet(struct shl_verbs_link *link)
     return SHOAL_OK;
 }
 
+static void agree(struct shl_verbs_link *link)
+{
+    link->state = SHL_VERBS_AGREEING;
+    say_word(link, SHL_VERBS_PROVED);
+}
+
 static void on_greeting(struct shl_verbs_link *link)
 {
     const struct shl_transport_env *env = link->t->env;
@@ -132,8 +145,11 @@ static void on_greeting(struct shl_verbs_link *link)
         shl_verbs_link_fail(link, SHOAL_ERR_VERSION, "it greets in another version");
     else if (greeting.epoch != env->epoch || greeting.incarnation != env->incarnation)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "it greets from another epoch");
-    else if (shl_verbs_pair_connect_all(link, &greeting) < 0)
+    else if ((link->asleep ? shl_verbs_pair_agree(link, &greeting)
+                           : shl_verbs_pair_connect_all(link, &greeting)) < 0)
         shl_verbs_link_fail(link, SHOAL_ERR_PEER, "%s", shl_error_text());
+    else if (link->asleep)
+        agree(link);
     else
         link->state = SHL_VERBS_JOINING;
 }
@@ -205,10 +221,8 @@ static void advance(struct shl_verbs_link *link)
         if (!shl_verbs_say_last(link))
             shl_verbs_link_fail(link, SHOAL_ERR_PEER, "its queue pair takes nothing");
     }
-    if (link->state == SHL_VERBS_PROVING && link->proof_sent && link->proof_received) {
-        link->state = SHL_VERBS_AGREEING;
-        say_word(link, SHL_VERBS_PROVED);
-    }
+    if (link->state == SHL_VERBS_PROVING && link->proof_sent && link->proof_received)
+        agree(link);
     if (link->state == SHL_VERBS_AGREEING && hear(link) == SHL_VERBS_PROVED)
         link->state = SHL_VERBS_UP;
 }
@@ -303,7 +317,9 @@ static enum shoal_status dial_all(struct shl_transport *t, const void *const *bl
             continue;
         }
         SHL_TRY(shl_verbs_link_create(t, peer));
-        t->links[peer]->rail = rail;
+        t->links[peer]->rail = t->links[peer]->first_rail = rail;
+        if (shl_verbs_sleeps_first(t, peer))
+            shl_verbs_lie_down(t->links[peer]);
     }
     for (uint32_t peer = 0; peer < t->env->size; peer++)
         if (t->links[peer])

@@ -132,7 +132,7 @@ unsigned shl_verbs_channel_write(struct shl_verbs_link *link)
 static bool carries(const struct shl_verbs_link *link)
 {
     const struct shl_verbs_move *move = &link->move;
-    return link->rail == SHL_VERBS_CHANNEL ||
+    return (link->rail == SHL_VERBS_CHANNEL && !link->asleep) ||
            (move->from_channel && !move->peer_left &&
             (move->step == SHL_VERBS_LEAVING || move->step == SHL_VERBS_GONE_FROM));
 }

@@ -29,7 +29,7 @@ static void leave_rail(struct shl_transport *t, uint32_t rail, const char *what)
     t->rails[rail].down = true;
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         struct shl_verbs_link *link = t->links[peer];
-        if (!link || link->state != SHL_VERBS_UP)
+        if (!link || link->state != SHL_VERBS_UP || link->asleep)
             continue;
         if (rail < link->direct.rail_count)
             shl_verbs_rail_fail(link, rail, "%s: %s", t->rails[rail].port.device, what);
@@ -64,7 +64,8 @@ static void return_to_rail(struct shl_transport *t, uint32_t rail)
         t->port = t->rails[rail].port;
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         struct shl_verbs_link *link = t->links[peer];
-        if (!link || link->state != SHL_VERBS_UP || rail >= link->direct.rail_count ||
+        if (!link || link->state != SHL_VERBS_UP || link->asleep ||
+            rail >= link->direct.rail_count ||
             (link->direct.lanes[rail].qp && link->rail != SHL_VERBS_CHANNEL))
             continue;
         shl_verbs_direct_return(link);

@@ -17,11 +17,11 @@
  * Invariant: sent - peer_taken receive requests of the peer are in use, at most SHL_VERBS_SLOTS; so
  * no send ever finds the peer without one. The last two are for CREDIT frames only.
  *
- * Reading path: verbs_transport.c (the contract) -> verbs_attach.c (connections) -> verbs_send.c,
- * verbs_recv.c (posting) -> verbs_post.c (frames and writes leave) -> verbs_poll.c, verbs_arrive.c
- * (completions) -> verbs_cancel.c; in place: verbs_place.c (receiving), verbs_direct.c
- * (sending), verbs_fence.c, verbs_memory.c (registrations); failures: verbs_move.c,
- * verbs_channel.c, verbs_event.c.
+ * Reading path: verbs_transport.c (the contract) -> verbs_attach.c (connections), verbs_wake.c
+ * (when a link is first used) -> verbs_send.c, verbs_recv.c (posting) -> verbs_post.c (frames and
+ * writes leave) -> verbs_poll.c, verbs_arrive.c (completions) -> verbs_cancel.c; in place:
+ * verbs_place.c (receiving), verbs_direct.c (sending), verbs_fence.c, verbs_memory.c
+ * (registrations); failures: verbs_move.c, verbs_channel.c, verbs_event.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -118,8 +118,10 @@ struct shl_verbs_link {
     uint8_t greeting[sizeof(struct shl_verbs_greeting)];
     uint32_t greeting_bytes; /* of the peer's, so far */
     bool proof_sent, proof_received;
+    bool asleep; /* UP, and nobody has used it: it has no queue pairs yet */
 
-    uint32_t rail; /* that carries frames and windows; SHL_VERBS_CHANNEL, SHL_VERBS_NOWHERE */
+    uint32_t rail;       /* that carries frames and windows; SHL_VERBS_CHANNEL, SHL_VERBS_NOWHERE */
+    uint32_t first_rail; /* that carries them if it works at both ends */
     struct shl_verbs_move move;
     struct shl_verbs_channel channel;
     struct ibv_qp *qp;
@@ -240,7 +242,8 @@ static inline uint32_t shl_verbs_pieces_told(uint32_t immediate)
 /* Is there something to say on the channel, or to move? */
 static inline bool shl_verbs_move_due(const struct shl_verbs_link *link)
 {
-    return link->rail >= SHL_VERBS_CHANNEL || link->channel.met_due || link->channel.busy;
+    return (link->rail >= SHL_VERBS_CHANNEL && !link->asleep) || link->channel.met_due ||
+           link->channel.busy;
 }
 
 /* Is a send in place complete? */
@@ -273,6 +276,16 @@ void shl_verbs_link_hang_up(struct shl_verbs_link *link);
 void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, const char *format,
                          ...) __attribute__((format(printf, 3, 4), cold));
 
+/* ---- verbs_wake.c: links that are made when they are first used ------------------------------ */
+
+/* Is the link to this peer not connected in attach? Both ends answer alike. */
+bool shl_verbs_sleeps_first(const struct shl_transport *t, uint32_t peer);
+void shl_verbs_lie_down(struct shl_verbs_link *link);
+/* Somebody uses the link: connect it, if it sleeps. It may fail. */
+void shl_verbs_wake(struct shl_verbs_link *link);
+/* Memory for frames. */
+enum shoal_status shl_verbs_link_slots(struct shl_verbs_link *link);
+
 /* ---- verbs_pair.c: queue pairs -------------------------------------------------------------- */
 
 /* A pair for frames on a rail, of that life; and connecting it with the peer's on the same, which
@@ -280,6 +293,9 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t rail, uint64_t life);
 enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer_pair,
                                       uint32_t peer_psn);
+/* How many rails and queue pairs both ends have. */
+enum shoal_status shl_verbs_pair_agree(struct shl_verbs_link *link,
+                                       const struct shl_verbs_greeting *peer);
 /* All pairs of a new link. */
 enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link);
 enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,

@@ -5,12 +5,14 @@
  */
 #include "transport/verbs/verbs_link.h"
 
+#include "core/config.h"
 #include "core/log.h"
 #include "core/sys.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#define CONFIG_TRANSPORT_TCP 2u /* bit of "tcp" in SHOAL_TRANSPORT */
 #define DRAIN_NS UINT64_C(1000000000)
 #define PAUSE_NS_MIN UINT64_C(1000000000)
 #define PAUSE_NS_MAX UINT64_C(64000000000)
@@ -87,12 +89,20 @@ static void end_pair(struct shl_verbs_link *link)
     link->slots_mr = NULL;
 }
 
+/* A link that once worked by RDMA may go by the channel for a while; one that never did is what
+ * SHOAL_TRANSPORT is about. */
+static bool may_use_tcp(const struct shl_verbs_link *link)
+{
+    return link->t->env->config->transport & CONFIG_TRANSPORT_TCP;
+}
+
 static void settle(struct shl_verbs_link *link, uint32_t rail)
 {
     struct shl_verbs_move *move = &link->move;
     bool by_channel = rail == SHL_VERBS_CHANNEL;
     if (by_channel)
         end_pair(link);
+    bool as_meant = move->life == 0 && move->from_channel && !by_channel; /* it slept until now */
     move->life++;
     move->step = SHL_VERBS_SETTLED;
     move->since_ns = shl_now_ns();
@@ -105,7 +115,15 @@ static void settle(struct shl_verbs_link *link, uint32_t rail)
                                                          : move->pause_ns;
         move->retry_ns = move->since_ns + move->pause_ns;
     }
-    shl_log(SHL_LOG_WARN, "verbs to rank %u goes on over %s", link->peer,
+    if (by_channel && !link->proof_received && !may_use_tcp(link)) {
+        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
+                            "rank %u cannot be reached by RDMA, as the log says, and tcp is not in "
+                            "SHOAL_TRANSPORT",
+                            link->peer);
+        return;
+    }
+    shl_log(as_meant ? SHL_LOG_INFO : SHL_LOG_WARN, "verbs to rank %u %s over %s", link->peer,
+            as_meant ? "connects" : "goes on",
             by_channel ? "the control channel (tcp)" : link->t->rails[rail].port.device);
     shl_verbs_carry_again(link, link->peer_taken);
 }
@@ -128,8 +146,10 @@ static void choose(struct shl_verbs_link *link)
         settle(link, SHL_VERBS_CHANNEL);
         return;
     }
-    for (move->rail = 0; !(both >> move->rail & 1);)
-        move->rail++;
+    move->rail = link->first_rail;
+    if (!(both >> move->rail & 1))
+        for (move->rail = 0; !(both >> move->rail & 1);)
+            move->rail++;
     move->pair = (struct shl_verbs_record){.life = move->life + 1};
     if (shl_verbs_pair_create(link, move->rail, move->life + 1) == SHOAL_OK) {
         move->pair.pair = link->qp->qp_num;
@@ -258,6 +278,9 @@ void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_recor
         return;
     }
     if (left) {
+        shl_verbs_wake(link);
+        if (link->state != SHL_VERBS_UP)
+            return;
         move->peer_left = true;
         move->peer_taken = record->taken;
         move->peer_rails = record->rails;

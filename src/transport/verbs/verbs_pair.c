@@ -161,11 +161,7 @@ static enum shoal_status register_slots(struct shl_verbs_link *link)
 {
     const struct shl_verbs_rail *rail = &link->t->rails[link->qp_rail];
     size_t bytes = 2 * SHL_VERBS_SLOTS * SHL_VERBS_SLOT_BYTES;
-    if (!link->recv_slots)
-        link->recv_slots = shl_mem->alloc_aligned(4096, bytes);
-    if (!link->recv_slots)
-        return shl_fail(SHOAL_ERR_NOMEM, "no memory for the link to rank %u", link->peer);
-    link->send_slots = link->recv_slots + bytes / 2;
+    SHL_TRY(shl_verbs_link_slots(link));
     link->slots_mr =
         shl_verbs->reg_mr(rail->window_pd, link->recv_slots, bytes, IBV_ACCESS_LOCAL_WRITE);
     if (!link->slots_mr)
@@ -203,8 +199,6 @@ enum shoal_status shl_verbs_pair_create(struct shl_verbs_link *link, uint32_t ra
 enum shoal_status shl_verbs_pair_create_all(struct shl_verbs_link *link)
 {
     SHL_TRY(shl_verbs_pair_create(link, link->rail, 0));
-    link->direct.rail_count = link->t->rail_count;
-    link->direct.qps = (uint32_t)link->t->env->config->ib_qps;
     return shl_verbs_pair_direct_create(link);
 }
 
@@ -332,21 +326,27 @@ enum shoal_status shl_verbs_pair_join(struct shl_verbs_link *link, uint32_t peer
     return connect_ends(link, &ends);
 }
 
+enum shoal_status shl_verbs_pair_agree(struct shl_verbs_link *link,
+                                       const struct shl_verbs_greeting *peer)
+{
+    struct shl_verbs_direct *direct = &link->direct;
+    if (peer->rail_count == 0 || peer->qps == 0)
+        return shl_fail(SHOAL_ERR_PEER, "rank %u has no queue pair for writes in place",
+                        link->peer);
+    if (peer->rail_count < direct->rail_count)
+        direct->rail_count = peer->rail_count;
+    if (peer->qps < direct->qps)
+        direct->qps = peer->qps;
+    return SHOAL_OK;
+}
+
 enum shoal_status shl_verbs_pair_connect_all(struct shl_verbs_link *link,
                                              const struct shl_verbs_greeting *peer)
 {
     struct shl_verbs_direct *direct = &link->direct;
+    SHL_TRY(shl_verbs_pair_agree(link, peer));
     SHL_TRY(shl_verbs_pair_join(link, peer->queue_pair, peer->first_psn));
     link->peer_window_key = peer->window_key;
-    if (peer->rail_count < direct->rail_count)
-        direct->rail_count = peer->rail_count;
-    uint32_t qps = 0; /* that the peer has on its first rail, hence on all */
-    while (qps < direct->qps && peer->pairs[qps * SHL_VERBS_RAILS])
-        qps++;
-    if (qps == 0)
-        return shl_fail(SHOAL_ERR_PEER, "rank %u has no queue pair for writes in place",
-                        link->peer);
-    direct->qps = qps;
     SHL_TRY(shl_verbs_pair_direct_connect(link, peer->pairs, peer->direct_psn));
     direct->joining = link->t->cm != NULL;
     direct->up = !direct->joining;

@@ -101,7 +101,7 @@ static void watch_joins(struct shl_verbs_link *link, uint64_t now_ns)
 /* A request whose completion never comes: there are faults that raise nothing. */
 static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
-    if (link->state != SHL_VERBS_UP)
+    if (link->state != SHL_VERBS_UP || link->asleep)
         return;
     watch_joins(link, now_ns);
     static const char text[] = "a request is not complete after 5 s, and no error is reported";

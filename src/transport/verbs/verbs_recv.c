@@ -166,6 +166,8 @@ enum shoal_status shl_verbs_recv(struct shl_transport *t, struct shl_xfer *xfer)
     if (xfer->elem_bytes == 0 || xfer->elem_bytes > ELEM_BYTES_MAX)
         return shl_fail(SHOAL_ERR_INVALID, "elements of %u bytes; at most %u", xfer->elem_bytes,
                         ELEM_BYTES_MAX);
+    if (link)
+        shl_verbs_wake(link);
     struct shl_verbs_kept *kept = link ? shl_verbs_kept_find(link, &xfer->tag) : NULL;
     if (!link || (link->state != SHL_VERBS_UP && !(link->state == SHL_VERBS_GONE && kept)))
         return shl_fail(SHOAL_ERR_PEER, "rank %u is not reached over verbs: %s", xfer->peer,

@@ -167,6 +167,8 @@ static void meet_announced(struct shl_verbs_link *link, struct shl_xfer *xfer)
 enum shoal_status shl_verbs_send(struct shl_transport *t, struct shl_xfer *xfer)
 {
     struct shl_verbs_link *link = xfer->peer < t->env->size ? t->links[xfer->peer] : NULL;
+    if (link)
+        shl_verbs_wake(link);
     if (!link || link->state != SHL_VERBS_UP)
         return shl_fail(SHOAL_ERR_PEER, "rank %u is not reached over verbs: %s", xfer->peer,
                         !link                           ? "never connected"

@@ -119,7 +119,7 @@ static void linger(struct shl_transport *t, struct shl_verbs_link *link, uint64_
     while ((node = shl_list_pop(&link->serving)))
         shl_list_append(&t->notes_free, node);
     bool said = false;
-    for (unsigned looks = 0; link->state == SHL_VERBS_UP; looks++) {
+    for (unsigned looks = 0; link->state == SHL_VERBS_UP && !link->asleep; looks++) {
         if (looks >= SHL_VERBS_LOOKS && shl_now_ns() >= deadline_ns)
             break;
         shl_verbs_flush(link);
@@ -215,6 +215,8 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
         snprintf(text, text_bytes, "verbs to rank %u: not connected", peer);
     else if (link->state == SHL_VERBS_LOST)
         snprintf(text, text_bytes, "verbs to rank %u: lost: %s", peer, link->cause);
+    else if (link->asleep)
+        snprintf(text, text_bytes, "verbs to rank %u: connected when it is first used", peer);
     else {
         char rails[SHL_VERBS_CAUSE_BYTES];
         name_rails(link, rails);

@@ -19,7 +19,7 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 6
+#define SHL_VERBS_VERSION 7
 #define SHL_VERBS_BLOB_VERSION 3 /* of descriptions, which builds without RDMA publish as well */
 #define SHL_VERBS_QPS_MAX 4      /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
@@ -96,16 +96,18 @@ struct shl_verbs_end {
 struct shl_verbs_greeting {
     uint32_t magic, version;
     uint64_t epoch, incarnation;
-    uint32_t queue_pair, first_psn;
+    uint32_t queue_pair, first_psn; /* 0: none before the link is used */
     uint32_t mtu_bytes, lid, kind;
     uint32_t rail_count;
+    uint32_t qps; /* direct pairs a rail that it wants */
+    uint32_t reserved;
     uint8_t gid[16];
     uint32_t direct_psn, window_key;             /* the remote key of the windows */
     uint8_t nonce[SHL_VERBS_NONCE_BYTES];        /* who calls by rdma_cm shows it */
     struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
     uint32_t pairs[SHL_VERBS_LANES];             /* direct pairs by lane; 0: none */
 };
-_Static_assert(sizeof(struct shl_verbs_greeting) == 280, "greetings have no padding");
+_Static_assert(sizeof(struct shl_verbs_greeting) == 288, "greetings have no padding");
 
 /* Then single bytes, in this order; REFUSED at any time. */
 enum shl_verbs_word {

@@ -1,0 +1,233 @@
+/*
+ * Links that connect when they are first used: queue pairs exist only to neighbours, by rank, and
+ * to peers that a schedule has used.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "rdma/in_place_world.h"
+
+#include <errno.h>
+
+#define RANKS 8
+
+/* Queue pairs of a link: one for frames, and one a rail and lane. */
+static uint32_t pairs_of(struct world *world, uint32_t rank, uint32_t peer)
+{
+    const struct shl_verbs_link *link = link_of(world, rank, peer);
+    return (link->qp != NULL) + shl_verbs_direct_lanes(&link->direct);
+}
+
+static uint32_t peers_with_pairs(struct world *world, uint32_t rank)
+{
+    uint32_t count = 0;
+    for (uint32_t peer = 0; peer < world->size; peer++)
+        count += peer != rank && pairs_of(world, rank, peer) > 0;
+    return count;
+}
+
+static bool are_neighbours(uint32_t size, uint32_t a, uint32_t b)
+{
+    return (a + 1) % size == b || (b + 1) % size == a;
+}
+
+/* One message an edge, both ends at the same time. */
+static void exchange(struct world *world, uint32_t a, uint32_t b, uint64_t seq)
+{
+    for (uint32_t way = 0; way < 2; way++) {
+        const struct message_plan plan = {.from = way ? b : a,
+                                          .to = way ? a : b,
+                                          .seq = seq,
+                                          .msg = way,
+                                          .bytes = way ? 100 : 40000};
+        message_exchange(world, &plan);
+    }
+}
+
+static struct world *open_ranks(uint32_t size)
+{
+    struct world *world = world_open(&adapter, size, 1);
+    for (uint32_t rank = 0; rank < size; rank++)
+        for (uint32_t peer = 0; peer < size; peer++)
+            CHECK(world, peer == rank ||
+                             (pairs_of(world, rank, peer) > 0) == are_neighbours(size, rank, peer));
+    return world;
+}
+
+static void a_ring_needs_no_further_pairs(void **state)
+{
+    (void)state;
+    for (uint32_t size = 4; size <= RANKS; size += 4) {
+        struct world *world = open_ranks(size);
+        for (uint32_t rank = 0; rank < size; rank++)
+            exchange(world, rank, (rank + 1) % size, 1);
+        for (uint32_t rank = 0; rank < size; rank++)
+            CHECK(world, peers_with_pairs(world, rank) == 2);
+        world_close(world);
+    }
+}
+
+static void a_tree_connects_its_edges(void **state)
+{
+    (void)state;
+    for (uint32_t size = 4; size <= RANKS; size += 4) {
+        struct world *world = open_ranks(size);
+        uint32_t edges[RANKS] = {0}; /* of a rank that are no neighbours */
+        for (uint32_t child = 1; child < size; child++) {
+            uint32_t parent = child & (child - 1);
+            exchange(world, parent, child, 1);
+            edges[parent] += !are_neighbours(size, parent, child);
+            edges[child] += !are_neighbours(size, parent, child);
+        }
+        for (uint32_t rank = 0; rank < size; rank++)
+            CHECK(world, peers_with_pairs(world, rank) == 2 + edges[rank]);
+        world_close(world);
+    }
+}
+
+static bool is_connected(void *arg)
+{
+    struct world *world = arg;
+    const struct shl_verbs_link *a = link_of(world, 0, 2), *b = link_of(world, 2, 0);
+    return a->rail < RAILS && b->rail < RAILS && a->direct.up && b->direct.up;
+}
+
+static void check_pairs(struct world *world)
+{
+    world_run(world, is_connected, world);
+    CHECK(world, pairs_of(world, 0, 2) == 1 + RAILS * qps);
+    CHECK(world, pairs_of(world, 2, 0) == 1 + RAILS * qps);
+    for (uint32_t rank = 0; rank < world->size; rank++)
+        for (uint32_t peer = 0; peer < world->size; peer++)
+            CHECK(world, world->ranks[rank].lost_calls[peer] == 0);
+}
+
+/* Whoever uses the link first, or both at once; and what is first may already go in place. */
+static void the_first_message_arrives_whoever_begins(void **state)
+{
+    static const uint64_t sizes[] = {0, 8, 8193, 4 * MIB};
+    (void)state;
+    for (uint32_t i = 0; i < 3 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct world *world = open_ranks(4);
+        const struct message_plan plan = {.from = 0, .to = 2, .seq = 1, .bytes = sizes[i / 3]};
+        struct message message;
+        for (uint32_t rank = 0; rank < 4; rank++)
+            world->ranks[rank].t->register_bytes = 64 * KIB;
+        message_make(world, &plan, &message);
+        if (i % 3 != 0)
+            message_post_recv(&message);
+        for (uint32_t polls = 0; i % 3 != 2 && polls < 100; polls++)
+            world_poll(world);
+        message_post_send(&message);
+        if (i % 3 == 0)
+            message_post_recv(&message);
+        world_run(world, message_done, &message);
+        message_verify(&message);
+        message_free(&message);
+        check_pairs(world);
+        CHECK(world, plan.bytes < MIB || link_of(world, 0, 2)->direct.bytes_sent == plan.bytes);
+        world_close(world);
+    }
+}
+
+/* A peer that closes while the link sleeps is gone, not lost; and what is posted for it fails. */
+static void a_peer_may_close_while_the_link_sleeps(void **state)
+{
+    struct world *world = open_ranks(4);
+    struct shl_verbs_link *link = link_of(world, 0, 2);
+    struct message message;
+    const struct message_plan plan = {.from = 0, .to = 2, .seq = 1, .bytes = 8};
+    (void)state;
+    world->ops->close(world->ranks[2].t);
+    world->ranks[2].t = NULL;
+    world->ranks[2].crashed = true;
+    while (link->state == SHL_VERBS_UP)
+        world_poll(world);
+    CHECK(world, link->state == SHL_VERBS_GONE && world->ranks[0].lost_calls[2] == 0);
+    message_make(world, &plan, &message);
+    CHECK(world, world->ops->send(world->ranks[0].t, &message.send) == SHOAL_ERR_PEER);
+    message_free(&message);
+    world_close(world);
+}
+
+/* No queue pair is made for frames: the control channel carries, if tcp is allowed. */
+static bool only_neighbours;
+
+static struct ibv_qp *refuse_pairs(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
+{
+    errno = ENOMEM;
+    return only_neighbours ? NULL : verbs->create_qp(pd, attr);
+}
+
+static struct shl_verbs_sys refusing;
+
+static void forbid_tcp(void)
+{
+    for (uint32_t rank = 0; rank < 4; rank++)
+        configs[rank].transport &= ~UINT64_C(2);
+}
+
+static bool both_are_lost(void *arg)
+{
+    struct world *world = arg;
+    return world->ranks[0].lost_calls[2] == 1 && world->ranks[2].lost_calls[0] == 1;
+}
+
+static void a_link_that_cannot_connect_goes_by_tcp_or_fails(void **state)
+{
+    (void)state;
+    for (uint32_t strict = 0; strict < 2; strict++) {
+        const struct message_plan plan = {.from = 0, .to = 2, .seq = 1, .bytes = 300000};
+        struct message message;
+        refusing = *shl_verbs;
+        refusing.create_qp = refuse_pairs;
+        adjust = strict ? forbid_tcp : NULL;
+        only_neighbours = false;
+        shl_verbs = &refusing;
+        struct world *world = open_ranks(4);
+        only_neighbours = true;
+        message_make(world, &plan, &message);
+        message_post_recv(&message);
+        message_post_send(&message);
+        if (strict) {
+            world_run(world, both_are_lost, world);
+            CHECK(world, world->ranks[0].lost[2] == SHOAL_ERR_PEER);
+            world->ops->cancel(world->ranks[0].t, MESSAGE_COMM, 1);
+            world->ops->cancel(world->ranks[2].t, MESSAGE_COMM, 1);
+        } else {
+            world_run(world, message_done, &message);
+            message_verify(&message);
+            CHECK(world, link_of(world, 0, 2)->rail == SHL_VERBS_CHANNEL);
+        }
+        CHECK(world, world->ranks[0].lost_calls[1] == 0);
+        message_free(&message);
+        world_close(world);
+    }
+}
+
+/* Ports that go and return are no news for a link that sleeps; it finds those that work. */
+static void a_sleeping_link_uses_the_ports_that_work(void **state)
+{
+    struct world *world = open_ranks(4);
+    (void)state;
+    world->ranks[0].t->rails[0].down = true;
+    const struct message_plan plan = {.from = 0, .to = 2, .seq = 1, .bytes = 2 * MIB};
+    message_exchange(world, &plan);
+    world_run(world, is_connected, world);
+    CHECK(world, link_of(world, 0, 2)->rail == 1 && link_of(world, 2, 0)->rail == 1);
+    CHECK(world, !link_of(world, 0, 2)->direct.lanes[0].qp);
+    world_close(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_ring_needs_no_further_pairs, set_up),
+        cmocka_unit_test_setup(a_tree_connects_its_edges, set_up),
+        cmocka_unit_test_setup(the_first_message_arrives_whoever_begins, set_up),
+        cmocka_unit_test_setup(a_peer_may_close_while_the_link_sleeps, set_up),
+        cmocka_unit_test_setup(a_link_that_cannot_connect_goes_by_tcp_or_fails, set_up),
+        cmocka_unit_test_setup(a_sleeping_link_uses_the_ports_that_work, set_up),
+    };
+    begin();
+    return cmocka_run_group_tests_name("verbs_lazy", tests, NULL, NULL);
+}
