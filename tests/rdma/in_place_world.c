@@ -9,6 +9,7 @@
 #include "support/verbs_soft.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 const struct shl_verbs_sys *verbs;
 struct shl_memory *memories[WORLD_RANKS_MAX];
@@ -75,6 +76,7 @@ static struct ibv_mr *note_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t byt
         return NULL;
     struct ibv_mr *mr = verbs->reg_dmabuf_mr(pd, offset, bytes, iova, fd, access);
     seen.dmabuf_offset = offset;
+    seen.dmabuf_error = mr ? 0 : errno;
     seen.dmabufs += mr != NULL;
     seen.registered += mr != NULL;
     return mr;
@@ -204,7 +206,8 @@ void begin(void)
 {
     const char *wanted = getenv("SHOAL_TEST_QPS"), *connect = getenv("SHOAL_IB_CONNECT");
     real = getenv("SHOAL_TEST_GUEST") != NULL;
-    ports_can_flap = real && !(connect && strcmp(connect, "rdma_cm") == 0);
+    ports_can_flap = real && !(connect && strcmp(connect, "rdma_cm") == 0) &&
+                     access("/sys/class/net/v0", F_OK) == 0;
     qps = wanted ? (uint32_t)atoi(wanted) : 1;
     if (!real)
         verbs_soft_install(RAILS);

@@ -21,7 +21,8 @@
 #define RAILS 3
 
 extern bool real; /* devices; else the stand-in */
-/* Not on Soft-RoCE with rdma_cm: once a port was down, the kernel's 6.1 connects nobody by it. */
+/* Only on Soft-RoCE, and not with rdma_cm: once a port was down, the kernel's 6.1 connects nobody
+ * by it. */
 extern bool ports_can_flap;
 extern const struct shl_verbs_sys *verbs; /* without our hooks */
 extern struct shl_memory *memories[WORLD_RANKS_MAX];
@@ -36,7 +37,8 @@ struct seen {
     atomic_uint registered, deregistered; /* ranks open in threads of their own */
     atomic_uint dmabufs;                  /* of `registered` */
     bool no_dmabuf;                       /* none can be registered as such */
-    uint64_t dmabuf_offset;               /* of the latest */
+    uint64_t dmabuf_offset;               /* of the latest, */
+    int dmabuf_error;                     /* and why it was refused; 0: it was not */
     const struct ibv_pd *refused;         /* no memory is registered in this domain */
     const struct ibv_qp *held;            /* what is posted here waits in the following */
     struct ibv_send_wr late[PIECES_MAX];
