@@ -66,14 +66,17 @@ static uint64_t mix_register(uint64_t hash, const struct explore_state *state,
     return mix_age(hash, state, reg->answered_ns);
 }
 
-static uint64_t mix_reach(uint64_t hash, const struct shl_membership *core)
+static uint64_t mix_reach(uint64_t hash, const struct explore_state *state,
+                          const struct shl_membership *core)
 {
     const struct shl_reach *reach = &core->reach;
     for (uint32_t i = 0; i < reach->count; i++) {
         hash = explore_mix(hash, reach->numbers[i]);
         hash = mix_set(hash, &reach->rows[i]);
     }
-    hash = explore_mix(hash, core->row_number);
+    hash = explore_mix(hash, core->row_number * 2 + core->row_was_bad);
+    for (uint32_t i = 0; core->row_was_bad && i < reach->count; i++)
+        hash = core->told_ns[i] ? mix_age(hash, state, core->told_ns[i]) : explore_mix(hash, 0);
     for (uint32_t i = 0; i < core->missing_count; i++)
         hash = explore_mix(hash, core->missing[i]);
     return mix_set(hash, &core->evicted);
@@ -91,7 +94,7 @@ static uint64_t mix_core(uint64_t hash, const struct explore_state *state,
     hash = mix_age(hash, state, core->adopted_ns);
     hash = mix_age(hash, state, core->cause_ns);
     hash = core->trouble_ns ? mix_age(hash, state, core->trouble_ns) : explore_mix(hash, 0);
-    hash = mix_reach(hash, core);
+    hash = mix_reach(hash, state, core);
     hash = mix_set(hash, &core->leaving);
     if (core->fenced)
         hash = mix_report(hash, &core->report);

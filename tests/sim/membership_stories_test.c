@@ -243,6 +243,33 @@ static void joins_and_leaves_abort_nothing(void **state)
     }
 }
 
+/* Some were not heard for a moment, too short for a change: who is calm again answers those that
+ * may not know it, and soon nobody says anything. */
+static void a_false_alarm_is_soon_silent(void **state)
+{
+    (void)state;
+    struct world_options options = world_plain(4);
+    struct world *world = world_formed(&options);
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t j = 0; j < 4; j++)
+            if (i != j)
+                shl_membership_suspect(world->lives[i]->core, world->now_ns, world->lives[j]->id);
+    world_run_for(world, 3);
+    for (uint32_t i = 0; i < 4; i++) {
+        for (uint32_t j = 0; j < 4; j++)
+            if (i != j)
+                shl_membership_reached(world->lives[i]->core, world->now_ns, world->lives[j]->id);
+        world_run_for(world, 1);
+    }
+    world_run_for(world, 500);
+    uint64_t messages = world->messages;
+    world_run_for(world, 500);
+    WORLD_CHECK(world, world->messages == messages, "%llu messages about nothing\n",
+                (unsigned long long)(world->messages - messages));
+    WORLD_CHECK(world, world->commits == 1, "a view was made anew\n");
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +284,7 @@ int main(void)
         cmocka_unit_test(too_small_a_world_waits_and_fails),
         cmocka_unit_test(a_spare_takes_the_place),
         cmocka_unit_test(joins_and_leaves_abort_nothing),
+        cmocka_unit_test(a_false_alarm_is_soon_silent),
     };
     return cmocka_run_group_tests_name("membership_stories", tests, NULL, NULL);
 }

@@ -109,6 +109,7 @@ static void host_send(void *context, uint64_t to, const void *bytes, size_t size
     struct world *world = life->world;
     uint32_t target = world_life_of(world, to);
     bool bad = world->options.bad_paths && !world->calm;
+    world->messages++;
     unsigned copies = 1 + (bad && world_random(world, 50) == 0);
     if (!world_link_up(world, life->number, target) || (bad && world_random(world, 50) == 0))
         return;

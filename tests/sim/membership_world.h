@@ -152,7 +152,8 @@ struct world {
     uint64_t steps_done; /* highest step that anybody committed */
     uint32_t troubles;   /* failed checks, when a rule is broken on purpose */
     uint32_t commits, evictions, joins, leaves, failures, retries, redone, forwarded;
-    uint32_t wishes; /* to give a step up */
+    uint32_t wishes;   /* to give a step up */
+    uint64_t messages; /* that members sent each other */
 };
 
 #define WORLD_CHECK(world, condition, ...)                                                         \

@@ -56,6 +56,8 @@ struct shl_membership {
     /* Suspicions. */
     struct shl_reach reach; /* of record.view, once that is published */
     uint64_t row_number;
+    bool row_was_bad; /* in this view: others may hold a row of this member that is old */
+    uint64_t told_ns[SHL_MEMBERS_MAX]; /* when each member of the view got its row as an answer */
     uint32_t missing_count;
     uint64_t missing[SHL_MEMBERS_MAX]; /* ids that this member does not reach */
     struct shl_set evicted;            /* chosen from reach */

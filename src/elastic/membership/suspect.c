@@ -39,6 +39,7 @@ static void changed(struct shl_membership *m)
     for (uint32_t i = 0; i < m->record.view.count; i++)
         if (is_missing(m, m->record.view.at[i].id))
             shl_set_put(&row, i);
+    m->row_was_bad = m->row_was_bad || !shl_set_empty(&row);
     shl_reach_report(&m->reach, self, ++m->row_number, &row);
     choose(m);
 }
@@ -52,7 +53,21 @@ void shl_suspect_published(struct shl_membership *m)
     m->missing_count = kept;
     shl_reach_reset(&m->reach, m->record.view.count);
     memset(&m->evicted, 0, sizeof(m->evicted));
+    m->row_was_bad = false;
+    memset(m->told_ns, 0, m->record.view.count * sizeof(m->told_ns[0]));
     changed(m);
+}
+
+/* Its sender may still believe an old row of this member, which is calm and would say no more. What
+ * comes soon after an answer is an answer itself: two that are calm must not go on answering each
+ * other. */
+static void answer_row(struct shl_membership *m, uint32_t from)
+{
+    if (!m->row_was_bad ||
+        (m->told_ns[from] && m->now_ns - m->told_ns[from] < m->options.times.poll_ns))
+        return;
+    m->told_ns[from] = m->now_ns;
+    shl_membership_send(m, m->record.view.at[from].id, SHL_MESSAGE_REACH);
 }
 
 void shl_suspect_row(struct shl_membership *m, const struct shl_message *message)
@@ -64,10 +79,8 @@ void shl_suspect_row(struct shl_membership *m, const struct shl_message *message
     bool calm = !shl_reach_broken(&m->reach) && !shl_membership_proposed(m) && !m->quiesced;
     if (shl_reach_report(&m->reach, from, message->version, &message->row))
         choose(m);
-    /* Its sender may still believe an old row of this member, which is calm and would say no more.
-     */
     if (calm && !shl_reach_broken(&m->reach))
-        shl_membership_send(m, message->from, SHL_MESSAGE_REACH);
+        answer_row(m, from);
 }
 
 void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t id)
