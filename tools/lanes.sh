@@ -59,6 +59,8 @@ lane_gcc() {
         "${ETCD_PACKAGES[@]}"
     build dev
     run dev --label-exclude 'check|python|rdma|valgrind'
+    [ "$nightly" = 0 ] || SHOAL_SIM_SCHEDULES=1000000 SHOAL_SIM_FIRST=1000000 \
+        build-dev/tests/sim/membership_sim_test
 }
 
 lane_clang() {

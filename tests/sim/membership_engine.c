@@ -366,8 +366,10 @@ void world_check_outcomes(struct world *world)
             struct world_life *other = world->lives[b];
             if (!other->running || other->epoch != one->epoch || !one->epoch)
                 continue;
-            for (uint32_t i = 0; i < WORLD_OPS; i++) {
-                const struct world_op *x = &one->ops[i], *y = &other->ops[i];
+            uint64_t last = one->started < other->started ? one->started : other->started;
+            for (uint64_t seq = last > WORLD_OPS ? last - WORLD_OPS + 1 : 1; seq <= last; seq++) {
+                const struct world_op *x = &one->ops[seq % WORLD_OPS];
+                const struct world_op *y = &other->ops[seq % WORLD_OPS];
                 if (x->seq != y->seq || !x->returned || !y->returned || !x->begun || !y->begun)
                     continue;
                 WORLD_CHECK(world, x->failed == y->failed && (x->failed || x->result == y->result),

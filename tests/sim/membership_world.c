@@ -10,6 +10,7 @@
 
 #define DETECT_NS (20 * WORLD_MS)
 #define SILENCE_NS (100 * WORLD_MS)
+#define BRANCHES 4 /* of the heap of events */
 
 /* ---- events --------------------------------------------------------------------------------- */
 
@@ -18,57 +19,69 @@ uint64_t world_random(struct world *world, uint64_t below)
     return shl_test_random(&world->random) % below;
 }
 
-static bool earlier(const struct world_event *a, const struct world_event *b)
+static bool earlier(const struct world_due *a, const struct world_due *b)
 {
     return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
 }
 
-static void push(struct world *world, struct world_event *event)
+static void push(struct world *world, struct world_event *event, uint64_t at_ns)
 {
     if (world->heap_count == world->heap_capacity) {
         world->heap_capacity = world->heap_capacity ? 2 * world->heap_capacity : 256;
-        world->heap = realloc(world->heap, world->heap_capacity * sizeof(event));
+        world->heap = realloc(world->heap, world->heap_capacity * sizeof(*world->heap));
         assert_non_null(world->heap);
     }
+    struct world_due due = {at_ns, event->order, event};
     size_t at = world->heap_count++;
-    for (; at && earlier(event, world->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        world->heap[at] = world->heap[(at - 1) / 2];
-    world->heap[at] = event;
+    for (; at && earlier(&due, &world->heap[(at - 1) / BRANCHES]); at = (at - 1) / BRANCHES)
+        world->heap[at] = world->heap[(at - 1) / BRANCHES];
+    world->heap[at] = due;
 }
 
-static struct world_event *pop(struct world *world)
+static struct world_due pop(struct world *world)
 {
-    struct world_event *first = world->heap[0], *last = world->heap[--world->heap_count];
-    size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < world->heap_count; at = child) {
-        if (child + 1 < world->heap_count && earlier(world->heap[child + 1], world->heap[child]))
-            child++;
-        if (!earlier(world->heap[child], last))
+    struct world_due *heap = world->heap, first = heap[0], last = heap[--world->heap_count];
+    size_t at = 0, count = world->heap_count;
+    for (size_t child; (child = BRANCHES * at + 1) < count; at = child) {
+        size_t end = child + BRANCHES < count ? child + BRANCHES : count;
+        for (size_t other = child + 1; other < end; other++)
+            if (earlier(&heap[other], &heap[child]))
+                child = other;
+        if (!earlier(&heap[child], &last))
             break;
-        world->heap[at] = world->heap[child];
+        heap[at] = heap[child];
     }
-    world->heap[at] = last;
+    heap[at] = last;
     return first;
+}
+
+static struct world_event *spare; /* events come and go by millions */
+
+static void event_free(struct world_event *event)
+{
+    free(event->bytes);
+    event->next = spare;
+    spare = event;
 }
 
 struct world_event *world_event(struct world *world, enum world_event_kind kind, uint32_t to,
                                 uint64_t delay_ns)
 {
-    struct world_event *event = calloc(1, sizeof(*event));
+    struct world_event *event = spare;
+    if (event)
+        spare = event->next;
+    else
+        event = malloc(sizeof(*event));
     assert_non_null(event);
-    event->kind = kind;
-    event->to = to;
-    event->at_ns = world->now_ns + delay_ns;
-    event->order = world->order++;
-    push(world, event);
+    *event = (struct world_event){.kind = kind, .to = to, .order = world->order++};
+    push(world, event, world->now_ns + delay_ns);
     return event;
 }
 
 /* The same event again, later; its order among those of that time stays. */
 static void postpone(struct world *world, struct world_event *event, uint64_t until_ns)
 {
-    event->at_ns = until_ns > world->now_ns ? until_ns : world->now_ns + 1;
-    push(world, event);
+    push(world, event, until_ns > world->now_ns ? until_ns : world->now_ns + 1);
 }
 
 /* ---- network -------------------------------------------------------------------------------- */
@@ -411,18 +424,38 @@ static bool run_event(struct world *world, struct world_event *event)
 
 void world_run(struct world *world, uint64_t until_ns)
 {
-    while (world->heap_count && world->heap[0]->at_ns <= until_ns) {
-        struct world_event *event = pop(world);
-        world->now_ns = event->at_ns;
+    while (world->heap_count && world->heap[0].at_ns <= until_ns) {
+        struct world_due due = pop(world);
+        struct world_event *event = due.event;
+        world->now_ns = due.at_ns;
         world->events_run++;
-        world->trace = (world->trace ^ (event->at_ns + event->kind + event->to)) * 1099511628211ull;
-        if (!run_event(world, event))
-            continue;
-        free(event->bytes);
-        free(event);
+        world->trace = (world->trace ^ (due.at_ns + event->kind + event->to)) * 1099511628211ull;
+        if (run_event(world, event))
+            event_free(event);
     }
     world->now_ns = until_ns;
     world_check_outcomes(world);
+}
+
+bool world_at_rest(const struct world *world, uint64_t order)
+{
+    const struct shl_record *record = &world->store.record;
+    if (!world->store.has_record || record->phase != SHL_PHASE_COMMITTED)
+        return false;
+    for (uint32_t i = 0; i < world->options.slots; i++) {
+        if (world->current[i] == WORLD_LIVES_MAX)
+            continue;
+        const struct world_life *life = world->lives[world->current[i]];
+        if (!life->running || life->epoch != record->view_epoch || life->wake_ns != UINT64_MAX)
+            return false;
+    }
+    for (uint32_t i = 0; i < record->view.count; i++)
+        if (!world->lives[world_life_of(world, record->view.at[i].id)]->running)
+            return false;
+    for (size_t i = 0; i < world->heap_count; i++)
+        if (world->heap[i].order < order)
+            return false;
+    return true;
 }
 
 struct world *world_open(const struct world_options *options)
@@ -441,11 +474,8 @@ struct world *world_open(const struct world_options *options)
 
 void world_close(struct world *world)
 {
-    while (world->heap_count) {
-        struct world_event *event = pop(world);
-        free(event->bytes);
-        free(event);
-    }
+    while (world->heap_count)
+        event_free(pop(world).event);
     for (uint32_t i = 0; i < world->life_count; i++) {
         shl_membership_destroy(world->lives[i]->core);
         free(world->lives[i]);

@@ -19,7 +19,7 @@
 
 #define WORLD_SLOTS_MAX 8u
 #define WORLD_LIVES_MAX 64u
-#define WORLD_OPS 4096u
+#define WORLD_OPS 1024u /* of each life are remembered and compared */
 #define WORLD_EPOCHS 4096u
 #define WORLD_STEPS 8192u
 #define WORLD_MS 1000000ull
@@ -114,15 +114,24 @@ enum world_event_kind {
 enum world_data_kind { WORLD_INPUT, WORLD_HELD, WORLD_FORWARDED };
 
 struct world_event {
-    uint64_t at_ns, order;
+    uint64_t order;
     enum world_event_kind kind;
     uint32_t to, from; /* lives */
     uint64_t epoch, seq, result, wanted;
     enum world_data_kind data;
-    struct shl_store_request request;
-    struct shl_store_answer answer;
+    union { /* by kind */
+        struct shl_store_request request;
+        struct shl_store_answer answer;
+    };
     uint8_t *bytes; /* owned */
     size_t size;
+    struct world_event *next; /* while it is spare */
+};
+
+/* What orders events stands beside them, so that sorting does not touch each. */
+struct world_due {
+    uint64_t at_ns, order;
+    struct world_event *event;
 };
 
 /* Who wants to know what happens to lives; NULL: nobody. */
@@ -137,7 +146,7 @@ struct world {
     struct world_options options;
     const struct world_observer *observer;
     uint64_t random, now_ns, order, events_run, trace;
-    struct world_event **heap;
+    struct world_due *heap;
     size_t heap_count, heap_capacity;
     uint32_t life_count;
     struct world_life *lives[WORLD_LIVES_MAX];
@@ -173,6 +182,9 @@ struct world {
 struct world *world_open(const struct world_options *options);
 void world_close(struct world *world);
 void world_run(struct world *world, uint64_t until_ns);
+/* All who run share the last view and their cores want nothing; what was sent before `order` has
+ * arrived. */
+bool world_at_rest(const struct world *world, uint64_t order);
 uint64_t world_random(struct world *world, uint64_t below);
 struct world_event *world_event(struct world *world, enum world_event_kind kind, uint32_t to,
                                 uint64_t delay_ns);
