@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs an elastic job under random faults for as long as wanted: members killed, stopped, sent away
-# and started, the coordinator restarted, hosts cut off. Every value is checked, and afterwards that
-# no two members saw different outcomes.
+# (by SIGTERM too) and started, connections reset, the coordinator restarted, the leader of an etcd
+# cluster killed, hosts cut off. Every value is checked, and afterwards that no two members saw
+# different outcomes.
 #
 # Usage: chaos.sh [--minutes N]     5 minutes if not told otherwise
 #
@@ -24,24 +25,31 @@ while [ $# -gt 0 ]; do
 done
 [[ $minutes =~ ^[0-9]+$ ]] || die "--minutes takes a whole number, not $minutes"
 
-need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
+need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}" \
+    "${ETCD_PACKAGES[@]}"
 cmake --preset dev >/dev/null
 cmake --build --preset dev --parallel "$(nproc)" --target elastic_chaos_test elastic_hosts_test |
     tail -n 1
+
+run() { # TEST [ARGUMENT...]
+    local log
+    log=$(mktemp)
+    if ! SHOAL_TEST_CHAOS_S=10 "build-dev/tests/multiproc/$1" "${@:2}" >"$log" 2>&1; then
+        cat "$log"
+        rm "$log"
+        die "round $round of $* failed"
+    fi
+    say "round $round: $* passed" \
+        "$(sed -n -e 's/^SHOAL_TEST_SEED=//p' -e '/ connections reset$/p' "$log" | tr '\n' ' ')"
+    rm "$log"
+}
 
 round=0
 end=$((SECONDS + 60 * minutes))
 while [ "$SECONDS" -lt "$end" ]; do
     round=$((round + 1))
-    for test in elastic_chaos_test elastic_hosts_test; do
-        log=$(mktemp)
-        if ! SHOAL_TEST_CHAOS_S=10 "build-dev/tests/multiproc/$test" >"$log" 2>&1; then
-            cat "$log"
-            rm "$log"
-            die "round $round of $test failed"
-        fi
-        say "round $round: $test passed" "$(sed -n 's/^SHOAL_TEST_SEED=//p' "$log" | tr '\n' ' ')"
-        rm "$log"
-    done
+    run elastic_chaos_test
+    run elastic_chaos_test etcd
+    run elastic_hosts_test
 done
 say "$round rounds passed"

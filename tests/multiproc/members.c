@@ -89,7 +89,10 @@ void members_open(struct members *members, const struct members_job *job)
     snprintf(members->journal, sizeof(members->journal), "/tmp/shoal-members-%d-%u", (int)getpid(),
              serial);
     remove_journal(members); /* of a process that had this number before */
-    if (job->hosts) {
+    if (job->store) {
+        assert_true(strlen(job->store) < sizeof(members->address));
+        memcpy(members->address, job->store, strlen(job->store) + 1);
+    } else if (job->hosts) {
         char host[32];
         hosts_address(job->hosts, host, sizeof(host));
         snprintf(members->address, sizeof(members->address), "%s:7000", host);
@@ -98,7 +101,8 @@ void members_open(struct members *members, const struct members_job *job)
                  serial);
     }
     serial++;
-    members_start_coordinator(members);
+    if (!job->store)
+        members_start_coordinator(members);
     for (uint32_t i = 0; i < job->start; i++)
         members_start(members, i);
 }
@@ -205,9 +209,11 @@ void members_close(struct members *members)
         if (WIFSIGNALED(members->exits[i]) && WTERMSIG(members->exits[i]) != SIGKILL)
             fail_msg("member %u died of signal %d", i, WTERMSIG(members->exits[i]));
     }
-    kill(members->coordinator, SIGKILL);
-    waitpid(members->coordinator, NULL, 0);
-    remove_journal(members);
+    if (members->coordinator) {
+        kill(members->coordinator, SIGKILL);
+        waitpid(members->coordinator, NULL, 0);
+        remove_journal(members);
+    }
     assert_int_equal(hung, 0);
 }
 

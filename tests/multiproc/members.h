@@ -58,10 +58,11 @@ struct members_job {
     uint32_t start, min;
     enum shoal_step_mode mode;
     const char *const *settings; /* "SHOAL_KEY=value", NULL at the end */
-    uint32_t hosts;   /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
-                         the next one; 0: all on this host */
-    uint32_t domains; /* slot s is in failure domain s modulo them; 0: not told */
-    bool restarts;    /* the coordinator keeps a journal, so that it can be started again */
+    uint32_t hosts;    /* of hosts.h, which are open; slot s is on s modulo them, the coordinator on
+                          the next one; 0: all on this host */
+    uint32_t domains;  /* slot s is in failure domain s modulo them; 0: not told */
+    const char *store; /* of somebody else's; NULL: a coordinator of this job's */
+    bool restarts;     /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
@@ -73,9 +74,9 @@ struct members_job {
 struct members {
     const struct members_job *job;
     struct members_shared *shared;
-    char address[64];
-    char journal[64]; /* of the coordinator */
-    pid_t coordinator;
+    char address[256];
+    char journal[64];        /* of the coordinator */
+    pid_t coordinator;       /* 0: the store is somebody else's */
     pid_t pids[MEMBERS_MAX]; /* 0: not started, or reaped */
     int exits[MEMBERS_MAX];  /* status of waitpid */
 };
@@ -107,7 +108,8 @@ void members_check_samples(const struct members *members, const uint32_t *slots,
 
 /* A body: sums of 1 << slot in a loop, every value checked, until `stop`. */
 void members_loop(struct member *self);
-/* A body: steps of two such sums over some samples; whoever joins gets the state by a broadcast. */
+/* A body: steps of two such sums over some samples; whoever joins gets the state by a broadcast,
+ * and whoever is told to by `leave` or by SIGTERM leaves. */
 void members_steps(struct member *self);
 /* For other bodies: what an operation or a step came to, and why the loop ended. */
 void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask);

@@ -7,6 +7,7 @@
 
 #include "support/test.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -155,6 +156,14 @@ static int sum(struct member *self, const int64_t *send, int64_t *recv)
                                  SHOAL_SUM);
 }
 
+static volatile sig_atomic_t told_to_go;
+
+static void on_terminate(int signal)
+{
+    (void)signal;
+    told_to_go = 1;
+}
+
 static int train(struct member *self, struct training *training)
 {
     struct shoal_step step = {.struct_size = sizeof(step)};
@@ -164,7 +173,7 @@ static int train(struct member *self, struct training *training)
             shoal_world_broadcast(self->world, &training->state, &training->state, 1, SHOAL_I64, 0);
     if (status != SHOAL_OK)
         return status;
-    if (self->shared->leave == (int)self->slot + 1)
+    if (told_to_go || self->shared->leave == (int)self->slot + 1)
         shoal_leave(self->world, 0);
     fill(self, training->send);
     fill(self, training->two);
@@ -196,6 +205,7 @@ void members_steps(struct member *self)
                                 .samples = open_stream(self)};
     struct shoal_view view = {.struct_size = sizeof(view)};
     int status = SHOAL_OK;
+    signal(SIGTERM, on_terminate); /* this process is the member's own */
     while (status == SHOAL_OK && !training.stop) {
         status = train(self, &training);
         if (status == SHOAL_ERR_STEP_RETRY) {
