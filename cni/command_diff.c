@@ -18,7 +18,9 @@ static const char usage[] =
     "compared as JSON. OLD and NEW are files, folders, or - for standard input.\n"
     "\n"
     "  -o, --output KIND   text (default), json, yaml\n"
-    "      --help          print this\n"
+    "  -q, --quiet         print nothing: the exit status tells\n"
+    "      --color WHEN    auto, always, never: this output has no colours\n"
+    "  -h, --help          print this\n"
     "\n"
     "Exit status: 0 nothing differs, 2 unreadable input, 3 something differs.\n"
     "\n"
@@ -40,14 +42,17 @@ static bool read_side(struct cni_findings *findings, const char *path,
     return false;
 }
 
-static int run(struct cni_findings *findings, const char *const *paths, enum cni_format format)
+/* Without a format only the status is wanted. */
+static int run(struct cni_findings *findings, const char *const *paths,
+               const enum cni_format *format)
 {
     struct cni_document *old = NULL, *new = NULL;
     if (!read_side(findings, paths[0], &old) || !read_side(findings, paths[1], &new))
         return CNI_EXIT_USAGE;
     const struct cni_change *changes = cni_diff(findings->arena, old, new);
-    if (!(format == CNI_FORMAT_TEXT ? cni_diff_text(changes, stdout)
-                                    : cni_diff_data(changes, format == CNI_FORMAT_YAML, stdout)))
+    if (format &&
+        !(*format == CNI_FORMAT_TEXT ? cni_diff_text(changes, stdout)
+                                     : cni_diff_data(changes, *format == CNI_FORMAT_YAML, stdout)))
         return CNI_EXIT_INTERNAL;
     return changes ? CNI_EXIT_ERRORS : CNI_EXIT_CLEAN;
 }
@@ -55,15 +60,20 @@ static int run(struct cni_findings *findings, const char *const *paths, enum cni
 int cni_command_diff(int argc, char **argv)
 {
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"color", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     enum cni_format format = CNI_FORMAT_TEXT;
-    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+    bool quiet = false, colour;
+    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
+        quiet |= option == 'q';
         if (option == 'h') {
             fputs(usage, stdout);
             return CNI_EXIT_CLEAN;
         }
-        if (option != 'o' || !cni_format_parse(optarg, CNI_FORMATS_REPORT, &format))
+        if (option != 'q' && !(option == 'c' && cni_colour_parse(optarg, stdout, &colour)) &&
+            !(option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format)))
             return CNI_EXIT_USAGE;
     }
     if (argc - optind != 2) {
@@ -71,7 +81,7 @@ int cni_command_diff(int argc, char **argv)
         return CNI_EXIT_USAGE;
     }
     struct cni_findings findings = {.arena = cni_arena_create()};
-    int status = run(&findings, (const char *const *)&argv[optind], format);
+    int status = run(&findings, (const char *const *)&argv[optind], quiet ? NULL : &format);
     cni_arena_destroy(findings.arena);
     return status;
 }

@@ -32,7 +32,7 @@ static const char usage[] =
     "  -q, --quiet            one line for each thing that is wrong\n"
     "      --strict           exit status 4 when there are warnings\n"
     "      --color WHEN       auto (default), always, never\n"
-    "      --help             print this\n"
+    "  -h, --help             print this\n"
     "\n"
     "`shoal-cni explain CHECK` explains a check. Exit status: 0 no errors, 2 DIR is no folder, 3 "
     "errors,\n"
@@ -56,7 +56,7 @@ static int parse_options(struct request *request, int argc, char **argv)
         {"strict", no_argument, NULL, 's'},       {"color", required_argument, NULL, 'c'},
         {"probe", no_argument, NULL, 'b'},        {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
-    for (int option; (option = getopt_long(argc, argv, "o:q", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
         if (option == 'h') {
             printf(usage, cni_program, cni_program);
             return CNI_EXIT_CLEAN;
@@ -122,6 +122,7 @@ static int examine(const struct request *request, struct cni_arena *arena)
 int cni_command_doctor(int argc, char **argv)
 {
     struct request request = {.root = "/", .colour = "auto"};
+    cni_command_name(argv); /* called by shoal as well */
     int status = parse_options(&request, argc, argv);
     if (status >= 0)
         return status;

@@ -17,7 +17,9 @@ static const char usage[] =
     "documented. Without RULE, lists all rules.\n"
     "\n"
     "  -o, --output KIND   text (default), json, yaml\n"
-    "      --help          print this\n"
+    "  -q, --quiet         titles only\n"
+    "      --color WHEN    auto, always, never: this output has no colours\n"
+    "  -h, --help          print this\n"
     "\n"
     "Example: shoal-cni explain ipoib-master\n";
 
@@ -25,8 +27,7 @@ static void unknown(const char *id)
 {
     const char *near = NULL;
     cni_rule_find(id, &near);
-    cni_complain("no rule %s%s%s%s; `shoal-cni explain` lists them", id,
-                 near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    cni_complain_unknown("rule", id, near, "`shoal-cni explain` lists them");
 }
 
 static json_t *rule_json(const struct cni_rule *rule)
@@ -90,11 +91,16 @@ static void print_row(const json_t *entry)
 int cni_command_explain(int argc, char **argv)
 {
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"color", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     enum cni_format format = CNI_FORMAT_TEXT;
-    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
-        if (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format))
+    bool quiet = false, colour;
+    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
+        quiet |= option == 'q';
+        if (option == 'q' || (option == 'c' && cni_colour_parse(optarg, stdout, &colour)) ||
+            (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format)))
             continue;
         fputs(option == 'h' ? usage : "", stdout);
         return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
@@ -105,7 +111,7 @@ int cni_command_explain(int argc, char **argv)
     json_array_foreach(list, index, entry)
     {
         if (format == CNI_FORMAT_TEXT)
-            (optind < argc ? print_one : print_row)(entry);
+            (optind < argc && !quiet ? print_one : print_row)(entry);
     }
     if (format == CNI_FORMAT_TEXT) {
         json_decref(list);

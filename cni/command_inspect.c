@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: shoal-cni inspect [OPTION]...\n"
@@ -24,7 +25,9 @@ static const char usage[] =
     "      --sysfs-root DIR   look at DIR, where such an archive was unpacked, not at this node\n"
     "      --hwloc-xml FILE   places from FILE, a topology that lstopo exported\n"
     "  -o, --output KIND      json (default), yaml\n"
-    "      --help             print this\n"
+    "  -q, --quiet            print nothing: the exit status and the capture tell\n"
+    "      --color WHEN       auto, always, never: this output has no colours\n"
+    "  -h, --help             print this\n"
     "\n"
     "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 2 DIR is "
     "no\n"
@@ -35,6 +38,7 @@ static const char usage[] =
 struct request {
     const char *capture, *root, *topology;
     enum cni_format format;
+    bool quiet;
 };
 
 static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
@@ -57,13 +61,21 @@ static int inspect(const struct request *request, struct cni_arena *arena)
         return CNI_EXIT_USAGE;
     }
     json_t *inventory = cni_inventory(sysfs);
+    if (request->topology && access(request->topology, R_OK) != 0) {
+        cni_complain("%s: %s", request->topology, strerror(errno));
+        json_decref(inventory);
+        return CNI_EXIT_USAGE;
+    }
     if (request->topology && !cni_inventory_hwloc(inventory, request->topology)) {
         cni_complain("%s: no topology of hwloc", request->topology);
         json_decref(inventory);
         return CNI_EXIT_USAGE;
     }
     bool found = json_array_size(json_object_get(inventory, "rdma")) > 0;
-    bool printed = cni_emit_value(inventory, request->format == CNI_FORMAT_YAML, stdout);
+    bool printed =
+        request->quiet || cni_emit_value(inventory, request->format == CNI_FORMAT_YAML, stdout);
+    if (request->quiet)
+        json_decref(inventory);
     if (request->capture && !write_capture(sysfs, request->capture))
         return CNI_EXIT_USAGE;
     if (!printed)
@@ -77,18 +89,24 @@ int cni_command_inspect(int argc, char **argv)
                                             {"sysfs-root", required_argument, NULL, 'r'},
                                             {"hwloc-xml", required_argument, NULL, 'x'},
                                             {"output", required_argument, NULL, 'o'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"color", required_argument, NULL, 'C'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     struct request request = {.root = "/", .format = CNI_FORMAT_JSON};
-    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
         if (option == 'c') {
             request.capture = optarg;
         } else if (option == 'r') {
             request.root = optarg;
         } else if (option == 'x') {
             request.topology = optarg;
-        } else if (option == 'o') {
-            if (!cni_format_parse(optarg, CNI_FORMATS_DATA, &request.format))
+        } else if (option == 'q') {
+            request.quiet = true;
+        } else if (option == 'o' || option == 'C') {
+            bool colour;
+            if (!(option == 'o' ? cni_format_parse(optarg, CNI_FORMATS_DATA, &request.format)
+                                : cni_colour_parse(optarg, stdout, &colour)))
                 return CNI_EXIT_USAGE;
         } else {
             fputs(option == 'h' ? usage : "", stdout);

@@ -38,6 +38,15 @@ void cni_intent_report(const struct cni_intent_request *request, struct cni_find
     cni_report_text(findings, stderr, &lines);
 }
 
+static bool take_format(const struct cni_intent_command *command, const char *name,
+                        enum cni_format *format)
+{
+    if (command->formats)
+        return cni_format_parse(name, command->formats, format);
+    cni_complain("what is patched keeps the format of its file: leave --output out");
+    return false;
+}
+
 /* The exit status, or -1 to go on. */
 static int parse_options(struct cni_intent_request *request, int argc, char **argv,
                          const struct cni_intent_command *command)
@@ -50,7 +59,7 @@ static int parse_options(struct cni_intent_request *request, int argc, char **ar
     bool good = cni_colour_parse("auto", stderr, &request->colour);
     request->format = command->format;
     for (int option;
-         good && (option = getopt_long(argc, argv, "i:n:o:f:q", options, NULL)) != -1;) {
+         good && (option = getopt_long(argc, argv, "i:n:o:f:qh", options, NULL)) != -1;) {
         if (option == 'h') {
             fputs(command->usage, stdout);
             return CNI_EXIT_CLEAN;
@@ -60,7 +69,7 @@ static int parse_options(struct cni_intent_request *request, int argc, char **ar
         request->quiet |= option == 'q';
         good = option == 'i'   ? read_intent(request, optarg)
                : option == 'n' ? read_node(request, optarg)
-               : option == 'o' ? cni_format_parse(optarg, command->formats, &request->format)
+               : option == 'o' ? take_format(command, optarg, &request->format)
                : option == 'c' ? cni_colour_parse(optarg, stderr, &request->colour)
                                : option == 'f' || option == 'q';
     }

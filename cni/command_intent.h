@@ -30,7 +30,7 @@ struct cni_intent_request {
 
 struct cni_intent_command {
     const char *usage;
-    unsigned formats;       /* bits; */
+    unsigned formats;       /* bits; 0: that of the file */
     enum cni_format format; /* the default */
     bool takes_paths;       /* arguments, and -f */
     int (*run)(struct cni_intent_request *request);

@@ -22,6 +22,23 @@ void cni_complain(const char *format, ...)
     va_end(arguments);
 }
 
+void cni_complain_unknown(const char *what, const char *name, const char *near, const char *remedy)
+{
+    if (near)
+        cni_complain("no %s %s, did you mean %s? %s", what, name, near, remedy);
+    else
+        cni_complain("no %s %s; %s", what, name, remedy);
+}
+
+void cni_command_name(char **argv)
+{
+    static char name[64];
+    if (strchr(argv[0], ' '))
+        return; /* named already */
+    snprintf(name, sizeof(name), "%s %s", cni_program, argv[0]);
+    argv[0] = name;
+}
+
 bool cni_format_parse(const char *name, unsigned formats, enum cni_format *format)
 {
     static const char *const names[] = {"text", "json", "yaml", "sarif"};

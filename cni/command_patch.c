@@ -23,7 +23,7 @@ static const char usage[] =
     "already\n"
     "stays; a second patch changes nothing. FILE is YAML or JSON, or - for standard input.\n"
     "\n" CNI_INTENT_OPTIONS "  -f, --file FILE      the same as FILE\n"
-    "      --help           print this\n"
+    "  -h, --help           print this\n"
     "\n"
     "What is wrong with the patched file together with the objects that `generate` writes is told "
     "on\n"
@@ -152,10 +152,8 @@ static int run(struct cni_intent_request *request)
 
 int cni_command_patch(int argc, char **argv)
 {
-    return cni_intent_command(argc, argv,
-                              &(struct cni_intent_command){.usage = usage,
-                                                           .formats = 1u << CNI_FORMAT_YAML,
-                                                           .format = CNI_FORMAT_YAML,
-                                                           .takes_paths = true,
-                                                           .run = run});
+    return cni_intent_command(
+        argc, argv,
+        &(struct cni_intent_command){
+            .usage = usage, .format = CNI_FORMAT_YAML, .takes_paths = true, .run = run});
 }

@@ -22,7 +22,9 @@ static const char usage[] =
     "that `shoal-cni validate` knows. Objects are closed, as validate takes them.\n"
     "\n"
     "  -o, --output KIND   json (default), yaml\n"
-    "      --help          print this\n"
+    "  -q, --quiet         print nothing: the exit status tells\n"
+    "      --color WHEN    auto, always, never: this output has no colours\n"
+    "  -h, --help          print this\n"
     "\n"
     "Exit status: 0 printed, 2 there is no such kind.\n"
     "\n"
@@ -47,30 +49,40 @@ static void gather(void *user, const char *group, const char *version, const cha
         names->list[names->count++] = kind;
 }
 
+/* Without a format only the status is wanted. */
 static int print_schema(struct cni_arena *arena, const struct cni_schemas *schemas,
-                        const char *name, bool yaml)
+                        const char *name, const enum cni_format *format)
 {
     const char *slash = strrchr(name, '/'), *kind = slash ? slash + 1 : name;
     const char *api = slash ? cni_arena_copy(arena, name, (size_t)(slash - name)) : NULL;
     json_t *schema = cni_schema_json(schemas, api, kind);
+    if (schema && !format) {
+        json_decref(schema);
+        return CNI_EXIT_CLEAN;
+    }
     if (schema)
-        return cni_emit_value(schema, yaml, stdout) ? CNI_EXIT_CLEAN : CNI_EXIT_INTERNAL;
+        return cni_emit_value(schema, *format == CNI_FORMAT_YAML, stdout) ? CNI_EXIT_CLEAN
+                                                                          : CNI_EXIT_INTERNAL;
     struct names names = {.count = 0};
     cni_schemas_each(schemas, gather, &names);
     const char *near = shl_suggest(kind, names.list);
-    cni_complain("no kind %s%s%s%s; shoal-cni schema lists all", name,
-                 near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    cni_complain_unknown("kind", name, near, "`shoal-cni schema` lists all");
     return CNI_EXIT_USAGE;
 }
 
 int cni_command_schema(int argc, char **argv)
 {
     static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"color", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     enum cni_format format = CNI_FORMAT_JSON;
-    for (int option; (option = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
-        if (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_DATA, &format))
+    bool quiet = false, colour;
+    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
+        quiet |= option == 'q';
+        if (option == 'q' || (option == 'c' && cni_colour_parse(optarg, stdout, &colour)) ||
+            (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_DATA, &format)))
             continue;
         fputs(option == 'h' ? usage : "", stdout);
         return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
@@ -83,8 +95,8 @@ int cni_command_schema(int argc, char **argv)
     const struct cni_schemas *schemas = cni_schemas_load(arena);
     int status = CNI_EXIT_CLEAN;
     if (optind < argc)
-        status = print_schema(arena, schemas, argv[optind], format == CNI_FORMAT_YAML);
-    else
+        status = print_schema(arena, schemas, argv[optind], quiet ? NULL : &format);
+    else if (!quiet)
         cni_schemas_each(schemas, print_row, NULL);
     cni_arena_destroy(arena);
     return fflush(stdout) == 0 ? status : CNI_EXIT_INTERNAL;

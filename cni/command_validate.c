@@ -24,7 +24,7 @@ static const char usage[] =
     "  -q, --quiet         one line a finding\n"
     "      --strict        exit status 4 when there are warnings\n"
     "      --color WHEN    auto (default), always, never\n"
-    "      --help          print this\n"
+    "  -h, --help          print this\n"
     "\n"
     "Each finding names a rule, which `shoal-cni explain RULE` explains, file and line, path, "
     "cause,\n"
@@ -91,7 +91,7 @@ static int parse_options(struct request *request, int argc, char **argv)
         {"strict", no_argument, NULL, 's'},       {"color", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     const char *colour = "auto";
-    for (int option; (option = getopt_long(argc, argv, "f:n:o:q", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "f:n:o:qh", options, NULL)) != -1;) {
         if (option == 'f')
             read_source(request, optarg);
         else if (option == 'n')

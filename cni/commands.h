@@ -41,6 +41,13 @@ extern const char *cni_program;
 /* cni_complain - one line on standard error, with the program's name. */
 void cni_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* cni_complain_unknown - the same of a name that nothing has: `near` is the nearest or NULL, and
+ * `remedy` follows. */
+void cni_complain_unknown(const char *what, const char *name, const char *near, const char *remedy);
+
+/* cni_command_name - let getopt complain in the name of program and command: argv[0]. */
+void cni_command_name(char **argv);
+
 /* cni_format_parse - a name given to -o, of those that a command has; false after a complaint. */
 bool cni_format_parse(const char *name, unsigned formats, enum cni_format *format);
 

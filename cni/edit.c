@@ -261,10 +261,13 @@ const char *cni_edits_apply(const struct cni_edits *edits, size_t content_bytes,
         grown += strlen(list[i]->text);
     char *text = cni_arena_alloc(edits->arena, grown + 1);
     for (size_t i = 0; i < count; i++) {
-        size_t length = strlen(list[i]->text);
+        const char *piece = list[i]->text;
         memcpy(text + used, edits->content + from, list[i]->offset - from);
         used += list[i]->offset - from;
-        memcpy(text + used, list[i]->text, length);
+        if (*piece == '\n' && used && text[used - 1] == '\n' && list[i]->offset == content_bytes)
+            piece++; /* the edit before has ended the last line */
+        size_t length = strlen(piece);
+        memcpy(text + used, piece, length);
         used += length;
         from = list[i]->offset + list[i]->removed;
     }

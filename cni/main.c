@@ -26,7 +26,7 @@ static const char usage[] =
     "  diff OLD NEW       say what differs between manifests, or between nodes\n"
     "  schema [KIND]      print the schema of a kind, or list all of them\n"
     "\n"
-    "  --help             print this; after a command, its options\n"
+    "  -h, --help         print this; after a command, its options\n"
     "  --version          print the version\n"
     "\n"
     "Exit status: 0 nothing wrong; 1 internal fault; 2 wrong usage or unreadable input; 3 errors\n"
@@ -52,8 +52,7 @@ static int unknown(const char *name)
     for (size_t i = 0; i < COMMANDS; i++)
         names[i] = commands[i].name;
     const char *near = shl_suggest(name, names);
-    cni_complain("no command %s%s%s%s; see shoal-cni --help", name, near ? ", did you mean " : "",
-                 near ? near : "", near ? "?" : "");
+    cni_complain_unknown("command", name, near, "see shoal-cni --help");
     return CNI_EXIT_USAGE;
 }
 
@@ -64,15 +63,23 @@ int main(int argc, char **argv)
         return CNI_EXIT_USAGE;
     }
     for (size_t i = 0; i < COMMANDS; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            cni_command_name(argv + 1);
             return commands[i].run(argc - 1, argv + 1);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         fputs(usage, stdout);
         return CNI_EXIT_CLEAN;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("shoal-cni %s\n", SHOAL_VERSION_STRING);
         return CNI_EXIT_CLEAN;
+    }
+    if (argv[1][0] == '-') {
+        cni_complain("the command comes before its options, such as %s; see shoal-cni --help",
+                     argv[1]);
+        return CNI_EXIT_USAGE;
     }
     return unknown(argv[1]);
 }

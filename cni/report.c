@@ -7,6 +7,8 @@
 
 #include "emit.h"
 
+#include <shoal/version.h>
+
 #include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -120,6 +122,8 @@ static json_t *uri_of(const char *path)
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
+    if (out && *path == '/')
+        fputs("file://", out);
     for (; out && *path; path++)
         fprintf(out, isalnum((unsigned char)*path) || strchr(plain, *path) ? "%c" : "%%%02X",
                 (unsigned char)*path);
@@ -143,8 +147,9 @@ bool cni_report_sarif(const struct cni_findings *findings, FILE *out)
                       "locations", "physicalLocation", "artifactLocation", "uri", uri_of(f->file),
                       "region", "startLine", f->line ? (int)f->line : 1, "logicalLocations",
                       "fullyQualifiedName", text_of(f->path)));
-    return cni_emit_value(json_pack("{s:s, s:s, s:[{s:{s:{s:s, s:o}}, s:o}]}", "$schema",
+    return cni_emit_value(json_pack("{s:s, s:s, s:[{s:{s:{s:s, s:s, s:o}}, s:o}]}", "$schema",
                                     SARIF_SCHEMA, "version", "2.1.0", "runs", "tool", "driver",
-                                    "name", "shoal-cni", "rules", rules, "results", results),
+                                    "name", "shoal-cni", "version", SHOAL_VERSION_STRING, "rules",
+                                    rules, "results", results),
                           false, out);
 }

@@ -5,7 +5,7 @@
 
 _shoal_cni_options() { # command
     case $1 in
-    inspect) echo "--capture --sysfs-root --hwloc-xml --output --help" ;;
+    inspect) echo "--capture --sysfs-root --hwloc-xml --output --quiet --color --help" ;;
     plan | generate) echo "--intent --node --output --quiet --color --help" ;;
     patch) echo "--intent --node --file --quiet --color --help" ;;
     validate) echo "--file --node --output --quiet --strict --color --help" ;;
@@ -13,7 +13,7 @@ _shoal_cni_options() { # command
         echo "--pod --node --probe --peer --sysfs-root --output --json --quiet --strict" \
             "--color --help"
         ;;
-    diff | explain | schema) echo "--output --help" ;;
+    diff | explain | schema) echo "--output --quiet --color --help" ;;
     *)
         echo "inspect plan generate patch validate doctor explain diff schema --help --version"
         ;;

@@ -17,6 +17,7 @@ expect_command() { # status pattern command...
     local status=$1 pattern=$2 got=0
     shift 2
     "$@" >"$work/out" 2>&1 </dev/null || got=$?
+    [ -s "$work/out" ] || echo >"$work/out" # nothing at all is ^$
     if [ "$got" != "$status" ] || ! grep -q -e "$pattern" "$work/out"; then
         complain "$*: status $got, expected $status with '$pattern': $(cat "$work/out")"
     fi

@@ -71,7 +71,13 @@ kind: Pod
 metadata: {name: odd, annotations: [1]}
 spec: {containers: [{name: a, image: b}]}
 END
+# A file that does not end its last line: several edits there, and no empty lines between them.
 node=nodes/roce-a.json
+printf 'apiVersion: v1\nkind: Pod\nmetadata:\n  name: short\nspec:\n  containers:\n  - name: a' \
+    >"$work/short.yaml"
+"$program" patch -q -n "$node" "$work/short.yaml" >"$work/out" || complain "short.yaml: $?"
+! grep -n '^$' "$work/out" || complain "short.yaml: empty lines"
+[ "$(tail -c 1 "$work/out" | wc -l)" = 1 ] || complain "short.yaml: its last line does not end"
 expect_fault 0 '^usage: shoal-cni patch' --help
 expect_fault 0 'openshift.io/rail1' -n "$node" -f patches/tfjob.yaml
 expect_fault 2 'annotations cannot be patched' -n "$node" "$work/odd.yaml"

@@ -29,7 +29,7 @@ expect 2 'nothing to validate' validate
 expect 2 'no manifests' validate "$work"
 expect 2 'no output format xml; there are text, json, yaml and sarif' validate -o xml "$clean"
 expect 2 'takes auto' validate --color sometimes "$clean"
-expect 2 'unrecognized' validate --wrong "$clean"
+expect 2 "^shoal-cni validate: unrecognized option '--wrong'" validate --wrong "$clean"
 expect 0 '^usage: shoal-cni validate' validate --help
 expect 0 '^usage: shoal-cni explain' explain --help
 expect 0 '^ipoib-master (error)' explain ipoib-master
@@ -39,8 +39,26 @@ expect 0 '^- check: memlock-limit' explain -o yaml memlock-limit
 expect 2 'no output format sarif' explain -o sarif
 expect 2 'did you mean memlock' explain memlok
 expect 2 'did you mean validate' validat
+expect 2 'did you mean validate? see shoal-cni --help' validat
 expect 2 '^usage' # no command
 expect 0 '^usage' --help
+expect 0 '^usage' -h
+expect 2 'the command comes before its options, such as -q' -q validate "$clean"
+
+# Options that all commands have.
+for command in inspect plan generate patch validate doctor explain diff schema; do
+    expect 0 "^usage: shoal-cni $command" "$command" -h
+    place=()
+    [ "$command" != doctor ] || place=(--pod)
+    expect 2 'takes auto, always or never' "$command" "${place[@]}" --color sometimes
+    expect 0 '--quiet' "$command" --help
+done
+expect 0 '^memlock  *warning' explain --quiet --color always memlock
+expect 3 '^$' diff --quiet nodes/roce-a.json nodes/roce-b.json
+expect 0 '^$' schema --quiet Pod
+expect 2 'keeps the format of its file' patch -o json manifests/pytorchjob-simple.yaml
+expect 2 'missing.xml: No such file' inspect --hwloc-xml missing.xml
+expect 2 'pods.yaml: no topology of hwloc' inspect --hwloc-xml cases/pods.yaml
 expect 0 '^shoal-cni [0-9]' --version
 
 expect 3 'has no interface ib0' validate -n golden/shared-two-rails.json $clean

@@ -5,6 +5,8 @@
  */
 #include "read.h"
 
+#include <shoal/version.h>
+
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -88,15 +90,15 @@ static void json(void **state)
 static void sarif(void **state)
 {
     (void)state;
-    const char *version, *rule, *level, *uri;
+    const char *version, *driver_version, *rule, *level, *uri;
     int index, line;
     json_t *root = parsed(cni_report_sarif), *rules;
     assert_int_equal(
         json_unpack(
-            root, "{s:s, s:[{s:{s:{s:o}}, s:[{s:s, s:i, s:s, s:[{s:{s:{s:s}, s:{s:i}}}]}]}]}",
-            "version", &version, "runs", "tool", "driver", "rules", &rules, "results", "ruleId",
-            &rule, "ruleIndex", &index, "level", &level, "locations", "physicalLocation",
-            "artifactLocation", "uri", &uri, "region", "startLine", &line),
+            root, "{s:s, s:[{s:{s:{s:s, s:o}}, s:[{s:s, s:i, s:s, s:[{s:{s:{s:s}, s:{s:i}}}]}]}]}",
+            "version", &version, "runs", "tool", "driver", "version", &driver_version, "rules",
+            &rules, "results", "ruleId", &rule, "ruleIndex", &index, "level", &level, "locations",
+            "physicalLocation", "artifactLocation", "uri", &uri, "region", "startLine", &line),
         0);
     assert_string_equal(version, "2.1.0");
     assert_string_equal(rule, "ipoib-master");
@@ -105,6 +107,24 @@ static void sarif(void **state)
     assert_int_equal(line, 2);
     assert_string_equal(
         json_string_value(json_object_get(json_array_get(rules, (size_t)index), "id")), rule);
+    assert_string_equal(driver_version, SHOAL_VERSION_STRING);
+    json_decref(root);
+}
+
+/* A path from the root is a URI of its own. */
+static void sarif_absolute(void **state)
+{
+    (void)state;
+    const char *uri;
+    struct cni_finding *finding = findings.first;
+    const char *before = finding->file;
+    finding->file = "/a file.yaml";
+    json_t *root = parsed(cni_report_sarif);
+    assert_int_equal(json_unpack(root, "{s:[{s:[{s:[{s:{s:{s:s}}}]}]}]}", "runs", "results",
+                                 "locations", "physicalLocation", "artifactLocation", "uri", &uri),
+                     0);
+    assert_string_equal(uri, "file:///a%20file.yaml");
+    finding->file = before;
     json_decref(root);
 }
 
@@ -130,6 +150,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(text, create, destroy),
         cmocka_unit_test_setup_teardown(json, create, destroy),
         cmocka_unit_test_setup_teardown(sarif, create, destroy),
+        cmocka_unit_test_setup_teardown(sarif_absolute, create, destroy),
         cmocka_unit_test(rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
