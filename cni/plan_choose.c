@@ -96,6 +96,19 @@ static const char *few_functions(const struct cni_plan *plan)
     return NULL;
 }
 
+/* The device plugin hands out what is on the PCI bus. */
+static const char *no_function(const struct cni_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->rail_count; i++)
+        for (uint32_t n = 0; n < plan->node_count; n++) {
+            const struct cni_nic *nic = &plan->rails[i].nics[n];
+            if (*nic->node && !nic->pci)
+                return cni_arena_format(plan->arena, "%s of %s is no PCI device", nic->netdev,
+                                        nic->node);
+        }
+    return NULL;
+}
+
 /* Policies name interfaces: one name may not mean two rails. */
 static const char *crossed_names(const struct cni_plan *plan)
 {
@@ -146,6 +159,8 @@ static const char *objection(const struct cni_plan *plan, enum cni_stack stack)
         why = split_master(plan);
         return why ? why : small_mtu(plan);
     }
+    if (stack == CNI_STACK_HOST_DEVICE && (why = no_function(plan)))
+        return why;
     return small_mtu(plan);
 }
 

@@ -2,7 +2,9 @@
 # Inside the RDMA guest, whose kernel is in shared mode: inventory, plan and doctor of a node with
 # two Soft-RoCE devices; a port that is down; a pod's namespace, which sees devices but not their
 # GIDs. The doctor's probe registers, connects and writes on each device, or says what keeps it
-# from that. Exclusive mode is covered by a captured tree only (inspect_test.sh, doctor_test.sh).
+# from that. First of all exclusive mode, which the kernel takes as long as no namespace was made:
+# only moving a device into a pod, which Soft-RoCE cannot, is left to captured trees
+# (inspect_test.sh, doctor_test.sh).
 #
 # Usage: guest_test.sh PROGRAM [SHOAL]
 #
@@ -23,6 +25,34 @@ also() { # pattern: in the output of the last command, too
         complain "no '$1' in: $(cat "$work/out")"
     fi
 }
+
+# The kernel is asked by netlink what /sys says, and both agree.
+mode_is() { # mode
+    expect 0 "^netns $1" rdma system show
+    expect 0 "\"rdma_netns_mode\": \"$1\"" "$program" inspect
+    expect 0 "^ok  *netns-mode  *$1" "$program" doctor --node
+}
+
+# Exclusive mode: the node has its devices, and says what a restart will bring; a pod has none.
+rdma system set netns exclusive
+mode_is exclusive
+also '^warning  *netns-boot  *exclusive now, shared after a restart'
+also '^ok  *device-lost'
+expect 0 '^ok  *probe-write  *rxe0:1' "$program" doctor --node --probe
+"$program" inspect >"$work/exclusive.json"
+expect 3 'macvlan: it leaves the device in the host, which takes shared mode' \
+    "$program" plan -n "$work/exclusive.json"
+also 'host-device: v0 of .*exclusive.json is no PCI device'
+expect 3 'node .*exclusive.json is in exclusive mode .*\[node-mode\]' \
+    "$program" validate -q -n "$work/exclusive.json" \
+    golden/plans/macvlan.yaml
+ip netns add pod
+expect 5 '^error  *netns-mode  *exclusive, and no device is in this network namespace' \
+    ip netns exec pod "$program" doctor --pod
+also '^error  *rdma-devices  *none'
+ip netns del pod
+rdma system set netns shared
+mode_is shared
 
 expect 0 '"rdma_netns_mode": "shared"' "$program" inspect --capture "$work/node.tar"
 cp "$work/out" "$work/node.json"
