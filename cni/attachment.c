@@ -59,6 +59,7 @@ static void check_meta_plugins(struct cni_check *check, struct cni_network *netw
             continue;
         }
         cni_check_plugin_keys(check, plugin, name->text);
+        network->routed |= cni_is(name, "sbr");
         if (!cni_is(name, "rdma"))
             continue;
         network->exclusive = true;

@@ -15,6 +15,7 @@
 #include "schema.h"
 
 #define CNI_SUBNETS_MAX 8
+#define CNI_OFFERS_MAX 64
 
 /* What an attachment brings into the pod. */
 enum cni_carrier {
@@ -26,6 +27,7 @@ enum cni_carrier {
 struct cni_subnet {
     struct cni_cidr cidr;
     const char *text;
+    struct cni_address first, last; /* of what is handed out */
 };
 
 struct cni_network {
@@ -36,6 +38,7 @@ struct cni_network {
     enum cni_carrier carrier;
     bool exclusive;           /* needs RDMA devices that belong to one network namespace */
     const char *exclusive_by; /* what needs it */
+    bool routed;              /* by the addresses of its interface: sbr */
     int64_t mtu;              /* 0: not set */
     struct cni_subnet subnets[CNI_SUBNETS_MAX];
     uint32_t subnet_count;
@@ -55,12 +58,21 @@ struct cni_pod {
     struct cni_pod *next;
 };
 
+/* Resources that policies and device plugins among the documents offer. */
+struct cni_offers {
+    const char *names[CNI_OFFERS_MAX + 1]; /* without prefix, ended by NULL */
+    bool rdma[CNI_OFFERS_MAX];             /* with RDMA devices, for certain */
+    size_t count;
+    const struct cni_node *shared_plugin; /* configuration of the shared device plugin, or NULL */
+};
+
 struct cni_check {
     struct cni_arena *arena;
     struct cni_findings *findings;
     const struct cni_schemas *schemas;
     struct cni_document *documents;
     const struct cni_document *nodes; /* inventories, as `inspect` prints them */
+    struct cni_offers offers;
     struct cni_network *networks, **networks_tail;
     struct cni_pod *pods, **pods_tail;
 };
@@ -114,6 +126,8 @@ void cni_check_policies_together(struct cni_check *check);
 void cni_check_pool_networks(struct cni_check *check);
 /* Claims of pods against templates and device classes. */
 void cni_check_claims(struct cni_check *check);
+/* What is offered, before anything is checked. */
+void cni_check_gather_offers(struct cni_check *check);
 /* Resources that are asked for, or that attachments consume, against those that are offered. */
 void cni_check_resources(struct cni_check *check);
 
@@ -130,9 +144,11 @@ bool cni_has_kind(const struct cni_node *object, const char *kind);
 /* Extended resources that containers of a pod ask for: how many of those with this name. With
  * any_prefix, `name` is what follows the slash. */
 int64_t cni_pod_resource_count(const struct cni_pod *pod, const char *name, bool any_prefix);
-/* The entry of a resource that brings RDMA devices, as far as names tell: of one container's
- * `resources`, or of the first container of a pod that has one. */
-const struct cni_node *cni_resources_rdma(const struct cni_node *resources);
-const struct cni_node *cni_pod_rdma_resource(const struct cni_node *spec);
+/* The entry of a resource that brings RDMA devices, as far as offers and names tell: of one
+ * container's `resources`, or of the first container of a pod that has one. */
+const struct cni_node *cni_resources_rdma(const struct cni_check *check,
+                                          const struct cni_node *resources);
+const struct cni_node *cni_pod_rdma_resource(const struct cni_check *check,
+                                             const struct cni_node *spec);
 
 #endif

@@ -66,6 +66,14 @@ bool cni_cidr_overlaps(const struct cni_cidr *a, const struct cni_cidr *b)
     return agree(&a->address, &b->address, a->prefix < b->prefix ? a->prefix : b->prefix);
 }
 
+struct cni_address cni_cidr_last(const struct cni_cidr *cidr)
+{
+    struct cni_address last = cidr->address;
+    for (uint32_t i = cidr->prefix; i < width(&last); i++)
+        last.bytes[i / 8] |= (uint8_t)(1u << (7 - i % 8));
+    return last;
+}
+
 int cni_address_compare(const struct cni_address *a, const struct cni_address *b)
 {
     return memcmp(a->bytes, b->bytes, sizeof(a->bytes));

@@ -26,6 +26,7 @@ bool cni_cidr_parse(const char *text, struct cni_cidr *cidr);
 bool cni_cidr_has_host_bits(const struct cni_cidr *cidr);
 bool cni_cidr_contains(const struct cni_cidr *cidr, const struct cni_address *address);
 bool cni_cidr_overlaps(const struct cni_cidr *a, const struct cni_cidr *b);
+struct cni_address cni_cidr_last(const struct cni_cidr *cidr);
 int cni_address_compare(const struct cni_address *a, const struct cni_address *b);
 
 #endif

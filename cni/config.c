@@ -3,13 +3,26 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "check.h"
+#include "keys.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
 #define INTERFACE_MAX 15
+#define CHAINS_SINCE 2 /* of the versions that are known */
+
+/* Beside the plugins of a list. */
+static const struct cni_key list_keys[] = {
+    {"cniVersion", CNI_TEXT, NULL, 0, 0},
+    {"cniVersions", CNI_LIST, "=texts", 0, 0},
+    {"name", CNI_TEXT, NULL, 0, 0},
+    {"plugins", CNI_NULL, NULL, 0, 0},
+    {"disableCheck", CNI_NULL, NULL, 0, 0},
+    {"disableGC", CNI_NULL, NULL, 0, 0},
+    {"loadOnlyInlinedPlugins", CNI_BOOL, NULL, 0, 0},
+    CNI_KEY_END,
+};
 
 static void check_version(struct cni_check *check, const struct cni_node *config)
 {
@@ -21,9 +34,15 @@ static void check_version(struct cni_check *check, const struct cni_node *config
                  "no cniVersion: the runtime takes 0.1.0 or 0.2.0, without chains or routes");
         return;
     }
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (cni_is(version, known[i]))
-            return;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (!cni_is(version, known[i]))
+            continue;
+        const struct cni_node *list = cni_get_nocase(config, "plugins");
+        if (i < CHAINS_SINCE && list && list->count > 1)
+            cni_find(check->findings, CNI_RULE_cni_version, version,
+                     "cniVersion %s has no chains; they came with 0.3.0", version->text);
+        return;
+    }
     cni_find(check->findings, CNI_RULE_cni_version, version,
              "cniVersion %.40s is none of 0.1.0 to 1.1.0", version->text);
 }
@@ -95,7 +114,8 @@ static bool needs_device(const char *type)
 static void check_required(struct cni_check *check, const struct cni_network *network,
                            const struct cni_node *plugin, const char *type, bool chained)
 {
-    bool master = cni_get_nocase(plugin, "master") != NULL;
+    const char *name = cni_text(cni_get_nocase(plugin, "master"));
+    bool master = name && *name;
     bool given = network->resource || cni_get_nocase(plugin, "deviceID");
     if (strcmp(type, "ipoib") == 0 && !master)
         cni_find(check->findings, CNI_RULE_cni_missing, plugin, "ipoib has no master");
@@ -154,6 +174,7 @@ static void enter(struct cni_network *network, const struct cni_node *plugin, co
         network->exclusive = true;
         network->exclusive_by = strcmp(type, "rdma") == 0 ? "the plugin rdma" : "rdmaIsolation";
     }
+    network->routed |= strcmp(type, "sbr") == 0;
     network->mtu = integer_of(plugin, "mtu", network->mtu);
 }
 
@@ -200,9 +221,15 @@ static void check_plugin(struct cni_check *check, struct cni_network *network,
 static void check_chain(struct cni_check *check, const struct cni_node *list)
 {
     const struct cni_node *rdma = NULL, *isolated = NULL, *shared = NULL;
+    bool addressed = false;
     CNI_EACH(plugin, list)
     {
         const struct cni_node *type = cni_get_nocase(plugin, "type");
+        const struct cni_node *ipam = cni_get_nocase(plugin, "ipam");
+        if (cni_is(type, "sbr") && !addressed && plugin->index > 0)
+            cni_find(check->findings, CNI_RULE_cni_missing, type,
+                     "sbr routes by addresses, and no plugin before it has ipam");
+        addressed |= ipam && ipam->count;
         const struct cni_node *isolation = cni_get_nocase(plugin, "rdmaIsolation");
         if (cni_is(type, "rdma"))
             rdma = type;
@@ -225,6 +252,7 @@ static void check_list(struct cni_check *check, struct cni_network *network,
     if (list->kind != CNI_LIST || !list->count)
         cni_find(check->findings, CNI_RULE_cni_missing, list,
                  "plugins is no list, or an empty one");
+    cni_check_keys(check, list_keys, list->parent, "a list of plugins");
     CNI_EACH(plugin, list)
     {
         check_plugin(check, network, plugin, plugin->index == 0);

@@ -3,10 +3,52 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "check.h"
+#include "keys.h"
 
 #include <ctype.h>
 #include <string.h>
+
+/* clang-format off */
+static const struct cni_key shared_root[] = {
+    {"periodicUpdateInterval", CNI_INT, NULL, 0, 0}, {"configList", CNI_LIST, NULL, 0, 0},
+    CNI_KEY_END};
+static const struct cni_key shared_entry[] = {
+    {"resourceName", CNI_TEXT, NULL, 0, 0}, {"resourcePrefix", CNI_TEXT, NULL, 0, 0},
+    {"rdmaHcaMax", CNI_INT, NULL, 0, 0}, {"devices", CNI_LIST, "=texts", 0, 0},
+    {"selectors", CNI_MAP, NULL, 0, 0}, CNI_KEY_END};
+static const struct cni_key shared_selectors[] = {
+    {"vendors", CNI_LIST, "=texts", 0, 0}, {"deviceIDs", CNI_LIST, "=texts", 0, 0},
+    {"drivers", CNI_LIST, "=texts", 0, 0}, {"ifNames", CNI_LIST, "=texts", 0, 0},
+    {"linkTypes", CNI_LIST, "=texts", 0, 0}, CNI_KEY_END};
+static const struct cni_key sriov_root[] = {
+    {"resourceList", CNI_LIST, NULL, 0, 0}, CNI_KEY_END};
+static const struct cni_key sriov_entry[] = {
+    {"resourceName", CNI_TEXT, NULL, 0, 0}, {"resourcePrefix", CNI_TEXT, NULL, 0, 0},
+    {"deviceType", CNI_TEXT, "netDevice|accelerator|auxNetDevice", 0, 0},
+    {"excludeTopology", CNI_BOOL, NULL, 0, 0}, {"selectors", CNI_NULL, NULL, 0, 0},
+    {"additionalInfo", CNI_MAP, NULL, 0, 0}, CNI_KEY_END};
+static const struct cni_key sriov_selectors[] = {
+    {"vendors", CNI_LIST, "=texts", 0, 0}, {"devices", CNI_LIST, "=texts", 0, 0},
+    {"drivers", CNI_LIST, "=texts", 0, 0}, {"pciAddresses", CNI_LIST, "=texts", 0, 0},
+    {"pfNames", CNI_LIST, "=texts", 0, 0}, {"rootDevices", CNI_LIST, "=texts", 0, 0},
+    {"linkTypes", CNI_LIST, "=texts", 0, 0}, {"acpiIndexes", CNI_LIST, "=texts", 0, 0},
+    {"isRdma", CNI_BOOL, NULL, 0, 0}, {"needVhostNet", CNI_BOOL, NULL, 0, 0},
+    {"ddpProfiles", CNI_LIST, "=texts", 0, 0}, {"vdpaType", CNI_TEXT, NULL, 0, 0},
+    {"pKeys", CNI_LIST, "=texts", 0, 0}, {"auxTypes", CNI_LIST, "=texts", 0, 0}, CNI_KEY_END};
+/* clang-format on */
+
+/* What the kubelet takes before the slash: a name of DNS. */
+static bool is_prefix(const char *text)
+{
+    bool begins = true; /* a label */
+    for (const char *c = text; *c; c++) {
+        bool good = islower((unsigned char)*c) || isdigit((unsigned char)*c);
+        if (!good && (begins || (*c != '-' && *c != '.') || !c[1] || (*c == '.' && c[-1] == '-')))
+            return false;
+        begins = *c == '.';
+    }
+    return *text;
+}
 
 /* The two plugins differ; this is what both accept, dash apart for the first. */
 static void check_name(struct cni_check *check, const struct cni_node *entry, bool shared)
@@ -31,13 +73,15 @@ static void check_selectors(struct cni_check *check, const struct cni_node *entr
 {
     const struct cni_node *selectors = cni_get_nocase(entry, "selectors");
     const struct cni_node *devices = cni_get_nocase(entry, "devices");
-    const struct cni_node *most = cni_get_nocase(entry, "rdmaHcaMax");
     if (shared && (selectors != NULL) == (devices != NULL))
         cni_find(check->findings, CNI_RULE_device_selectors, entry,
                  "%s: the plugin takes exactly one",
                  devices ? "both selectors and devices" : "neither selectors nor devices");
-    if (most && (most->kind != CNI_INT || most->integer < 0))
-        cni_find(check->findings, CNI_RULE_cni_value, most, "rdmaHcaMax is no number from 0");
+    const char *prefix = cni_text(cni_get_nocase(entry, "resourcePrefix"));
+    if (prefix && *prefix && !is_prefix(prefix))
+        cni_find(check->findings, CNI_RULE_resource_name, cni_get_nocase(entry, "resourcePrefix"),
+                 "the kubelet refuses the prefix \"%.80s\": it is a DNS name such as nvidia.com",
+                 prefix);
     bool list = selectors && selectors->kind == CNI_LIST;
     for (const struct cni_node *one = list ? selectors->first : selectors; one;
          one = list ? one->next : NULL) {
@@ -45,6 +89,15 @@ static void check_selectors(struct cni_check *check, const struct cni_node *entr
         const struct cni_node *vdpa = cni_get_nocase(one, "vdpaType");
         if (rdma && rdma->integer && vdpa && *vdpa->text)
             cni_find(check->findings, CNI_RULE_policy_driver, rdma, "isRdma with vdpaType");
+        cni_check_keys(check, shared ? shared_selectors : sriov_selectors, one,
+                       "selectors of the device plugin");
+        CNI_EACH(address, cni_get_nocase(one, "pciAddresses"))
+        {
+            if (strlen(address->text) == 12 && strncmp(address->text, "0000:", 5) != 0)
+                cni_find(check->findings, CNI_RULE_cni_value, address,
+                         "pciAddresses has %.40s; the plugin takes PCI domain 0000 only",
+                         address->text);
+        }
     }
 }
 
@@ -55,8 +108,11 @@ static void check_json(struct cni_check *check, struct cni_node *text)
     const struct cni_node *root = cni_check_json(check, text);
     const struct cni_node *shared = cni_get_nocase(root, "configList");
     const struct cni_node *list = shared ? shared : cni_get_nocase(root, "resourceList");
+    cni_check_keys(check, shared ? shared_root : sriov_root, root, "the device plugin");
     CNI_EACH(entry, list)
     {
+        cni_check_keys(check, shared ? shared_entry : sriov_entry, entry,
+                       "a resource of the device plugin");
         check_name(check, entry, shared != NULL);
         check_selectors(check, entry, shared != NULL);
         CNI_EACH(other, list)

@@ -5,16 +5,16 @@
  */
 #include "check.h"
 
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#define HOST_LOCAL_PREFIX_MAX 30
+#define HOST_LOCAL_BITS_MIN 2 /* of the host in an address */
 
 static void enter(struct cni_network *network, const struct cni_cidr *cidr, const char *text)
 {
     if (network->subnet_count < CNI_SUBNETS_MAX)
-        network->subnets[network->subnet_count++] =
-            (struct cni_subnet){.cidr = *cidr, .text = text};
+        network->subnets[network->subnet_count++] = (struct cni_subnet){
+            .cidr = *cidr, .text = text, .first = cidr->address, .last = cni_cidr_last(cidr)};
 }
 
 static void check_inside(struct cni_check *check, const struct cni_cidr *cidr, const char *subnet,
@@ -41,6 +41,33 @@ static void check_order(struct cni_check *check, const struct cni_node *start,
                  start->key, start->text, end->key, end->text);
 }
 
+/* An address that may be left out. */
+static void take_bound(const struct cni_node *value, struct cni_address *bound)
+{
+    struct cni_address address;
+    if (value && cni_address_parse(value->text, &address) && address.v6 == bound->v6)
+        *bound = address;
+}
+
+static bool overlap(const struct cni_subnet *a, const struct cni_subnet *b)
+{
+    return a->first.v6 == b->first.v6 && cni_address_compare(&a->first, &b->last) <= 0 &&
+           cni_address_compare(&b->first, &a->last) <= 0;
+}
+
+/* Ranges of one subnet may stand side by side, as long as no address is in two. */
+static void check_host_local_overlap(struct cni_check *check, struct cni_network *network,
+                                     const struct cni_subnet *range, const struct cni_node *subnet)
+{
+    for (uint32_t i = 0; i < network->subnet_count; i++)
+        if (overlap(&network->subnets[i], range))
+            cni_find(check->findings, CNI_RULE_ipam_overlap, subnet,
+                     "%s hands out addresses that %s hands out, too", range->text,
+                     network->subnets[i].text);
+    if (network->subnet_count < CNI_SUBNETS_MAX)
+        network->subnets[network->subnet_count++] = *range;
+}
+
 static void check_host_local_range(struct cni_check *check, struct cni_network *network,
                                    const struct cni_node *range)
 {
@@ -58,34 +85,54 @@ static void check_host_local_range(struct cni_check *check, struct cni_network *
     if (cni_cidr_has_host_bits(&cidr))
         cni_find(check->findings, CNI_RULE_ipam_address, subnet,
                  "%s is an address inside a subnet; host-local wants the subnet", subnet->text);
-    if (!cidr.address.v6 && cidr.prefix > HOST_LOCAL_PREFIX_MAX)
+    if (cidr.prefix > (cidr.address.v6 ? 128u : 32u) - HOST_LOCAL_BITS_MIN)
         cni_find(check->findings, CNI_RULE_ipam_address, subnet, "%s has no room for addresses",
                  subnet->text);
-    for (uint32_t i = 0; i < network->subnet_count; i++)
-        if (cni_cidr_overlaps(&network->subnets[i].cidr, &cidr))
-            cni_find(check->findings, CNI_RULE_ipam_overlap, subnet, "%s overlaps %s", subnet->text,
-                     network->subnets[i].text);
-    enter(network, &cidr, subnet->text);
     const struct cni_node *start = cni_get_nocase(range, "rangeStart");
     const struct cni_node *end = cni_get_nocase(range, "rangeEnd");
+    struct cni_subnet entry = {
+        .cidr = cidr, .text = subnet->text, .first = cidr.address, .last = cni_cidr_last(&cidr)};
+    take_bound(start, &entry.first);
+    take_bound(end, &entry.last);
+    check_host_local_overlap(check, network, &entry, subnet);
     check_inside(check, &cidr, subnet->text, start);
     check_inside(check, &cidr, subnet->text, end);
     check_inside(check, &cidr, subnet->text, cni_get_nocase(range, "gateway"));
     check_order(check, start, end);
 }
 
+/* Each set gives one address, so its ranges are of one family. */
+static void check_host_local_set(struct cni_check *check, struct cni_network *network,
+                                 const struct cni_node *set)
+{
+    struct cni_cidr first, other;
+    const char *one = cni_text(cni_get_nocase(set->first, "subnet"));
+    if (set->kind != CNI_LIST || !set->count) {
+        cni_find(check->findings, CNI_RULE_cni_value, set,
+                 "ranges of host-local is a list of sets, and a set is a list: "
+                 "[[{\"subnet\": \"10.10.0.0/16\"}]]");
+        return;
+    }
+    CNI_EACH(range, set)
+    {
+        const char *text = cni_text(cni_get_nocase(range, "subnet"));
+        check_host_local_range(check, network, range);
+        if (one && text && cni_cidr_parse(one, &first) && cni_cidr_parse(text, &other) &&
+            first.address.v6 != other.address.v6)
+            cni_find(check->findings, CNI_RULE_ipam_address, range,
+                     "%s and %s are in one set, which has one address family", one, text);
+    }
+}
+
 static void check_host_local(struct cni_check *check, struct cni_network *network,
                              const struct cni_node *ipam)
 {
     const struct cni_node *ranges = cni_get_nocase(ipam, "ranges");
-    if (cni_get_nocase(ipam, "subnet") || !ranges)
+    if (cni_get_nocase(ipam, "subnet") || !ranges || !ranges->count)
         check_host_local_range(check, network, ipam);
     CNI_EACH(set, ranges)
     {
-        CNI_EACH(range, set)
-        {
-            check_host_local_range(check, network, range);
-        }
+        check_host_local_set(check, network, set);
     }
     if (network->carrier != CNI_CARRIES_LINK)
         cni_find(check->findings, CNI_RULE_host_local_nodes, cni_get_nocase(ipam, "type"),
@@ -97,6 +144,17 @@ static bool parse_range(const char *text, struct cni_cidr *cidr)
 {
     const char *dash = strchr(text, '-');
     return dash ? cni_cidr_parse(dash + 1, cidr) : cni_cidr_parse(text, cidr);
+}
+
+/* "/24", or "24": what each node gets of the range. */
+static void check_slice(struct cni_check *check, const struct cni_cidr *cidr,
+                        const struct cni_node *range, const struct cni_node *slice)
+{
+    const char *text = slice && slice->kind != CNI_NULL ? slice->text : "";
+    long prefix = strtol(text + (*text == '/'), NULL, 10);
+    if (*text && (prefix < (long)cidr->prefix || prefix > (cidr->address.v6 ? 128 : 32)))
+        cni_find(check->findings, CNI_RULE_pool_size, slice, "node_slice_size %.20s of %s", text,
+                 range->text);
 }
 
 static void check_whereabouts_range(struct cni_check *check, struct cni_network *network,
@@ -130,6 +188,7 @@ static void check_whereabouts_range(struct cni_check *check, struct cni_network 
             cni_find(check->findings, CNI_RULE_ipam_outside, excluded,
                      "the excluded %s lies outside %s", excluded->text, range->text);
     }
+    check_slice(check, &cidr, range, cni_get_nocase(ipam, "node_slice_size"));
 }
 
 static void check_whereabouts(struct cni_check *check, struct cni_network *network,
@@ -162,6 +221,23 @@ static void check_static(struct cni_check *check, struct cni_network *network,
     }
 }
 
+static void check_routes(struct cni_check *check, const struct cni_node *routes)
+{
+    struct cni_cidr cidr;
+    struct cni_address address;
+    CNI_EACH(route, routes)
+    {
+        const struct cni_node *target = cni_get_nocase(route, "dst");
+        const struct cni_node *gateway = cni_get_nocase(route, "gw");
+        if (!target || !cni_cidr_parse(target->text, &cidr))
+            cni_find(check->findings, CNI_RULE_ipam_address, target ? target : route,
+                     "the dst of a route is written as 10.0.0.0/8");
+        if (gateway && *gateway->text && !cni_address_parse(gateway->text, &address))
+            cni_find(check->findings, CNI_RULE_ipam_address, gateway, "gw \"%.60s\" is no address",
+                     gateway->text);
+    }
+}
+
 void cni_check_ipam(struct cni_check *check, struct cni_network *network,
                     const struct cni_node *ipam)
 {
@@ -175,6 +251,8 @@ void cni_check_ipam(struct cni_check *check, struct cni_network *network,
     }
     snprintf(marked, sizeof(marked), "ipam:%.64s", type);
     cni_check_plugin_keys(check, ipam, marked);
+    if (strcmp(type, "nv-ipam") != 0)
+        check_routes(check, cni_get_nocase(ipam, "routes"));
     if (strcmp(type, "host-local") == 0)
         check_host_local(check, network, ipam);
     else if (strcmp(type, "whereabouts") == 0)

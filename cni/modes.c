@@ -46,6 +46,8 @@ static void from_objects(const struct cni_check *check, struct demand *shared,
         if (plugin)
             demand_once(shared, plugin, "the shared device plugin");
     }
+    if (check->offers.shared_plugin)
+        demand_once(shared, check->offers.shared_plugin, "the shared device plugin");
 }
 
 /* The policy that makes the devices of a network. */

@@ -3,41 +3,33 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "check.h"
+#include "keys.h"
 
 #include "core/suggest.h"
 
 #include <string.h>
 #include <strings.h>
 
-#define KEYS_MAX 24
-
-struct key {
-    const char *name;
-    enum cni_kind kind; /* CNI_NULL: anything */
-    const char *values; /* of a text: words between bars, any case; NULL: anything */
-    int64_t low, high;  /* of an integer, when they differ */
-};
+#define KEYS_MAX 24 /* with the one that ends them */
 
 struct plugin {
     const char *type;
-    struct key keys[KEYS_MAX];
+    struct cni_key keys[KEYS_MAX];
 };
 
 /* clang-format off */
-static const struct key common[] = {
+static const struct cni_key common[] = {
     {"cniVersion", CNI_TEXT, NULL, 0, 0}, {"cniVersions", CNI_LIST, NULL, 0, 0},
     {"name", CNI_TEXT, NULL, 0, 0}, {"type", CNI_TEXT, NULL, 0, 0},
     {"capabilities", CNI_MAP, NULL, 0, 0}, {"dns", CNI_MAP, NULL, 0, 0},
     {"args", CNI_MAP, NULL, 0, 0}, {"deviceID", CNI_TEXT, NULL, 0, 0},
-    {"pciBusID", CNI_TEXT, NULL, 0, 0}, {"runtimeConfig", CNI_MAP, NULL, 0, 0},
-    {"prevResult", CNI_MAP, NULL, 0, 0}, {NULL, CNI_NULL, NULL, 0, 0},
+    {"pciBusID", CNI_TEXT, "=pci", 0, 0}, CNI_KEY_END,
 };
 
 static const struct plugin plugins[] = {
     {"sriov", {
         {"vlan", CNI_INT, NULL, 0, 4094}, {"vlanQoS", CNI_INT, NULL, 0, 7},
-        {"vlanProto", CNI_TEXT, "802.1q|802.1ad", 0, 0}, {"mac", CNI_TEXT, NULL, 0, 0},
+        {"vlanProto", CNI_TEXT, "802.1q|802.1ad", 0, 0}, {"mac", CNI_TEXT, "=mac", 0, 0},
         {"spoofchk", CNI_TEXT, "on|off", 0, 0}, {"trust", CNI_TEXT, "on|off", 0, 0},
         {"link_state", CNI_TEXT, "auto|enable|disable", 0, 0},
         {"min_tx_rate", CNI_INT, NULL, 0, 0}, {"max_tx_rate", CNI_INT, NULL, 0, 0},
@@ -53,7 +45,7 @@ static const struct plugin plugins[] = {
         {"ipam", CNI_MAP, NULL, 0, 0}}},
     {"macvlan", {
         {"master", CNI_TEXT, NULL, 0, 0}, {"mode", CNI_TEXT, "bridge|private|vepa|passthru", 0, 0},
-        {"mtu", CNI_INT, NULL, 0, 65535}, {"mac", CNI_TEXT, NULL, 0, 0},
+        {"mtu", CNI_INT, NULL, 0, 65535}, {"mac", CNI_TEXT, "=mac", 0, 0},
         {"bcqueuelen", CNI_INT, NULL, 0, 0}, {"linkInContainer", CNI_BOOL, NULL, 0, 0},
         {"ipam", CNI_MAP, NULL, 0, 0}}},
     {"ipvlan", {
@@ -61,10 +53,10 @@ static const struct plugin plugins[] = {
         {"mtu", CNI_INT, NULL, 0, 65535}, {"linkInContainer", CNI_BOOL, NULL, 0, 0},
         {"ipam", CNI_MAP, NULL, 0, 0}}},
     {"host-device", {
-        {"device", CNI_TEXT, NULL, 0, 0}, {"hwaddr", CNI_TEXT, NULL, 0, 0},
+        {"device", CNI_TEXT, NULL, 0, 0}, {"hwaddr", CNI_TEXT, "=mac", 0, 0},
         {"kernelpath", CNI_TEXT, NULL, 0, 0}, {"ipam", CNI_MAP, NULL, 0, 0}}},
     {"tuning", {
-        {"sysctl", CNI_MAP, NULL, 0, 0}, {"mac", CNI_TEXT, NULL, 0, 0},
+        {"sysctl", CNI_MAP, "=texts", 0, 0}, {"mac", CNI_TEXT, "=mac", 0, 0},
         {"mtu", CNI_INT, NULL, 0, 65535}, {"promisc", CNI_BOOL, NULL, 0, 0},
         {"allmulti", CNI_BOOL, NULL, 0, 0}, {"txQLen", CNI_INT, NULL, 0, 0},
         {"dataDir", CNI_TEXT, NULL, 0, 0}, {"ipam", CNI_MAP, NULL, 0, 0}}},
@@ -123,70 +115,28 @@ static const char *const unchecked[] = {"bridge",
                                         "route-override",
                                         NULL};
 
-static const struct key *find_key(const struct plugin *plugin, const char *name)
+/* Keys of the protocol, which the runtime writes when it calls the plugin. */
+static bool is_reserved(const char *key)
 {
-    for (const struct key *key = plugin->keys; key < plugin->keys + KEYS_MAX && key->name; key++)
-        if (strcasecmp(key->name, name) == 0)
-            return key;
-    for (const struct key *key = common; key->name; key++)
-        if (strcasecmp(key->name, name) == 0)
-            return key;
-    return NULL;
-}
-
-static bool is_word_of(const char *word, const char *words)
-{
-    size_t length = strlen(word);
-    for (;;) {
-        size_t next = strcspn(words, "|");
-        if (next == length && strncasecmp(word, words, length) == 0)
-            return true;
-        if (!words[next])
-            return false;
-        words += next + 1;
-    }
-}
-
-static void check_value(struct cni_check *check, const struct key *key,
-                        const struct cni_node *value, const char *type)
-{
-    static const char *const wanted[] = {
-        "", "a boolean", "an integer", "a number", "a text in quotes", "an object", "a list"};
-    if (value->kind == CNI_NULL || key->kind == CNI_NULL)
-        return;
-    if (value->kind != key->kind)
-        cni_find(check->findings, CNI_RULE_cni_value, value, "%s of %s is %s; the plugin takes %s",
-                 key->name, type, cni_kind_name(value), wanted[key->kind]);
-    else if (key->values && *value->text && !is_word_of(value->text, key->values))
-        cni_find(check->findings, CNI_RULE_cni_value, value, "%s \"%.60s\" is none of %s",
-                 key->name, value->text, key->values);
-    else if (key->kind == CNI_INT &&
-             (value->integer < key->low || (key->high && value->integer > key->high)))
-        cni_find(check->findings, CNI_RULE_cni_value, value, "%s %lld lies outside %lld to %lld",
-                 key->name, (long long)value->integer, (long long)key->low,
-                 (long long)(key->high ? key->high : INT32_MAX));
+    return strcasecmp(key, "runtimeConfig") == 0 || strcasecmp(key, "prevResult") == 0 ||
+           strncmp(key, "cni.dev/", 8) == 0;
 }
 
 static void report_unknown(struct cni_check *check, const struct plugin *plugin,
                            const struct cni_node *value, const char *type)
 {
-    const char *names[KEYS_MAX + 1] = {NULL};
-    for (size_t i = 0; i < KEYS_MAX && plugin->keys[i].name; i++)
-        names[i] = plugin->keys[i].name;
-    if (strcmp(type, "ipoib") == 0 &&
-        (strcasecmp(value->key, "mode") == 0 || strcasecmp(value->key, "pkey") == 0)) {
+    if (is_reserved(value->key))
+        cni_find(check->findings, CNI_RULE_cni_reserved, value,
+                 "%.60s is written by the runtime, and not read from here", value->key);
+    else if (strcmp(type, "ipoib") == 0 &&
+             (strcasecmp(value->key, "mode") == 0 || strcasecmp(value->key, "pkey") == 0))
         cni_find(check->findings, CNI_RULE_ipoib_inherited, value,
                  "ipoib has no key %s: the link inherits it from its master", value->key);
-        return;
-    }
-    if (strcmp(type, "whereabouts") == 0 && strncmp(value->key, "etcd_", 5) == 0) {
+    else if (strcmp(type, "whereabouts") == 0 && strncmp(value->key, "etcd_", 5) == 0)
         cni_find(check->findings, CNI_RULE_whereabouts_etcd, value,
                  "%.60s belongs to a data store that whereabouts no longer has", value->key);
-        return;
-    }
-    const char *near = shl_suggest(value->key, names);
-    cni_find(check->findings, CNI_RULE_cni_key, value, "%s has no key %.60s%s%s%s: it is ignored",
-             type, value->key, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    else
+        cni_check_key_unknown(check, plugin->keys, value, type);
 }
 
 static const struct plugin *find_plugin(const char *type)
@@ -226,14 +176,12 @@ void cni_check_plugin_keys(struct cni_check *check, const struct cni_node *plugi
     }
     CNI_EACH(value, plugin)
     {
-        const struct key *key = find_key(known, value->key);
-        if (!key) {
+        const struct cni_key *key = cni_key_find(known->keys, value->key);
+        if (!key)
+            key = cni_key_find(common, value->key);
+        if (key)
+            cni_check_key(check, key, value, plain);
+        else
             report_unknown(check, known, value, plain);
-            continue;
-        }
-        if (strcmp(key->name, value->key) != 0)
-            cni_find(check->findings, CNI_RULE_cni_key_case, value, "%.60s is spelt %s", value->key,
-                     key->name);
-        check_value(check, key, value, plain);
     }
 }

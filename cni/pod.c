@@ -41,12 +41,21 @@ static const struct cni_node *limit_of(const struct cni_node *container)
     return limits ? limits : cni_at(container, "resources.requests");
 }
 
-const struct cni_node *cni_resources_rdma(const struct cni_node *resources)
+static bool is_offered_rdma(const struct cni_offers *offers, const char *name)
+{
+    for (size_t i = 0; is_extended(name) && i < offers->count; i++)
+        if (offers->rdma[i] && strcmp(offers->names[i], after_slash(name)) == 0)
+            return true;
+    return false;
+}
+
+const struct cni_node *cni_resources_rdma(const struct cni_check *check,
+                                          const struct cni_node *resources)
 {
     const struct cni_node *limits = cni_get(resources, "limits");
     CNI_EACH(entry, limits ? limits : cni_get(resources, "requests"))
     {
-        if (names_rdma(entry->key))
+        if (names_rdma(entry->key) || is_offered_rdma(&check->offers, entry->key))
             return entry;
     }
     return NULL;
@@ -76,11 +85,12 @@ int64_t cni_pod_resource_count(const struct cni_pod *pod, const char *name, bool
     return count;
 }
 
-const struct cni_node *cni_pod_rdma_resource(const struct cni_node *spec)
+const struct cni_node *cni_pod_rdma_resource(const struct cni_check *check,
+                                             const struct cni_node *spec)
 {
     CNI_EACH(container, cni_get(spec, "containers"))
     {
-        const struct cni_node *entry = cni_resources_rdma(cni_get(container, "resources"));
+        const struct cni_node *entry = cni_resources_rdma(check, cni_get(container, "resources"));
         if (entry)
             return entry;
     }
@@ -91,7 +101,7 @@ const struct cni_node *cni_pod_rdma_resource(const struct cni_node *spec)
 
 static bool is_whole(const struct cni_node *value)
 {
-    return value->kind == CNI_INT ||
+    return (value->kind == CNI_INT && value->integer >= 0) ||
            (*value->text && strspn(value->text, "0123456789") == strlen(value->text));
 }
 
@@ -147,16 +157,24 @@ static bool is_privileged(const struct cni_node *container)
     return flag && flag->kind == CNI_BOOL && flag->integer;
 }
 
-static const struct cni_node *user_of(const struct cni_node *spec, const struct cni_node *container)
+/* Of the container, or else of the pod. */
+static const struct cni_node *security_of(const struct cni_node *spec,
+                                          const struct cni_node *container, const char *key)
 {
-    const struct cni_node *own = cni_at(container, "securityContext.runAsUser");
-    return own ? own : cni_at(spec, "securityContext.runAsUser");
+    const struct cni_node *own = cni_get(cni_get(container, "securityContext"), key);
+    return own ? own : cni_get(cni_get(spec, "securityContext"), key);
+}
+
+static bool is_set(const struct cni_node *spec, const struct cni_node *container, const char *key)
+{
+    const struct cni_node *flag = security_of(spec, container, key);
+    return flag && flag->kind == CNI_BOOL && flag->integer;
 }
 
 static void check_memlock(struct cni_check *check, const struct cni_node *spec,
                           const struct cni_node *container, const struct cni_node *resource)
 {
-    const struct cni_node *user = user_of(spec, container);
+    const struct cni_node *user = security_of(spec, container, "runAsUser");
     bool locks = adds_capability(container, "IPC_LOCK");
     if (!locks && !is_privileged(container))
         cni_find(check->findings, CNI_RULE_memlock, container,
@@ -164,6 +182,9 @@ static void check_memlock(struct cni_check *check, const struct cni_node *spec,
     else if (locks && user && user->kind == CNI_INT && user->integer != 0)
         cni_find(check->findings, CNI_RULE_memlock_user, user,
                  "IPC_LOCK has no effect for user %lld", (long long)user->integer);
+    else if (locks && !user && is_set(spec, container, "runAsNonRoot"))
+        cni_find(check->findings, CNI_RULE_memlock_user, container,
+                 "IPC_LOCK has no effect for users that runAsNonRoot admits");
 }
 
 /* The volume at /dev/shm is in memory. */
@@ -195,6 +216,13 @@ static const struct cni_node *gpu_of(const struct cni_node *container)
     return NULL;
 }
 
+/* Not "auto" or -1, which leave the choice to the program. */
+static bool names_index(const struct cni_node *variable)
+{
+    const struct cni_node *value = cni_get(variable, "value");
+    return !value || strspn(value->text, "0123456789");
+}
+
 static void check_environment(struct cni_check *check, const struct cni_node *container)
 {
     static const char *const names[] = {"NCCL_IB_GID_INDEX", "SHOAL_IB_GID_INDEX",
@@ -202,7 +230,7 @@ static void check_environment(struct cni_check *check, const struct cni_node *co
     CNI_EACH(variable, cni_get(container, "env"))
     {
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-            if (cni_is(cni_get(variable, "name"), names[i]))
+            if (cni_is(cni_get(variable, "name"), names[i]) && names_index(variable))
                 cni_find(check->findings, CNI_RULE_gid_index, variable,
                          "%s fixes an index of a table that differs from node to node", names[i]);
     }
@@ -231,7 +259,8 @@ void cni_check_pod(struct cni_check *check, const struct cni_pod *pod)
 {
     CNI_EACH(container, cni_get(pod->spec, "containers"))
     {
-        const struct cni_node *resource = cni_resources_rdma(cni_get(container, "resources"));
+        const struct cni_node *resource =
+            cni_resources_rdma(check, cni_get(container, "resources"));
         check_resources(check, container);
         check_efa(check, container);
         check_environment(check, container);

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "check.h"
+#include "keys.h"
 
 #include "core/suggest.h"
 
@@ -80,22 +80,33 @@ static void parse_short(struct attachments *all, const char *text, size_t length
     add(all, &attachment);
 }
 
-/* multus takes no notice of others. */
-static void check_keys(struct attachments *all, const struct cni_node *entry)
+/* What multus reads of an attachment. */
+static const struct cni_key keys[] = {
+    {"name", CNI_TEXT, NULL, 0, 0},
+    {"namespace", CNI_TEXT, NULL, 0, 0},
+    {"ips", CNI_LIST, "=texts", 0, 0},
+    {"mac", CNI_TEXT, "=mac", 0, 0},
+    {"infiniband-guid", CNI_TEXT, "=guid", 0, 0},
+    {"interface", CNI_TEXT, NULL, 0, 0},
+    {"portMappings", CNI_LIST, NULL, 0, 0},
+    {"bandwidth", CNI_MAP, NULL, 0, 0},
+    {"deviceID", CNI_TEXT, NULL, 0, 0},
+    {"cni-args", CNI_MAP, NULL, 0, 0},
+    {"default-route", CNI_LIST, "=texts", 0, 0},
+    CNI_KEY_END,
+};
+
+static void check_members(struct attachments *all, const struct cni_node *entry)
 {
-    static const char *const known[] = {
-        "name",         "namespace", "ips",      "mac",      "infiniband-guid", "interface",
-        "portMappings", "bandwidth", "deviceID", "cni-args", "default-route",   NULL};
-    CNI_EACH(member, entry)
+    struct cni_address address;
+    struct cni_cidr cidr;
+    cni_check_keys(all->check, keys, entry, "an attachment");
+    CNI_EACH(ip, cni_get(entry, "ips"))
     {
-        bool good = false;
-        for (size_t i = 0; known[i]; i++)
-            good |= member->key && strcmp(member->key, known[i]) == 0;
-        const char *near = good || !member->key ? NULL : shl_suggest(member->key, known);
-        if (!good && member->key)
-            cni_find(all->check->findings, CNI_RULE_cni_key, member,
-                     "multus reads no %.60s in an attachment%s%s%s", member->key,
-                     near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+        if (ip->kind == CNI_TEXT && !cni_address_parse(ip->text, &address) &&
+            !cni_cidr_parse(ip->text, &cidr))
+            cni_find(all->check->findings, CNI_RULE_ipam_address, ip,
+                     "\"%.60s\" among ips is no address", ip->text);
     }
 }
 
@@ -103,7 +114,7 @@ static void parse_json(struct attachments *all, const struct cni_node *list)
 {
     CNI_EACH(entry, list)
     {
-        check_keys(all, entry);
+        check_members(all, entry);
         struct attachment attachment = {.network = NULL};
         const char *name = cni_text_at(entry, "name"), *space = cni_text_at(entry, "namespace");
         const char *interface = cni_text_at(entry, "interface");
@@ -123,10 +134,11 @@ static void parse(struct attachments *all)
         parse_json(all, cni_check_json(all->check, copy));
         return;
     }
-    while (*text) {
+    for (bool more = *text; more;) {
         size_t length = strcspn(text, ",");
         parse_short(all, text, length);
-        text += length + (text[length] == ',');
+        more = text[length] == ',';
+        text += length + more;
     }
 }
 
@@ -192,7 +204,8 @@ static void check_shared(struct attachments *all)
     for (size_t i = 0; i < all->count; i++) {
         const struct cni_network *network = all->list[i].network;
         if (network && network->carrier == CNI_CARRIES_SHARED &&
-            !cni_pod_rdma_resource(all->pod->spec) && !cni_resources_rdma(all->pod->resources))
+            !cni_pod_rdma_resource(all->check, all->pod->spec) &&
+            !cni_resources_rdma(all->check, all->pod->resources))
             cni_find(all->check->findings, CNI_RULE_shared_device, all->annotation,
                      "%s brings a link without an RDMA device, and the pod asks for none",
                      network->name);
@@ -211,6 +224,8 @@ static bool is_first(const struct attachments *all, size_t index)
 static void check_subnets(struct attachments *all, const struct cni_network *one,
                           const struct cni_network *two)
 {
+    if (one->routed && two->routed)
+        return;
     for (uint32_t a = 0; a < one->subnet_count; a++)
         for (uint32_t b = 0; b < two->subnet_count; b++)
             if (cni_cidr_overlaps(&one->subnets[a].cidr, &two->subnets[b].cidr))

@@ -87,6 +87,33 @@ static void check_node_policy(struct cni_check *check, const struct cni_node *sp
         cni_find(check->findings, CNI_RULE_policy_driver, rdma, "isRdma with vdpaType");
 }
 
+/* 1 in the text of eight switches "0,0,0,1,0,0,0,0". */
+static bool is_lossless(const char *pfc, int64_t priority)
+{
+    return strlen(pfc) == 15 && pfc[priority * 2] == '1';
+}
+
+/* What the template marks packets with, against what it pauses. */
+static void check_qos(struct cni_check *check, const struct cni_node *qos)
+{
+    const struct cni_node *pfc = cni_get(qos, "pfc"), *tos = cni_get(qos, "tos");
+    const struct cni_node *ecn = cni_at(qos, "ecn.priority");
+    if (!cni_text(pfc))
+        return;
+    if (!strchr(pfc->text, '1')) {
+        cni_find(check->findings, CNI_RULE_qos_pfc, pfc, "no priority is lossless");
+        return;
+    }
+    if (tos && tos->kind == CNI_INT && tos->integer >= 0 && tos->integer < 256 &&
+        !is_lossless(pfc->text, tos->integer >> 5))
+        cni_find(check->findings, CNI_RULE_qos_pfc, tos, "tos %lld is priority %lld; pfc pauses %s",
+                 (long long)tos->integer, (long long)(tos->integer >> 5), pfc->text);
+    if (ecn && ecn->kind == CNI_INT && ecn->integer >= 0 && ecn->integer < 8 &&
+        !is_lossless(pfc->text, ecn->integer))
+        cni_find(check->findings, CNI_RULE_qos_pfc, ecn, "ecn is for priority %lld; pfc pauses %s",
+                 (long long)ecn->integer, pfc->text);
+}
+
 static bool enabled(const struct cni_node *template, const char *part)
 {
     return is_true(cni_get(cni_get(template, part), "enabled"));
@@ -108,21 +135,14 @@ static void check_template(struct cni_check *check, const struct cni_node *spec)
         (infiniband || enabled(template, "roceOptimized") || (vfs && vfs->integer != 1)))
         cni_find(check->findings, CNI_RULE_nic_template, spectrum,
                  "spectrumXOptimized needs Ethernet, numVfs 1, and no roceOptimized");
-    const struct cni_node *qos = cni_get(roce, "qos"), *pfc = cni_get(qos, "pfc");
-    if (cni_text(pfc) && !strchr(pfc->text, '1'))
-        cni_find(check->findings, CNI_RULE_qos_pfc, pfc, "no priority is lossless");
-}
-
-/* 1 in the text of eight switches "0,0,0,1,0,0,0,0". */
-static bool is_lossless(const char *pfc, int64_t priority)
-{
-    return strlen(pfc) == 15 && pfc[priority * 2] == '1';
+    check_qos(check, cni_get(roce, "qos"));
 }
 
 /* The traffic class that a process sets against the priorities that its adapters pause. */
-static void check_traffic_class(struct cni_check *check, const struct cni_node *pfc,
+static void check_traffic_class(struct cni_check *check, const struct cni_node *qos,
                                 const struct cni_node *spec)
 {
+    const struct cni_node *pfc = cni_get(qos, "pfc"), *trust = cni_get(qos, "trust");
     static const char *const names[] = {"NCCL_IB_TC", "SHOAL_IB_TRAFFIC_CLASS",
                                         "UCX_IB_TRAFFIC_CLASS"};
     CNI_EACH(container, cni_get(spec, "containers"))
@@ -137,7 +157,12 @@ static void check_traffic_class(struct cni_check *check, const struct cni_node *
             if (!known || !value || sscanf(value->text, "%u", &class) != 1 || class > 255)
                 continue;
             unsigned int dscp = class >> 2, priority = dscp / 8;
-            if (!is_lossless(pfc->text, priority))
+            if (cni_text(trust) && *trust->text && !cni_is(trust, "dscp"))
+                cni_find(check->findings, CNI_RULE_qos_class, value,
+                         "traffic class %u marks packets with DSCP %u, which adapters with trust "
+                         "%.20s do not read",
+                         class, dscp, trust->text);
+            else if (!is_lossless(pfc->text, priority))
                 cni_find(check->findings, CNI_RULE_qos_class, value,
                          "traffic class %u is DSCP %u, priority %u; the adapters pause %s", class,
                          dscp, priority, pfc->text);
@@ -227,9 +252,9 @@ void cni_check_policies_together(struct cni_check *check)
                 if (cni_has_kind(two->root, "SriovNetworkNodePolicy") &&
                     same_nodes(one->root, two->root))
                     check_ranges_apart(check, one->root, two->root);
-        const struct cni_node *pfc = cni_at(one->root, "spec.template.roceOptimized.qos.pfc");
-        if (cni_has_kind(one->root, "NicConfigurationTemplate") && cni_text(pfc))
+        const struct cni_node *qos = cni_at(one->root, "spec.template.roceOptimized.qos");
+        if (cni_has_kind(one->root, "NicConfigurationTemplate") && cni_text_at(qos, "pfc"))
             for (struct cni_pod *pod = check->pods; pod; pod = pod->next)
-                check_traffic_class(check, pfc, pod->spec);
+                check_traffic_class(check, qos, pod->spec);
     }
 }

@@ -13,26 +13,38 @@
 
 #include <string.h>
 
-#define OFFERS_MAX 64
-
-struct offers {
-    const char *names[OFFERS_MAX + 1]; /* without prefix, ended by NULL */
-    size_t count;
-};
-
 static const char *after_slash(const char *name)
 {
     const char *slash = strchr(name, '/');
     return slash ? slash + 1 : name;
 }
 
-static void offer(struct offers *offers, const char *name)
+static bool is_true(const struct cni_node *node)
 {
-    if (name && offers->count < OFFERS_MAX)
-        offers->names[offers->count++] = name;
+    return node && node->kind == CNI_BOOL && node->integer;
 }
 
-static void from_text(struct cni_check *check, struct offers *offers, const struct cni_node *text)
+static void offer(struct cni_offers *offers, const char *name, bool rdma)
+{
+    if (!name || offers->count == CNI_OFFERS_MAX)
+        return;
+    offers->rdma[offers->count] = rdma;
+    offers->names[offers->count++] = name;
+}
+
+static bool selects_rdma(const struct cni_node *selectors)
+{
+    if (!selectors || selectors->kind != CNI_LIST)
+        return is_true(cni_get_nocase(selectors, "isRdma"));
+    CNI_EACH(one, selectors)
+    {
+        if (is_true(cni_get_nocase(one, "isRdma")))
+            return true;
+    }
+    return false;
+}
+
+static void from_text(struct cni_check *check, const struct cni_node *text)
 {
     if (!cni_text(text) ||
         (!strstr(text->text, "resourceList") && !strstr(text->text, "configList")))
@@ -40,32 +52,36 @@ static void from_text(struct cni_check *check, struct offers *offers, const stru
     struct cni_node copy = *text, *root;
     struct cni_problem problem;
     if (!cni_json_read_text(check->arena, &copy, &root, &problem))
-        return; /* said already */
+        return; /* found when the text is checked */
     const struct cni_node *shared = cni_get_nocase(root, "configList");
+    if (shared && !check->offers.shared_plugin)
+        check->offers.shared_plugin = text;
     CNI_EACH(entry, shared ? shared : cni_get_nocase(root, "resourceList"))
     {
-        offer(offers, cni_text(cni_get_nocase(entry, "resourceName")));
+        offer(&check->offers, cni_text(cni_get_nocase(entry, "resourceName")),
+              shared || selects_rdma(cni_get_nocase(entry, "selectors")));
     }
 }
 
-static void gather(struct cni_check *check, struct offers *offers)
+void cni_check_gather_offers(struct cni_check *check)
 {
     for (const struct cni_document *at = check->documents; at; at = at->next) {
         if (cni_has_kind(at->root, "SriovNetworkNodePolicy"))
-            offer(offers, cni_text_at(at->root, "spec.resourceName"));
+            offer(&check->offers, cni_text_at(at->root, "spec.resourceName"),
+                  is_true(cni_at(at->root, "spec.isRdma")));
         if (cni_has_kind(at->root, "ConfigMap"))
             CNI_EACH(entry, cni_get(at->root, "data"))
             {
-                from_text(check, offers, entry);
+                from_text(check, entry);
             }
         if (cni_has_kind(at->root, "NicClusterPolicy")) {
-            from_text(check, offers, cni_at(at->root, "spec.sriovDevicePlugin.config"));
-            from_text(check, offers, cni_at(at->root, "spec.rdmaSharedDevicePlugin.config"));
+            from_text(check, cni_at(at->root, "spec.sriovDevicePlugin.config"));
+            from_text(check, cni_at(at->root, "spec.rdmaSharedDevicePlugin.config"));
         }
     }
 }
 
-static void check_name(struct cni_check *check, struct offers *offers, const char *full,
+static void check_name(struct cni_check *check, const struct cni_offers *offers, const char *full,
                        const struct cni_node *where)
 {
     const char *name = after_slash(full);
@@ -79,19 +95,19 @@ static void check_name(struct cni_check *check, struct offers *offers, const cha
 
 void cni_check_resources(struct cni_check *check)
 {
-    struct offers offers = {.count = 0};
-    gather(check, &offers);
-    if (!offers.count)
+    const struct cni_offers *offers = &check->offers;
+    if (!offers->count)
         return;
     for (const struct cni_network *at = check->networks; at; at = at->next)
         if (at->resource)
-            check_name(check, &offers, at->resource, at->where);
+            check_name(check, offers, at->resource, at->where);
     for (const struct cni_pod *pod = check->pods; pod; pod = pod->next) {
         CNI_EACH(container, cni_get(pod->spec, "containers"))
         {
-            const struct cni_node *entry = cni_resources_rdma(cni_get(container, "resources"));
+            const struct cni_node *entry =
+                cni_resources_rdma(check, cni_get(container, "resources"));
             if (entry && strncmp(entry->key, "vpc.amazonaws.com/", 18) != 0)
-                check_name(check, &offers, entry->key, entry);
+                check_name(check, offers, entry->key, entry);
         }
     }
 }

@@ -114,6 +114,7 @@ void cni_check_documents(struct cni_findings *findings, struct cni_document *doc
     check.networks_tail = &check.networks;
     check.pods_tail = &check.pods;
     cni_documents_expand(check.arena, &check.documents);
+    cni_check_gather_offers(&check);
     for (struct cni_document *at = check.documents; at; at = at->next, findings->documents++)
         check_document(&check, at->root);
     cni_check_pool_networks(&check);

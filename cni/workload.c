@@ -5,6 +5,8 @@
  */
 #include "check.h"
 
+#include "core/suggest.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,11 +49,25 @@ static void check_container(struct cni_check *check, const struct cni_node *temp
                  name);
 }
 
+/* `roles`: those that the operator knows, ended by NULL. */
+static void check_role(struct cni_check *check, const struct cni_node *replica,
+                       const char *const *roles)
+{
+    for (const char *const *role = roles; *role; role++)
+        if (replica->key && strcmp(*role, replica->key) == 0)
+            return;
+    const char *near = replica->key ? shl_suggest(replica->key, roles) : NULL;
+    cni_find(check->findings, CNI_RULE_replica_role, replica,
+             "the operator knows no replicas %.60s%s%s%s", replica->key ? replica->key : "",
+             near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 static void add_replicas(struct cni_check *check, const struct cni_node *object, const char *path,
-                         const char *container)
+                         const char *container, const char *const *roles)
 {
     CNI_EACH(replica, cni_at(object, path))
     {
+        check_role(check, replica, roles);
         const struct cni_node *template = cni_get(replica, "template");
         add_pod(check, object, template, replica->key ? replica->key : "");
         if (container)
@@ -82,8 +98,8 @@ static bool is_word_start(const char *text, const char *at)
 /* The number behind `-np` or `-n` in a text of several words; 0 when there is none. */
 static long ranks_in_text(const char *text)
 {
-    static const char *const options[] = {"-np ", "-n "};
-    for (size_t i = 0; i < 2; i++)
+    static const char *const options[] = {"-np ", "-n ", "--np ", "--n "};
+    for (size_t i = 0; i < 4; i++)
         for (const char *at = text; (at = strstr(at, options[i])) != NULL; at++) {
             long ranks = strtol(at + strlen(options[i]), NULL, 10);
             if (is_word_start(text, at) && ranks > 0 && strstr(text, "mpi"))
@@ -99,7 +115,8 @@ static long ranks_started(const struct cni_node *container, const struct cni_nod
     for (size_t i = 0; i < 2; i++)
         CNI_EACH(word, cni_get(container, lists[i]))
         {
-            bool option = strcmp(word->text, "-np") == 0 || strcmp(word->text, "-n") == 0;
+            const char *dash = word->text + (strncmp(word->text, "--", 2) == 0);
+            bool option = strcmp(dash, "-np") == 0 || strcmp(dash, "-n") == 0;
             const struct cni_node *number = option ? word->next : word;
             long ranks =
                 option && number ? strtol(number->text, NULL, 10) : ranks_in_text(word->text);
@@ -195,12 +212,12 @@ static void check_train(struct cni_check *check, const struct cni_node *object)
 {
     const struct cni_node *own = cni_at(object, "spec.trainer.resourcesPerNode");
     add_patches(check, object, own);
-    if (!own || cni_resources_rdma(own))
+    if (!own || cni_resources_rdma(check, own))
         return;
     CNI_EACH(job, cni_at(runtime_of(check, object), "spec.template.spec.replicatedJobs"))
     {
         const struct cni_node *spec = cni_at(job, "template.spec.template.spec");
-        const struct cni_node *lost = cni_pod_rdma_resource(spec);
+        const struct cni_node *lost = cni_pod_rdma_resource(check, spec);
         if (lost)
             cni_find(check->findings, CNI_RULE_trainjob_resources, own,
                      "resourcesPerNode replaces the runtime's resources: %.80s is lost", lost->key);
@@ -211,6 +228,9 @@ void cni_check_workload(struct cni_check *check, const struct cni_node *object)
 {
     static const char *const templated[] = {"Job",         "Deployment", "DaemonSet",
                                             "StatefulSet", "ReplicaSet", "ReplicationController"};
+    static const char *const mpi[] = {"Launcher", "Worker", NULL};
+    static const char *const pytorch[] = {"Master", "Worker", NULL};
+    static const char *const tensorflow[] = {"Chief", "Master", "PS", "Worker", "Evaluator", NULL};
     if (cni_has_kind(object, "Pod"))
         add_pod(check, object, object, "");
     for (size_t i = 0; i < sizeof(templated) / sizeof(templated[0]); i++)
@@ -219,13 +239,13 @@ void cni_check_workload(struct cni_check *check, const struct cni_node *object)
     if (cni_has_kind(object, "CronJob"))
         add_pod(check, object, cni_at(object, "spec.jobTemplate.spec.template"), "");
     if (cni_has_kind(object, "MPIJob")) {
-        add_replicas(check, object, "spec.mpiReplicaSpecs", NULL);
+        add_replicas(check, object, "spec.mpiReplicaSpecs", NULL, mpi);
         check_mpi(check, object);
     } else if (cni_has_kind(object, "PyTorchJob")) {
-        add_replicas(check, object, "spec.pytorchReplicaSpecs", "pytorch");
+        add_replicas(check, object, "spec.pytorchReplicaSpecs", "pytorch", pytorch);
         check_pytorch(check, object);
     } else if (cni_has_kind(object, "TFJob")) {
-        add_replicas(check, object, "spec.tfReplicaSpecs", "tensorflow");
+        add_replicas(check, object, "spec.tfReplicaSpecs", "tensorflow", tensorflow);
     } else if (cni_has_kind(object, "JobSet")) {
         add_jobs(check, object, "spec.replicatedJobs", false);
     } else if (cni_has_kind(object, "TrainingRuntime") ||
