@@ -79,7 +79,7 @@ static void on_received(struct shl_verbs_link *link, const struct ibv_wc *comple
         shl_verbs_on_frame(link, (const struct shl_verbs_frame *)(const void *)bytes,
                            completion->byte_len);
     if (!link->qp)
-        return; /* it failed meanwhile */
+        return;                                          /* it failed meanwhile */
     link->proof_received |= link->state == SHL_VERBS_UP; /* of a link that slept first */
     /* A peer that has settled on a new pair may already send by it. */
     if (link->move.step != SHL_VERBS_LEAVING && shl_verbs_pair_recv(link, slot) < 0)
