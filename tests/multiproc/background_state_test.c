@@ -275,9 +275,10 @@ static struct members_job make_job(uint32_t start, const char *const *settings)
                                 .body = body};
 }
 
-/* `slots`: who came through; the first of them was there from the beginning. */
+/* `slots`: who came through; the first of them was there from the beginning. At each change of
+ * members one committed step at most is done again. */
 static void check(const struct members *members, const uint32_t *slots, uint32_t count,
-                  const char *story)
+                  uint32_t changes, const char *story)
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct member_report *report = &members->shared->reports[slots[i]];
@@ -288,8 +289,8 @@ static void check(const struct members *members, const uint32_t *slots, uint32_t
                      report->status, report->text);
     }
     members_check_samples(members, slots, count);
-    for (uint32_t i = 0; i < count; i++) /* what they began again was the same */
-        if (shared->told[slots[i]].back > 1)
+    for (uint32_t i = 0; i < count; i++)
+        if (shared->told[slots[i]].back > changes)
             fail_msg("%s: member %u went back %u steps", story, slots[i],
                      shared->told[slots[i]].back);
 }
@@ -305,12 +306,12 @@ static uint32_t survive(const struct members_job *job, const char *story)
     while (members.shared->reports[0].count < 12 && members_now_s() < end_s) {
         for (unsigned i = 0; i < 3; i++)
             if (members.shared->reports[slots[i]].done)
-                check(&members, slots, 3, story);
+                check(&members, slots, 3, 1, story);
         usleep(500);
     }
     members.shared->stop = 1;
     members_close(&members);
-    check(&members, slots, 3, story);
+    check(&members, slots, 3, 1, story);
     for (unsigned i = 0; i < 3; i++)
         back += shared->told[slots[i]].back;
     munmap(shared, sizeof(*shared));
@@ -388,7 +389,7 @@ static void a_whole_domain_is_lost(void **state)
     members_await(&members, 0, 9);
     members.shared->stop = 1;
     members_close(&members);
-    check(&members, slots, 2, "domain lost");
+    check(&members, slots, 2, 2, "domain lost");
     munmap(shared, sizeof(*shared));
 }
 
@@ -413,9 +414,7 @@ static void members_come_and_go(void **state)
     members_await(&members, 4, 3);
     members.shared->stop = 1;
     members_close(&members);
-    check(&members, slots, 4, "come and go");
-    for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(shared->told[slots[i]].back, 0);
+    check(&members, slots, 4, 0, "come and go");
     munmap(shared, sizeof(*shared));
 }
 
