@@ -95,6 +95,11 @@ class Hosts:
             check=True,
         )
 
+    def limit(self, rank, rate):
+        """What a host sends, from now on."""
+        words = "qdisc replace dev eth0 root tbf burst 32k latency 50ms rate"
+        subprocess.run(["tc", "-n", self.names[rank], *words.split(), rate], check=True)
+
     def remove(self):
         for name in self.names + [self.switch]:
             subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
