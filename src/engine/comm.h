@@ -152,6 +152,7 @@ struct shoal_comm {
     uint64_t told_ns, asked_ns;
     uint64_t *left_seq; /* by rank: first operation it takes no part in; UINT64_MAX: none yet */
     struct shl_list incidents; /* incident.c */
+    bool uneven;               /* an operation failed here that others have finished */
     enum shoal_status broken;  /* SHOAL_OK while usable */
     uint64_t broken_from;      /* operations from this number on cannot be called */
     char broken_text[SHL_ENGINE_TEXT];

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define STATEMENT_BYTES 64
+#define STATED_DONE 2 /* in the place of `called` */
 #define ORPHANS_MAX 4096
 #define LEFT_CAUSE "it destroyed the communicator"
 
@@ -133,6 +134,7 @@ static void conclude(struct shoal_comm *comm, struct shl_incident *incident)
     incident->status = shl_verdict(incident->seq, incident->statements, comm->size,
                                    incident->loss[0] ? incident->loss : incident->reason,
                                    incident->text, sizeof(incident->text));
+    comm->uneven |= shl_verdict_is_uneven(incident->statements, comm->size);
     if (incident->status == SHOAL_ERR_PEER)
         shl_comm_break(comm, 0, SHOAL_ERR_PEER, incident->text);
     deliver(comm, incident);
@@ -146,7 +148,7 @@ static void flood_statement(struct shoal_comm *comm, uint64_t seq,
     shl_bytes_put_u32(&out, comm->id);
     shl_bytes_put_u32(&out, comm->rank);
     shl_bytes_put_u64(&out, seq);
-    shl_bytes_put_u8(&out, statement->called);
+    shl_bytes_put_u8(&out, statement->done ? STATED_DONE : statement->called);
     shl_bytes_put_u64(&out, statement->signature.count);
     shl_bytes_put_u64(&out, statement->signature.call);
     shl_bytes_put_u32(&out, (uint32_t)statement->raised);
@@ -177,7 +179,7 @@ static struct shl_incident *state(struct shoal_comm *comm, uint64_t seq, enum sh
         own->signature = request->signature;
         shl_request_stop(request);
     } else if (over) {
-        own->called = true;
+        own->called = own->done = true;
         own->signature = *over;
     }
     if (!own->lost)
@@ -295,7 +297,9 @@ void shl_incident_mail(struct shl_engine *engine, const void *payload, size_t by
     uint32_t id = shl_bytes_get_u32(&in);
     uint32_t rank = shl_bytes_get_u32(&in);
     uint64_t seq = shl_bytes_get_u64(&in);
-    statement.called = shl_bytes_get_u8(&in) != 0;
+    uint8_t called = shl_bytes_get_u8(&in);
+    statement.called = called != 0;
+    statement.done = called == STATED_DONE;
     statement.signature.count = shl_bytes_get_u64(&in);
     statement.signature.call = shl_bytes_get_u64(&in);
     statement.raised = (enum shoal_status)(int32_t)shl_bytes_get_u32(&in);

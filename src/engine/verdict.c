@@ -34,7 +34,7 @@ static void add(struct text *text, const char *format, ...)
     text->left -= step;
 }
 
-enum choice { LOST, LEFT, NOT_CALLED, SAME_CALL };
+enum choice { LOST, LEFT, NOT_CALLED, DONE, SAME_CALL };
 
 struct chosen {
     const struct shl_statement *statements;
@@ -53,6 +53,8 @@ static bool is_chosen(const void *arg, uint32_t rank)
         return statement->left;
     case NOT_CALLED:
         return !statement->lost && !statement->called;
+    case DONE:
+        return statement->done;
     default:
         return statement->called && shl_signature_equal(&statement->signature, chosen->signature);
     }
@@ -140,6 +142,26 @@ static void tell_absent(struct text *text, uint64_t seq, const struct shl_statem
     add(text, " had not called %s", call);
 }
 
+static void tell_done(struct text *text, const struct shl_statement *statements, uint32_t count)
+{
+    struct text before = *text;
+    add(text, "; ");
+    if (add_ranks(text, statements, count, DONE, NULL) > 0) {
+        add(text, " had finished it");
+        return;
+    }
+    *text = before;
+    *text->at = '\0';
+}
+
+bool shl_verdict_is_uneven(const struct shl_statement *statements, uint32_t count)
+{
+    bool uneven = false;
+    for (uint32_t i = 0; i < count; i++)
+        uneven |= statements[i].done;
+    return uneven;
+}
+
 enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statements, uint32_t count,
                               const char *reason, char *text_out, size_t text_bytes)
 {
@@ -160,5 +182,6 @@ enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statemen
     add(&text, "rank %u gave up operation #%llu: %s", raiser < count ? raiser : 0,
         (unsigned long long)seq, reason);
     tell_absent(&text, seq, statements, count);
+    tell_done(&text, statements, count);
     return status;
 }

@@ -15,6 +15,7 @@
 struct shl_statement {
     bool present;
     bool called; /* it had called the operation, with this signature */
+    bool done;   /* and finished it: its caller was told OK */
     struct shl_signature signature;
     enum shoal_status raised; /* SHOAL_OK: it only heard of it */
     bool lost;                /* nobody will hear from it */
@@ -30,5 +31,8 @@ struct shl_statement {
  */
 enum shoal_status shl_verdict(uint64_t seq, const struct shl_statement *statements, uint32_t count,
                               const char *reason, char *text, size_t text_bytes);
+
+/* Somebody has the result: the verdict is not what all callers are told. */
+bool shl_verdict_is_uneven(const struct shl_statement *statements, uint32_t count);
 
 #endif

@@ -65,6 +65,23 @@ static void a_disagreement_comes_before_who_gave_up(void **state)
     assert_non_null(strstr(text, "rank 2 called"));
 }
 
+/* The deadline of one passed as the other finished. */
+static void who_had_finished_is_named(void **state)
+{
+    struct shl_statement statements[RANKS];
+    (void)state;
+    for (uint32_t i = 0; i < RANKS; i++)
+        statements[i] = (struct shl_statement){.present = true, .called = true};
+    statements[0].raised = SHOAL_ERR_TIMEOUT;
+    assert_false(shl_verdict_is_uneven(statements, RANKS));
+    assert_concludes(statements, "it took too long", SHOAL_ERR_TIMEOUT, "it took too long");
+    assert_null(strstr(text, "finished"));
+    statements[1].done = statements[3].done = true;
+    assert_true(shl_verdict_is_uneven(statements, RANKS));
+    assert_concludes(statements, "it took too long", SHOAL_ERR_TIMEOUT,
+                     "it took too long; ranks 1, 3 had finished it");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -72,6 +89,7 @@ int main(void)
         cmocka_unit_test(who_left_is_named_where_nobody_is_lost),
         cmocka_unit_test(whoever_gives_up_is_named_with_who_had_not_called),
         cmocka_unit_test(a_disagreement_comes_before_who_gave_up),
+        cmocka_unit_test(who_had_finished_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
