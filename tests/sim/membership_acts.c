@@ -29,6 +29,14 @@ void world_wish(struct world *world)
     shl_membership_decide(life->core, world->now_ns);
 }
 
+void world_be_late(struct world *world)
+{
+    struct world_life *life =
+        world_in_slot(world, (uint32_t)world_random(world, world->options.slots));
+    if (life && world->options.loose && life->stopped_until_ns <= world->now_ns)
+        world->late += world_engine_expire(life);
+}
+
 static void tell_progress(struct world *world)
 {
     for (uint32_t i = 0; i < world->life_count; i++) {

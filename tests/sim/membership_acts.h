@@ -20,6 +20,10 @@ void world_cut(struct world *world, uint32_t a, uint32_t b, bool both, uint64_t 
 /* Somebody, if it is in a step, cannot finish it. */
 void world_wish(struct world *world);
 
+/* The deadline of an operation of somebody passes. Only outside of steps: in a step its program
+ * would have to say what becomes of it. */
+void world_be_late(struct world *world);
+
 /* Steps go on, in one view that all its members share. */
 void world_check_alive(struct world *world, uint64_t steps_before);
 

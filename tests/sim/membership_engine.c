@@ -6,11 +6,16 @@
  * them said that they hold it. A program runs steps of one to three operations, two at a time, and
  * commits each by an operation of its own, which always returns after its completion round.
  *
+ * Whose deadline passes stops the operation and says so; all that hear of it say, once, whether
+ * they have stopped or hold it. When all have stopped their programs are told; else the core
+ * decides.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "sim/membership_world.h"
 
 #define AHEAD 2u
+#define AHEAD_OF_SETTLED 64 /* likewise, counted from what no view can touch any more */
 
 static uint64_t bit(uint32_t life)
 {
@@ -24,7 +29,8 @@ static struct world_op *op_at(struct world_life *life, uint64_t seq)
         *op = (struct world_op){.seq = seq};
     if (op->epoch != life->epoch) {
         op->epoch = life->epoch;
-        op->inputs = op->holders = op->wanted = 0;
+        op->inputs = op->holders = op->wanted = op->stated = 0;
+        op->stopped = op->uneven = false;
     }
     return op;
 }
@@ -73,6 +79,7 @@ static void commit_returned(struct world_life *life, struct world_op *op)
 }
 
 static void contribute(struct world_life *life, struct world_op *op);
+static void conclude(struct world_life *life, struct world_op *op);
 
 static void op_return(struct world_life *life, struct world_op *op)
 {
@@ -95,18 +102,22 @@ static void op_return(struct world_life *life, struct world_op *op)
 
 static void advance_settled(struct world_life *life)
 {
+    bool waits = life->started == life->settled + AHEAD_OF_SETTLED;
     while (life->settled < life->started && op_at(life, life->settled + 1)->settled)
         life->settled++;
+    if (waits && life->started < life->settled + AHEAD_OF_SETTLED)
+        world_event(life->world, WORLD_APP, life->number, 0);
 }
 
 static void op_progress(struct world_life *life, struct world_op *op)
 {
     uint64_t needed = participants(life, op->seq);
-    if (op->begun && op->contributed && !op->held && (op->inputs & needed) == needed) {
+    if (op->begun && op->contributed && !op->held && !op->failed && !op->stopped &&
+        (op->inputs & needed) == needed) {
         op->held = true;
         op->result = needed;
     }
-    if (!op->held || op->settled)
+    if ((!op->held && !op->told) || op->settled)
         return;
     if (!(op->holders & bit(life->number))) {
         op->holders |= bit(life->number);
@@ -117,6 +128,8 @@ static void op_progress(struct world_life *life, struct world_op *op)
     bool all = (op->holders & needed) == needed;
     op->settled = all;
     bool early = life->world->options.optimistic && !op->commit;
+    if (op->told)
+        return advance_settled(life);
     if (all || early || life->world->options.broken == WORLD_NO_ROUND)
         op_return(life, op);
     advance_settled(life);
@@ -127,6 +140,8 @@ static void contribute(struct world_life *life, struct world_op *op)
     uint64_t wanted = op->commit ? shl_membership_wanted(life->core, life->world->now_ns) : 0;
     uint64_t needed = participants(life, op->seq);
     op->contributed = true;
+    if (op->stopped)
+        return conclude(life, op);
     op->inputs |= bit(life->number);
     if (wanted > op->wanted)
         op->wanted = wanted;
@@ -134,6 +149,52 @@ static void contribute(struct world_life *life, struct world_op *op)
         if (needed & bit(i) && i != life->number)
             world_send_data(life, i, WORLD_INPUT, op->seq, 0, wanted);
     op_progress(life, op);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------ */
+
+/* The program is told when it has called the operation. */
+static void conclude(struct world_life *life, struct world_op *op)
+{
+    uint64_t needed = participants(life, op->seq);
+    if (!op->begun || !op->stopped || op->told || (op->stated & needed) != needed)
+        return;
+    life->world->uneven += op->uneven;
+    if (op->uneven && life->world->options.broken != WORLD_NO_STATEMENTS) {
+        shl_membership_decide(life->core, life->world->now_ns);
+        return;
+    }
+    life->unreturned--;
+    op->told = op->failed = op->returned = true;
+    op_progress(life, op);
+    world_event(life->world, WORLD_APP, life->number, world_random(life->world, 300) * 1000);
+}
+
+static void state(struct world_life *life, struct world_op *op)
+{
+    uint64_t needed = participants(life, op->seq);
+    if (op->stated & bit(life->number) || op->failed)
+        return;
+    op->stated |= bit(life->number);
+    op->stopped = !op->held;
+    for (uint32_t i = 0; i < life->world->life_count; i++)
+        if (needed & bit(i) && i != life->number)
+            world_send_data(life, i, WORLD_STATED, op->seq, op->held, 0);
+    conclude(life, op);
+}
+
+bool world_engine_expire(struct world_life *life)
+{
+    if (!life->epoch || life->fenced_for)
+        return false;
+    for (uint64_t seq = life->settled + 1; seq <= life->started; seq++) {
+        struct world_op *op = op_at(life, seq);
+        if (!op->contributed || op->held || op->failed || op->stopped || op->commit)
+            continue;
+        state(life, op);
+        return true;
+    }
+    return false;
 }
 
 void world_engine_data(struct world_life *life, const struct world_event *event)
@@ -149,6 +210,12 @@ void world_engine_data(struct world_life *life, const struct world_event *event)
         op->held = op->contributed = true;
         op->result = event->result;
     }
+    if (event->data == WORLD_STATED) {
+        op->stated |= bit(event->from);
+        op->uneven |= event->result != 0;
+        state(life, op);
+        conclude(life, op);
+    }
     op_progress(life, op);
 }
 
@@ -162,7 +229,7 @@ void world_engine_app(struct world_life *life)
     bool fenced = life->fenced_for && life->world->options.broken != WORLD_NO_FENCE;
     while (life->epoch && !fenced && !life->boundary_due && !life->commit_open && !life->gives_up &&
            !shl_membership_at_boundary(life->core) && life->unreturned < AHEAD &&
-           life->started < life->settled + 64) {
+           life->started < life->settled + AHEAD_OF_SETTLED) {
         bool commit = life->in_step == ops_of_step(life);
         if (commit && life->unreturned)
             return;
@@ -201,6 +268,8 @@ void world_engine_report(struct world_life *life, struct shl_report *report)
         uint8_t *flags = &report->ops[seq - life->settled - 1];
         if (op->held || op->failed)
             *flags |= SHL_OP_HELD;
+        if (op->told)
+            *flags |= SHL_OP_EXPIRED;
         if (op->held && (!op->returned || (optimistic && !op->settled && !careless)))
             *flags |= SHL_OP_COPY;
         if (keeps || !op->begun)
@@ -245,6 +314,8 @@ static void forward(struct world_life *life, uint64_t seq, uint32_t source)
 {
     struct world_op *op = op_at(life, seq);
     life->world->forwarded++;
+    WORLD_CHECK(life->world, !op->told, "life %u: operation %llu was late, and is forwarded\n",
+                life->number, (unsigned long long)seq);
     if (source != life->number)
         return;
     WORLD_CHECK(life->world, op->held, "the source of operation %llu does not hold it\n",
@@ -254,10 +325,11 @@ static void forward(struct world_life *life, uint64_t seq, uint32_t source)
             world_send_data(life, i, WORLD_FORWARDED, seq, op->result, op->wanted);
 }
 
-static void fail_op(struct world_life *life, uint64_t seq, bool retry)
+static void fail_op(struct world_life *life, uint64_t seq, enum shl_outcome outcome)
 {
     struct world_op *op = op_at(life, seq);
-    WORLD_CHECK(life->world, retry || !op->returned,
+    bool retry = outcome == SHL_OUTCOME_RETRY, late = outcome == SHL_OUTCOME_EXPIRED;
+    WORLD_CHECK(life->world, retry || !op->returned || (op->told && late),
                 "life %u: operation %llu was returned and fails\n", life->number,
                 (unsigned long long)seq);
     if (op->begun && !op->returned)
@@ -270,6 +342,7 @@ static void fail_op(struct world_life *life, uint64_t seq, bool retry)
     }
     op->failed = op->settled = op->returned = true;
     op->held = false;
+    op->told |= late;
     life->world->failures += !retry;
 }
 
@@ -294,7 +367,7 @@ static void follow_outcomes(struct world_life *life, const struct shl_record *re
             redo(life, seq);
             break;
         default:
-            fail_op(life, seq, decision->outcomes[at] == SHL_OUTCOME_RETRY);
+            fail_op(life, seq, (enum shl_outcome)decision->outcomes[at]);
         }
     }
 }
@@ -342,7 +415,8 @@ void world_engine_publish(struct world_life *life, const struct shl_record *reco
         for (uint64_t seq = low + 1; seq <= decision->started; seq++) {
             struct world_op *op = op_at(life, seq);
             bool waits_for_others = op->commit && life->unreturned > 1;
-            if (op->begun && !op->settled && !op->held && !op->contributed && !waits_for_others)
+            if (op->begun && !op->settled && !op->held && !op->failed && !op->contributed &&
+                !waits_for_others)
                 contribute(life, op);
             else
                 op_progress(life, op);
@@ -372,7 +446,9 @@ void world_check_outcomes(struct world *world)
                 const struct world_op *y = &other->ops[seq % WORLD_OPS];
                 if (x->seq != y->seq || !x->returned || !y->returned || !x->begun || !y->begun)
                     continue;
-                WORLD_CHECK(world, x->failed == y->failed && (x->failed || x->result == y->result),
+                WORLD_CHECK(world,
+                            x->failed == y->failed && x->told == y->told &&
+                                (x->failed || x->result == y->result),
                             "lives %u and %u differ on operation %llu\n", a, b,
                             (unsigned long long)x->seq);
             }

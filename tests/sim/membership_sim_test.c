@@ -119,7 +119,7 @@ static void heal(struct world *world)
 
 struct tally {
     uint32_t schedules, live, commits, evictions, leaves, failures, retries, redone, forwarded;
-    uint32_t wishes;
+    uint32_t wishes, late, uneven;
 };
 
 static void count(struct tally *tally, const struct world *world)
@@ -133,6 +133,8 @@ static void count(struct tally *tally, const struct world *world)
     tally->redone += world->redone;
     tally->forwarded += world->forwarded;
     tally->wishes += world->wishes;
+    tally->late += world->late;
+    tally->uneven += world->uneven;
 }
 
 static struct world_options any_options(uint64_t seed)
@@ -200,6 +202,7 @@ static void one_schedule(const struct world_options *options, struct tally *tall
         one_fault(world);
         world_run(world, world->now_ns + world_random(world, 300) * WORLD_MS);
         world_wish(world);
+        world_be_late(world);
     }
     heal(world);
     bool live = can_go_on_after_writes(world);
@@ -235,15 +238,18 @@ static void schedules_of_faults(void **state)
         one_schedule(&options, &tally);
     }
     print_message("%u schedules, %u could go on and did: %u views, %u evicted, %u left; operations "
-                  "%u redone, %u forwarded, %u failed, %u steps retried, %u wishes for that\n",
+                  "%u redone, %u forwarded, %u failed, %u steps retried, %u wishes for that; %u "
+                  "deadlines passed, %u members "
+                  "heard that others were done\n",
                   tally.schedules, tally.live, tally.commits, tally.evictions, tally.leaves,
-                  tally.redone, tally.forwarded, tally.failures, tally.retries, tally.wishes);
+                  tally.redone, tally.forwarded, tally.failures, tally.retries, tally.wishes,
+                  tally.late, tally.uneven);
     if (seed_given)
         return;
     assert_true(tally.live > schedules / 2);
     if (schedules >= 500) /* the schedules reach what they are meant to */
         assert_true(tally.evictions && tally.leaves && tally.failures && tally.retries &&
-                    tally.redone && tally.forwarded && tally.wishes);
+                    tally.redone && tally.forwarded && tally.wishes && tally.late && tally.uneven);
 }
 
 /* ---- the checks themselves ------------------------------------------------------------------ */
@@ -296,7 +302,10 @@ static uint32_t troubles(enum world_broken_rule rule)
         world_run(world, 200 * WORLD_MS);
         for (uint32_t i = 0; i < 6 && !world->troubles; i++) {
             one_fault(world);
-            world_run_for(world, 200);
+            for (uint32_t late = 0; late < 20; late++) {
+                world_run_for(world, 10);
+                world_be_late(world);
+            }
         }
         found += world->troubles > 0;
         count(&tally, world);
@@ -313,6 +322,7 @@ static void broken_rules_are_noticed(void **state)
     assert_true(zombies(WORLD_NO_FENCE) > 0);
     assert_true(troubles(WORLD_NO_ROUND) > 0);
     assert_true(troubles(WORLD_NO_STEP_RETENTION) > 0);
+    assert_true(troubles(WORLD_NO_STATEMENTS) > 0);
 }
 
 int main(void)

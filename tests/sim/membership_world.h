@@ -28,9 +28,10 @@
 /* Rules that a test breaks on purpose, so that it is known that the checks see it. */
 enum world_broken_rule {
     WORLD_RULES_KEPT,
-    WORLD_NO_FENCE,         /* operations go on after the report */
-    WORLD_NO_ROUND,         /* operations return when held, and no copy is kept */
-    WORLD_NO_STEP_RETENTION /* a step that is redone takes what is held for good */
+    WORLD_NO_FENCE,          /* operations go on after the report */
+    WORLD_NO_ROUND,          /* operations return when held, and no copy is kept */
+    WORLD_NO_STEP_RETENTION, /* a step that is redone takes what is held for good */
+    WORLD_NO_STATEMENTS      /* a deadline is told to a program although another has the result */
 };
 
 struct world_options {
@@ -51,7 +52,10 @@ struct world_op {
     uint64_t seq;
     uint64_t epoch; /* of what was heard: inputs and holders */
     bool begun, contributed, held, returned, settled, failed, commit;
-    uint64_t result; /* lives that contributed */
+    bool told;            /* that its deadline passed */
+    bool stopped, uneven; /* in this epoch: given up here; another has the result */
+    uint64_t stated;      /* lives that said which of both */
+    uint64_t result;      /* lives that contributed */
     uint64_t inputs, holders;
     uint64_t wanted;
 };
@@ -111,7 +115,7 @@ enum world_event_kind {
     WORLD_CAUGHT_UP
 };
 
-enum world_data_kind { WORLD_INPUT, WORLD_HELD, WORLD_FORWARDED };
+enum world_data_kind { WORLD_INPUT, WORLD_HELD, WORLD_FORWARDED, WORLD_STATED };
 
 struct world_event {
     uint64_t order;
@@ -161,8 +165,9 @@ struct world {
     uint64_t steps_done; /* highest step that anybody committed */
     uint32_t troubles;   /* failed checks, when a rule is broken on purpose */
     uint32_t commits, evictions, joins, leaves, failures, retries, redone, forwarded;
-    uint32_t wishes;   /* to give a step up */
-    uint64_t messages; /* that members sent each other */
+    uint32_t wishes;       /* to give a step up */
+    uint32_t late, uneven; /* deadlines that passed; of these, while another had the result */
+    uint64_t messages;     /* that members sent each other */
 };
 
 #define WORLD_CHECK(world, condition, ...)                                                         \
@@ -218,6 +223,7 @@ void world_engine_publish(struct world_life *life, const struct shl_record *reco
 void world_engine_report(struct world_life *life, struct shl_report *report);
 void world_engine_data(struct world_life *life, const struct world_event *event);
 void world_engine_app(struct world_life *life);
+bool world_engine_expire(struct world_life *life); /* of an operation under way, if there is one */
 void world_check_outcomes(struct world *world);
 
 #endif

@@ -31,7 +31,7 @@ bool shl_decision_valid(const struct shl_decision *decision, uint32_t members)
         return false;
     for (uint32_t i = 0; i < shl_decision_ops(decision); i++) {
         uint8_t outcome = decision->outcomes[i];
-        if (outcome < SHL_OUTCOME_DONE || outcome > SHL_OUTCOME_FAILED)
+        if (outcome < SHL_OUTCOME_DONE || outcome > SHL_OUTCOME_DISPUTED)
             return false;
         if (outcome == SHL_OUTCOME_FORWARD ? decision->sources[i] >= members
                                            : decision->sources[i] != 0)
@@ -57,11 +57,23 @@ static uint8_t flags_of(const struct shl_report *report, uint64_t op, uint64_t m
     return op <= report->started ? report->ops[op - report->settled - 1] : 0;
 }
 
+/* What some program was told that the others are to be told, too: an outcome; 0: nothing. */
+static uint8_t told_of(const struct shl_outcome_input *input, uint64_t op)
+{
+    uint8_t told = 0;
+    for (uint32_t i = 0; i < input->count; i++)
+        told |= flags_of(&input->reports[i], op, settled_at_most(input)) & SHL_OP_TOLD;
+    if (told & SHL_OP_DISPUTED)
+        return SHL_OUTCOME_DISPUTED;
+    return told ? SHL_OUTCOME_EXPIRED : 0;
+}
+
 static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool keeps_inputs,
                       struct shl_decision *decision)
 {
     uint32_t held = 0, source = SHL_MEMBER_NONE;
     uint64_t most = settled_at_most(input);
+    uint8_t told = told_of(input, op);
     bool retained = keeps_inputs;
     for (uint32_t i = 0; i < input->count; i++) {
         uint8_t flags = flags_of(&input->reports[i], op, most);
@@ -79,6 +91,8 @@ static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool k
     } else if (source != SHL_MEMBER_NONE) {
         decision->outcomes[at] = SHL_OUTCOME_FORWARD;
         decision->sources[at] = (uint16_t)source;
+    } else if (told) {
+        decision->outcomes[at] = told;
     } else {
         /* Held by some without a copy would break the engine's promise; nothing can mend it. */
         decision->outcomes[at] = held || !retained ? SHL_OUTCOME_FAILED : SHL_OUTCOME_REDO;
@@ -166,7 +180,7 @@ void shl_outcome_decide(const struct shl_outcome_input *input, struct shl_decisi
         decision->redo_from = first;
     for (uint64_t op = decision->settled + 1; op <= decision->started; op++) {
         uint32_t at = (uint32_t)(op - decision->settled - 1);
-        if (first && op >= first && (retry || redo)) {
+        if (first && op >= first && (retry || (redo && !told_of(input, op)))) {
             decision->outcomes[at] = retry ? SHL_OUTCOME_RETRY : SHL_OUTCOME_REDO;
             continue;
         }

@@ -10,6 +10,8 @@
  *   held      the full result is there. Held by all survivors: done. Held by some: one that kept a
  *             copy forwards it. Held nowhere: nobody was told OK, so it is redone by the survivors
  *             from the inputs that they kept, or fails on all alike where one kept none
+ *   told      some program was told that the operation failed at its deadline, or that members
+ *             disagree: so are all. The engine promises that nobody holds it then
  *   step      a step is committed by a last operation of its own. While that is held nowhere the
  *             step is open: it is redone from its first operation when a contributor is gone
  *             (SHL_STEP_RETAIN), or given up by all (SHL_STEP_ABORT, or a member asks for it)
@@ -36,10 +38,13 @@ enum shl_step_mode {
 };
 
 /* What one member says about one operation. */
-#define SHL_OP_HELD 1u     /* has the full result */
-#define SHL_OP_COPY 2u     /* and can still send it to others */
-#define SHL_OP_RETAINED 4u /* can take part: kept its input, or has not begun it yet */
-#define SHL_OP_FLAGS 7u
+#define SHL_OP_HELD 1u      /* has the full result */
+#define SHL_OP_COPY 2u      /* and can still send it to others */
+#define SHL_OP_RETAINED 4u  /* can take part: kept its input, or has not begun it yet */
+#define SHL_OP_EXPIRED 8u   /* its program was told that the deadline had passed, */
+#define SHL_OP_DISPUTED 16u /* or that members disagreed on it; both are held, too */
+#define SHL_OP_TOLD (SHL_OP_EXPIRED | SHL_OP_DISPUTED)
+#define SHL_OP_FLAGS 31u
 
 /* Operations up to the last decision's `started` count as begun, and those that it failed or made
  * void as held, also where the program has not called them yet. */
@@ -59,7 +64,9 @@ enum shl_outcome {
     SHL_OUTCOME_FORWARD = 2, /* `source` holds it and sends it to those that do not */
     SHL_OUTCOME_REDO = 3,    /* by the members that were in the former view too */
     SHL_OUTCOME_RETRY = 4,   /* void with its step, which begins again */
-    SHL_OUTCOME_FAILED = 5   /* held nowhere and some input is gone: the same error on all */
+    SHL_OUTCOME_FAILED = 5,  /* held nowhere and some input is gone: the same error on all */
+    SHL_OUTCOME_EXPIRED = 6, /* some program was told so: on all */
+    SHL_OUTCOME_DISPUTED = 7 /* likewise */
 };
 
 struct shl_decision {

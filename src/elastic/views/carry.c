@@ -259,21 +259,52 @@ void shl_views_decide(struct shoal_world *world)
     await_fence(world, epoch, world->options.world.recovery_timeout_ms);
 }
 
-static bool is_agreed(enum shoal_status status)
+/* Another may have been told OK. */
+static bool is_uneven(const struct shoal_comm *comm)
 {
-    return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED;
+    shl_token_take(comm->engine);
+    bool uneven = comm->uneven;
+    shl_token_give(comm->engine);
+    return uneven;
 }
 
-/* lock: an error that the others know nothing of. What becomes of the operation is for all to
- * decide; mostly they do it again. */
-static void lack_memory(struct shoal_world *world, struct shl_op *op, const char *text)
+/*
+ * Is it what all members are told? Not at a deadline that has passed here while another finished,
+ * nor while somebody waits for a result that another has returned.
+ */
+static bool is_agreed(const struct shoal_world *world, const struct shl_op *op,
+                      enum shoal_status status)
 {
-    shl_log(SHL_LOG_WARN, "operation %llu, try %u: %s", (unsigned long long)op->seq, ++op->attempts,
-            text);
-    if (op->attempts < ATTEMPTS)
+    if (status == SHOAL_ERR_TIMEOUT)
+        return op->due != SHL_OP_FORWARD && !is_uneven(world->comm);
+    return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED && status != SHOAL_ERR_NOMEM;
+}
+
+/* lock, which is given away meanwhile: an error that the others know nothing of. What becomes of
+ * the operation is for all to decide; mostly they do it again. */
+static void decide_anew(struct shoal_world *world, struct shl_op *op, enum shoal_status status,
+                        const char *text)
+{
+    uint64_t epoch = world->epoch;
+    op->attempts++;
+    shl_log(status == SHOAL_ERR_NOMEM ? SHL_LOG_WARN : SHL_LOG_INFO, "operation %llu, try %u: %s",
+            (unsigned long long)op->seq, op->attempts, text);
+    if (op->attempts < ATTEMPTS) {
         shl_views_decide(world);
-    else
-        shl_views_end(world, SHOAL_ERR_NOMEM, text);
+        if (is_given_up(world, epoch))
+            return;
+    }
+    shl_views_end(world, status, text);
+}
+
+/* lock, which is given away meanwhile: wait until the loss shows. false: it does not. */
+static bool await_loss(struct shoal_world *world)
+{
+    uint64_t epoch = world->epoch;
+    if (await_fence(world, epoch, SUSPECT_MS))
+        return true;
+    suspect_lost(world);
+    return await_fence(world, epoch, PATIENCE_MS);
 }
 
 /* An error that all members have alike ends the operation; any other is the sign of a change, or
@@ -281,29 +312,23 @@ static void lack_memory(struct shoal_world *world, struct shl_op *op, const char
 static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
 {
     char text[SHL_WORLD_TEXT];
-    uint64_t epoch = world->epoch;
     if (!world->usable || world->ended)
         return;
     memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
     text[sizeof(text) - 1] = '\0';
-    if (status == SHOAL_ERR_NOMEM) {
-        lack_memory(world, op, text);
+    if (!is_agreed(world, op, status)) {
+        /* Where no loss shows, all members live and hear each other, but connections of the view
+         * were given up, as after an outage that one side of them took for the end: the same
+         * members make a new view. */
+        bool may_be_loss = status == SHOAL_ERR_PEER || status == SHOAL_ERR_ABORTED;
+        if (!may_be_loss || !await_loss(world))
+            decide_anew(world, op, status, text);
         return;
     }
-    if (!is_agreed(status)) {
-        if (await_fence(world, epoch, SUSPECT_MS))
-            return;
-        suspect_lost(world);
-        if (await_fence(world, epoch, PATIENCE_MS))
-            return;
-        /* All members live and hear each other, but connections of the view were given up, as after
-         * an outage that one side of them took for the end: the same members make a new view. */
-        if (++op->attempts < ATTEMPTS)
-            shl_views_decide(world);
-        else
-            shl_views_end(world, status, text);
-        if (is_given_up(world, epoch))
-            return;
+    /* Somebody's program may have gone on with a result, and not come back in time. */
+    if (op->in_step && op->redone) {
+        (void)shl_views_give_up(world);
+        return;
     }
     shl_error_set(text);
     shl_oplog_failed(world->log, op, status);
@@ -321,6 +346,9 @@ static enum shoal_status outcome(const struct shl_op *op)
                         "survive; call it again",
                         (unsigned long long)op->seq,
                         op->root_id ? "root did" : "shape or input does");
+    if (op->settled)
+        return shl_fail(op->status, "operation %llu failed on others, in a view that is over",
+                        (unsigned long long)op->seq);
     return op->status;
 }
 

@@ -206,12 +206,21 @@ static bool is_out_of_place(const struct shl_op *op, const struct shl_members *n
     return is_root_lost(op, next) || (op->shape && op->shape != shl_members_hash(next));
 }
 
+static uint8_t told(const struct shl_op *op)
+{
+    if (op->status == SHOAL_ERR_TIMEOUT)
+        return SHL_OP_EXPIRED;
+    return op->status == SHOAL_ERR_MISMATCH ? SHL_OP_DISPUTED : 0;
+}
+
 static uint8_t flags_of(const struct shl_oplog *log, const struct shl_op *op,
                         const struct shl_members *next)
 {
     if (!op || (!op->begun && !op->failed))
         return SHL_OP_RETAINED; /* its input comes with the call */
-    if (op->failed || op->settled)
+    if (op->failed)
+        return SHL_OP_HELD | told(op);
+    if (op->settled)
         return SHL_OP_HELD;
     if (op->in_step)
         return log->mode == SHL_STEP_RETAIN ? SHL_OP_RETAINED : 0;
@@ -269,6 +278,7 @@ static void redo(struct shl_oplog *log, uint64_t seq)
     if (!op || !op->begun || op->failed)
         return;
     op->held = op->settled = op->kept = false;
+    op->redone = true;
     set_due(log, op, SHL_OP_RUN);
 }
 
@@ -318,6 +328,12 @@ static void follow_op(struct shl_oplog *log, const struct shl_decision *decision
         break;
     case SHL_OUTCOME_RETRY:
         fail_op(log, seq, SHOAL_ERR_STEP_RETRY);
+        break;
+    case SHL_OUTCOME_EXPIRED:
+        fail_op(log, seq, SHOAL_ERR_TIMEOUT);
+        break;
+    case SHL_OUTCOME_DISPUTED:
+        fail_op(log, seq, SHOAL_ERR_MISMATCH);
         break;
     default:
         fail_op(log, seq, SHOAL_ERR_EPOCH);

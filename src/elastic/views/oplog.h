@@ -58,6 +58,7 @@ struct shl_op {
     bool leaves_open; /* likewise; the step that the votes are about is open still */
     bool rounds;      /* returns after a completion round */
     bool small;       /* returns without one where keeping the result costs less */
+    bool redone;      /* a decision had it done again: in a step it may have been returned before */
     bool restores;    /* recv was the input, and may be overwritten: send is `input` from now on */
     enum shl_op_due due;
     uint32_t source; /* FORWARD: rank in the view in force */
@@ -76,7 +77,7 @@ struct shl_op {
     uint64_t earned;          /* late: the sum of the votes that were brought then */
     uint64_t epoch;           /* of the view that made the result */
     uint32_t contributors;
-    uint32_t attempts; /* that ended for want of memory */
+    uint32_t attempts; /* that ended with what is an error here alone */
 };
 
 struct shl_voters {

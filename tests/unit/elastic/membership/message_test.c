@@ -177,7 +177,7 @@ static void records_that_contradict_themselves(void **state)
     record.decision.sources[0] = 3;
     assert_false(record_accepted());
     fill_record();
-    record.decision.outcomes[1] = 6;
+    record.decision.outcomes[1] = SHL_OUTCOME_DISPUTED + 1;
     assert_false(record_accepted());
     fill_record();
     record.mode = 3;

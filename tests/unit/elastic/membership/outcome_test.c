@@ -115,6 +115,43 @@ static void a_lost_input_fails_it(void **state)
     assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FAILED);
 }
 
+/* The first heard why it failed before a member was lost, the others that the member was lost. */
+static void what_one_program_was_told_all_are_told(void **state)
+{
+    (void)state;
+    const uint8_t told[][2] = {{SHL_OP_EXPIRED, SHL_OUTCOME_EXPIRED},
+                               {SHL_OP_DISPUTED, SHL_OUTCOME_DISPUTED}};
+    for (uint32_t in_step = 0; in_step < 2; in_step++) {
+        for (uint32_t i = 0; i < 2; i++) {
+            report(0, 7, 9);
+            report(1, 7, 8);
+            report(2, 7, 7); /* calls it later */
+            ops(0, SHL_OP_HELD | told[i][0], SHL_OP_RETAINED);
+            ops(1, SHL_OP_RETAINED, 0);
+            reports[0].step_first = reports[1].step_first = in_step ? 8 : 0;
+            decide();
+            assert_int_equal(decision.outcomes[0], told[i][1]);
+            assert_int_equal(decision.outcomes[1], SHL_OUTCOME_REDO);
+        }
+    }
+    input.mode = SHL_STEP_ABORT;
+    decide();
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_RETRY);
+}
+
+static void what_was_returned_is_forwarded_whatever_others_say(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        report(i, 7, 8);
+    ops(0, SHL_OP_HELD | SHL_OP_EXPIRED, 0);
+    ops(1, SHL_OP_HELD | SHL_OP_COPY, 0);
+    ops(2, SHL_OP_RETAINED, 0);
+    decide();
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FORWARD);
+    assert_int_equal(decision.sources[0], 1);
+}
+
 static void no_copy_left_fails_it(void **state)
 {
     (void)state;
@@ -223,7 +260,7 @@ static void never_redoes_what_was_returned(void **state)
         for (uint32_t i = 0; i < 3; i++) {
             report(i, 4 + shl_test_random(&random) % 2, 6);
             for (uint32_t k = 0; k < shl_report_ops(&reports[i]); k++)
-                reports[i].ops[k] = (uint8_t)(shl_test_random(&random) % 8);
+                reports[i].ops[k] = (uint8_t)(shl_test_random(&random) % (SHL_OP_FLAGS + 1));
         }
         decide();
         for (uint64_t op = decision.settled + 1; op <= decision.started; op++) {
@@ -354,7 +391,7 @@ static void bad_reports_are_refused(void **state)
     bad.step_first = 2;
     assert_false(shl_report_valid(&bad));
     bad = good;
-    bad.ops[1] = 8;
+    bad.ops[1] = SHL_OP_FLAGS + 1;
     assert_false(shl_report_valid(&bad));
 }
 
@@ -373,6 +410,8 @@ int main(void)
         cmocka_unit_test_setup(held_nowhere_is_redone, reset),
         cmocka_unit_test_setup(a_lost_input_fails_it, reset),
         cmocka_unit_test_setup(no_copy_left_fails_it, reset),
+        cmocka_unit_test_setup(what_one_program_was_told_all_are_told, reset),
+        cmocka_unit_test_setup(what_was_returned_is_forwarded_whatever_others_say, reset),
         cmocka_unit_test_setup(a_retained_step_is_redone, reset),
         cmocka_unit_test_setup(a_step_that_lost_nobody_goes_on, reset),
         cmocka_unit_test_setup(an_aborted_step_is_retried, reset),

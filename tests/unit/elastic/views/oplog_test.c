@@ -442,6 +442,29 @@ static void a_late_commit_leaves_a_step_open(void **state)
     close_all(logs, 2);
 }
 
+/* It heard the verdict; to the others the connection broke first. Some call it later. */
+static void what_one_was_told_all_are_told(void **state)
+{
+    (void)state;
+    const enum shoal_status told[] = {SHOAL_ERR_TIMEOUT, SHOAL_ERR_MISMATCH};
+    for (uint32_t i = 0; i < 4; i++) {
+        struct shl_oplog *logs[] = {member(SHL_STEP_RETAIN, 0), member(SHL_STEP_RETAIN, 0),
+                                    member(SHL_STEP_RETAIN, 0)};
+        static struct shl_decision decision;
+        logs[0]->in_step = logs[1]->in_step = logs[2]->in_step = i >= 2;
+        shl_oplog_failed(logs[0], begin(logs[0], false), told[i % 2]);
+        struct shl_op *op = begin(logs[1], false);
+        decide(logs, 3, true, &decision);
+        struct shl_op *late = begin(logs[2], false);
+        assert_true(op->failed && late->failed);
+        assert_int_equal(op->status, told[i % 2]);
+        assert_int_equal(late->status, told[i % 2]);
+        for (uint32_t m = 0; m < 3; m++)
+            assert_null(shl_oplog_next(logs[m]));
+        close_all(logs, 3);
+    }
+}
+
 static void a_retained_step_has_an_end(void **state)
 {
     (void)state;
@@ -516,6 +539,7 @@ int main(void)
         cmocka_unit_test(a_decision_about_what_was_not_begun_is_refused),
         cmocka_unit_test(a_result_that_is_missing_is_none),
         cmocka_unit_test(a_late_commit_leaves_a_step_open),
+        cmocka_unit_test(what_one_was_told_all_are_told),
         cmocka_unit_test(a_retained_step_has_an_end),
         cmocka_unit_test(a_row_of_failures_has_an_end),
         cmocka_unit_test(inputs_are_given_back),

@@ -7,6 +7,7 @@
 #include "core/sys.h"
 #include "elastic/views/views.h"
 #include "support/test.h"
+#include "unit/elastic/views/cell.h"
 
 #include <errno.h>
 #include <shoal/shoal.h>
@@ -24,38 +25,6 @@ static void *alloc_aligned(size_t alignment, size_t bytes)
     return NULL;
 }
 
-/* ---- a store ------------------------------------------------------------------------------ */
-
-struct cell {
-    size_t size;
-    uint8_t bytes[SHOAL_STORE_BYTES_MAX];
-};
-
-static enum shoal_status read_it(void *arg, uint32_t timeout_ms, void *value, size_t capacity,
-                                 size_t *size)
-{
-    const struct cell *cell = arg;
-    (void)timeout_ms;
-    (void)capacity;
-    memcpy(value, cell->bytes, cell->size);
-    *size = cell->size;
-    return SHOAL_OK;
-}
-
-static enum shoal_status swap_it(void *arg, uint32_t timeout_ms, const void *expected,
-                                 size_t expected_size, const void *desired, size_t desired_size,
-                                 int *done)
-{
-    struct cell *cell = arg;
-    (void)timeout_ms;
-    *done = cell->size == expected_size && memcmp(cell->bytes, expected, expected_size) == 0;
-    if (*done) {
-        memcpy(cell->bytes, desired, desired_size);
-        cell->size = desired_size;
-    }
-    return SHOAL_OK;
-}
-
 /* ---- a world of one ----------------------------------------------------------------------- */
 
 struct alone {
@@ -67,8 +36,7 @@ struct alone {
 
 static enum shoal_status try_to_join(struct alone *alone)
 {
-    struct shoal_store store = {
-        .struct_size = sizeof(store), .arg = &alone->cell, .read = read_it, .swap = swap_it};
+    struct shoal_store store = cell_store(&alone->cell);
     struct shoal_world_options options = {
         .struct_size = sizeof(options), .world_start = 1, .world_min = 1, .custom_store = &store};
     return shoal_world_join(alone->context, &options, &alone->world);
@@ -77,7 +45,7 @@ static enum shoal_status try_to_join(struct alone *alone)
 static int join(void **state)
 {
     static struct alone alone;
-    alone.cell.size = 0;
+    cell_open(&alone.cell);
     alone.mem = shl_mem_kernel;
     alone.mem.alloc_aligned = alloc_aligned;
     shl_mem = &alone.mem; /* before there are threads */
@@ -89,10 +57,11 @@ static int join(void **state)
 
 static int end(void **state)
 {
-    const struct alone *alone = *state;
+    struct alone *alone = *state;
     no_memory = false;
     ASSERT_OK(shoal_world_destroy(alone->world));
     ASSERT_OK(shoal_context_destroy(alone->context));
+    cell_close(&alone->cell);
     shl_mem = &shl_mem_kernel;
     return 0;
 }

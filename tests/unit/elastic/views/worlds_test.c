@@ -10,6 +10,7 @@
 #include "elastic/world.h"
 #include "support/leaks.h"
 #include "support/test.h"
+#include "unit/elastic/views/cell.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -76,42 +77,6 @@ static void release(void *p)
     shl_mem_kernel.free(p);
 }
 
-/* ---- a store ------------------------------------------------------------------------------ */
-
-struct cell {
-    pthread_mutex_t lock;
-    size_t size;
-    uint8_t bytes[SHOAL_STORE_BYTES_MAX];
-};
-
-static enum shoal_status read_it(void *arg, uint32_t timeout_ms, void *value, size_t capacity,
-                                 size_t *size)
-{
-    struct cell *cell = arg;
-    (void)timeout_ms, (void)capacity;
-    pthread_mutex_lock(&cell->lock);
-    memcpy(value, cell->bytes, cell->size);
-    *size = cell->size;
-    pthread_mutex_unlock(&cell->lock);
-    return SHOAL_OK;
-}
-
-static enum shoal_status swap_it(void *arg, uint32_t timeout_ms, const void *expected,
-                                 size_t expected_size, const void *desired, size_t desired_size,
-                                 int *done)
-{
-    struct cell *cell = arg;
-    (void)timeout_ms;
-    pthread_mutex_lock(&cell->lock);
-    *done = cell->size == expected_size && memcmp(cell->bytes, expected, expected_size) == 0;
-    if (*done) {
-        memcpy(cell->bytes, desired, desired_size);
-        cell->size = desired_size;
-    }
-    pthread_mutex_unlock(&cell->lock);
-    return SHOAL_OK;
-}
-
 /* ---- two members -------------------------------------------------------------------------- */
 
 struct pair {
@@ -128,8 +93,7 @@ static struct pair pair;
 
 static enum shoal_status join(uint32_t founders, struct shoal_world **world)
 {
-    struct shoal_store store = {
-        .struct_size = sizeof(store), .arg = &pair.cell, .read = read_it, .swap = swap_it};
+    struct shoal_store store = cell_store(&pair.cell);
     struct shoal_world_options options = {.struct_size = sizeof(options),
                                           .world_start = founders,
                                           .world_min = 1,
@@ -145,7 +109,7 @@ static int open_pair(void **state)
         .struct_size = sizeof(options), .settings = settings, .setting_count = 1};
     (void)state;
     memset(&pair, 0, sizeof(pair));
-    pthread_mutex_init(&pair.cell.lock, NULL);
+    cell_open(&pair.cell);
     mem = shl_mem_kernel;
     mem.alloc = alloc;
     mem.alloc_aligned = alloc_aligned;
@@ -162,7 +126,7 @@ static int close_pair(void **state)
     (void)state;
     ASSERT_OK(shoal_context_destroy(pair.context));
     shl_mem = &shl_mem_kernel;
-    pthread_mutex_destroy(&pair.cell.lock);
+    cell_close(&pair.cell);
     return 0;
 }
 
