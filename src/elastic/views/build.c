@@ -179,6 +179,10 @@ static enum shoal_status adopt_members(struct shoal_world *world)
         shl_oplog_enter(world->log, record->mode, &record->decision);
     else
         status = shl_oplog_follow(world->log, &record->decision);
+    /* After a loss below the least size joiners come at any time. Who has begun a step and called
+     * nothing in it may be alone in that: it was told of fewer joiners than the others will be. */
+    if (!first && world->joined)
+        shl_oplog_void_step(world->log);
     shl_streams_adopt(world, first);
     return status;
 }

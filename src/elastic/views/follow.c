@@ -127,8 +127,7 @@ bool shl_views_drop_stale(struct shoal_world *world)
     struct shl_oplog *log = world->log;
     if (!log->in_step || !is_due(world))
         return false;
-    log->in_step = false;
-    log->retry = true;
+    shl_oplog_void_step(log);
     return true;
 }
 

@@ -193,6 +193,12 @@ void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_statu
     op->status = status;
 }
 
+void shl_oplog_void_step(struct shl_oplog *log)
+{
+    log->retry |= log->in_step;
+    log->in_step = false;
+}
+
 /* ---- the report ----------------------------------------------------------------------------- */
 
 static bool is_root_lost(const struct shl_op *op, const struct shl_members *next)

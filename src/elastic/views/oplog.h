@@ -129,6 +129,9 @@ void shl_oplog_unpin(struct shl_oplog *log);
 /* It failed on all members alike, or cannot be carried out on any. */
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status);
 
+/* A step that is open here, and in which nothing was called, begins again: nobody else knows. */
+void shl_oplog_void_step(struct shl_oplog *log);
+
 /* `next`: of the view that is proposed; operations whose root is not in it, or whose shape it does
  * not have, cannot be redone. */
 void shl_oplog_report(struct shl_oplog *log, const struct shl_members *next,
