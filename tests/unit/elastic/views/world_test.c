@@ -356,6 +356,71 @@ static void what_was_started_is_not_begun_after_its_step_was_given_up(void **sta
     assert_true(data[0][0] == 1);
 }
 
+/* ---- state that follows the members ------------------------------------------------------- */
+
+struct settling {
+    struct shoal_world *world;
+    uint32_t times;
+    bool joins; /* the change while it is settled: a join, too, or only a loss */
+};
+
+/* As if members changed after this one was told that all have settled, and before others were. */
+static enum shoal_status settle(void *arg, struct shoal_comm *comm,
+                                const struct shl_members *members)
+{
+    struct settling *settling = arg;
+    struct shoal_world *world = settling->world;
+    (void)comm, (void)members;
+    pthread_mutex_lock(&world->lock);
+    world->changed_epoch = world->epoch;
+    world->joined_epoch = world->epoch;
+    if (settling->times++ == 0) {
+        world->lost_due = true;
+        world->changed_epoch++;
+        world->joined_epoch += settling->joins;
+    }
+    pthread_mutex_unlock(&world->lock);
+    return SHOAL_OK;
+}
+
+static enum shoal_status nothing(void *arg)
+{
+    (void)arg;
+    return SHOAL_OK;
+}
+
+static void nothing_at_all(void *arg)
+{
+    (void)arg;
+}
+
+static uint32_t times_settled(struct shoal_world *world, bool on_loss, bool joins)
+{
+    struct settling settling = {.world = world, .joins = joins};
+    struct shl_follower follower = {.arg = &settling,
+                                    .on_loss = on_loss,
+                                    .settle = {.run = settle, .arg = &settling},
+                                    .begin = nothing_at_all,
+                                    .settled = nothing,
+                                    .committed = nothing_at_all};
+    struct shoal_step step = {.struct_size = sizeof(step)};
+    ASSERT_OK(shl_views_attach(world, &follower));
+    ASSERT_OK(shoal_step_begin(world, &step));
+    ASSERT_OK(shoal_step_commit(world, 1));
+    shl_views_detach(world);
+    return settling.times;
+}
+
+/* Whoever returned before the loss does not settle for the joiner again; nor may the others, who
+ * would meet its next operation. */
+static void a_loss_as_a_settling_ends_does_not_repeat_it(void **state)
+{
+    struct shoal_world *world = ((struct alone *)*state)->world;
+    assert_int_equal(times_settled(world, false, false), 1);
+    assert_int_equal(times_settled(world, true, false), 2); /* for the loss */
+    assert_int_equal(times_settled(world, false, true), 2); /* for the next joiner */
+}
+
 static uint8_t *version_of_record(struct alone *alone)
 {
     static const uint8_t head[] = {'S', 'H', 'L', 'M', 2, 0}; /* magic and version */
@@ -390,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_started_is_not_begun_after_its_step_was_given_up,
                                         join, end),
         cmocka_unit_test_setup_teardown(a_commit_needs_a_step, join, end),
+        cmocka_unit_test_setup_teardown(a_loss_as_a_settling_ends_does_not_repeat_it, join, end),
         cmocka_unit_test_setup_teardown(a_job_of_another_version_is_not_joined, join, end),
         cmocka_unit_test_setup_teardown(another_thread_looks_for_itself, join, end),
     };
