@@ -144,7 +144,8 @@ static void run(enum shoal_step_mode mode, enum shoal_status (*story)(struct mem
             .struct_size = sizeof(options), .settings = &transports[i], .setting_count = 1};
         pthread_t other;
         job.mode = mode;
-        window.seq = window.times = 0;
+        window.seq = 0;
+        window.times = 0;
         window.waits = window.through = false;
         cell_open(&job.cell);
         job.time = shl_time_kernel;
