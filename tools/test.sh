@@ -111,11 +111,16 @@ stop_kernel() {
 }
 trap stop_kernel EXIT
 
+for name in "${wanted[@]}"; do
+    case " ${LANES[*]}" in
+    *" $name:"*) ;;
+    *) die "no lane is called $name; see --list" ;;
+    esac
+done
 chosen=()
 for entry in "${LANES[@]}"; do
     if is_wanted "${entry%%:*}"; then chosen+=("$entry"); fi
 done
-[ "${#chosen[@]}" -gt 0 ] || die "no lane is called ${wanted[*]}; see --list"
 [ -n "$(command -v python3)" ] || need_packages python3
 case " ${chosen[*]}" in *" rdma:"*) start_kernel ;; esac
 
