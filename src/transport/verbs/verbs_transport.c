@@ -215,7 +215,7 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
         snprintf(text, text_bytes, "verbs to rank %u: not connected", peer);
     else if (link->state == SHL_VERBS_LOST)
         snprintf(text, text_bytes, "verbs to rank %u: lost: %s", peer, link->cause);
-    else if (link->asleep)
+    else if (link->asleep && link->state == SHL_VERBS_UP)
         snprintf(text, text_bytes, "verbs to rank %u: connected when it is first used", peer);
     else {
         char rails[SHL_VERBS_CAUSE_BYTES];
