@@ -86,7 +86,7 @@ static void decide_op(const struct shl_outcome_input *input, uint64_t op, bool k
     }
     uint32_t at = (uint32_t)(op - decision->settled - 1);
     decision->sources[at] = 0;
-    if (held == input->count) {
+    if (held == input->count && !told) {
         decision->outcomes[at] = SHL_OUTCOME_DONE;
     } else if (source != SHL_MEMBER_NONE) {
         decision->outcomes[at] = SHL_OUTCOME_FORWARD;
