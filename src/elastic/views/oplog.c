@@ -101,11 +101,18 @@ static void skip_void(struct shl_oplog *log)
     }
 }
 
-enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **out)
+/* Is the step full? One that is not safe yet, and open here with the next, is not of it. */
+static bool is_full(const struct shl_oplog *log, uint64_t seq)
+{
+    uint64_t first = log->step_first > log->voted ? log->step_first : log->voted + 1;
+    return log->step_first && seq - first >= SHL_OPLOG_STEP_MAX;
+}
+
+enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool votes, struct shl_op **out)
 {
     skip_void(log);
     uint64_t seq = log->started + 1;
-    if (log->step_first && seq - log->step_first >= SHL_OPLOG_STEP_MAX && !is_commit)
+    if (!votes && is_full(log, seq))
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
                         "more than %u operations in one step; commit more often",
                         SHL_OPLOG_STEP_MAX);
@@ -116,7 +123,7 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct 
     struct shl_op *op = claim(log, seq);
     log->started = seq;
     op->begun = true;
-    op->is_commit = op->votes = is_commit;
+    op->votes = votes;
     op->in_step = log->in_step;
     if (log->in_step && !log->step_first)
         log->step_first = seq;
@@ -162,6 +169,8 @@ static void commit(struct shl_oplog *log, const struct shl_op *op)
 /* It is known on all members. */
 static void count_votes(struct shl_oplog *log, const struct shl_op *op)
 {
+    if (op->votes)
+        log->voted = op->seq;
     if (op->is_commit)
         commit(log, op);
     else if (op->votes)

@@ -92,6 +92,7 @@ struct shl_oplog {
     uint64_t released;
     uint64_t pinned; /* the operation of the call under way, which looks at it later; 0: none */
     uint64_t step, position;
+    uint64_t voted; /* last operation that brought votes to all */
     uint64_t step_first, step_last;
     struct shl_voters voting;    /* whose votes the last commit held here has, settled or not */
     struct shl_voters committed; /* and those of the last step that was committed */

@@ -157,8 +157,8 @@ enum shoal_status shl_views_vote(struct shoal_world *world, struct shl_ballot *b
 {
     struct shl_oplog *log = world->log;
     struct shl_op *op;
-    SHL_TRY(shl_oplog_begin(log, ballot->commits, &op));
-    op->votes = true;
+    SHL_TRY(shl_oplog_begin(log, true, &op));
+    op->is_commit = ballot->commits;
     op->late = ballot->late;
     op->leaves_open = ballot->leaves_open;
     op->earned = world->behind.samples;

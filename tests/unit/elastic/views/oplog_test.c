@@ -24,6 +24,7 @@ static struct shl_op *begin(struct shl_oplog *log, bool is_commit)
 {
     struct shl_op *op;
     ASSERT_OK(shl_oplog_begin(log, is_commit, &op));
+    op->is_commit = is_commit;
     return op;
 }
 
@@ -483,6 +484,29 @@ static void a_retained_step_has_an_end(void **state)
     shl_oplog_free(log);
 }
 
+/* Two are open to the log: the one that is made safe, and the one that the program computes. */
+static void a_step_behind_another_has_an_end_of_its_own(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = member(SHL_STEP_ABORT, 0);
+    struct shl_op *op;
+    log->in_step = true;
+    for (uint32_t step = 0; step < 2; step++) {
+        for (uint32_t i = 0; i < SHL_OPLOG_STEP_MAX; i++) {
+            shl_oplog_held(log, begin(log, false), true);
+            shl_oplog_unpin(log);
+        }
+        ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, shl_oplog_begin(log, false, &op));
+        op = begin(log, true); /* the votes still are possible */
+        op->is_commit = step > 0;
+        op->leaves_open = true;
+        shl_oplog_held(log, op, true);
+        shl_oplog_unpin(log);
+    }
+    assert_int_equal(log->step, 1);
+    shl_oplog_free(log);
+}
+
 /* Failures settle nothing, and a report has room for so many. */
 static void a_row_of_failures_has_an_end(void **state)
 {
@@ -541,6 +565,7 @@ int main(void)
         cmocka_unit_test(a_late_commit_leaves_a_step_open),
         cmocka_unit_test(what_one_was_told_all_are_told),
         cmocka_unit_test(a_retained_step_has_an_end),
+        cmocka_unit_test(a_step_behind_another_has_an_end_of_its_own),
         cmocka_unit_test(a_row_of_failures_has_an_end),
         cmocka_unit_test(inputs_are_given_back),
     };
