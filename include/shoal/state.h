@@ -32,8 +32,9 @@
  * committed step more, and shoal_step_begin gives its number again: after an SHOAL_ERR_STEP_RETRY,
  * also of an operation between steps, or without any. Streams of samples go back, too, and so do
  * replicated arrays, to what they were when that step began; what else the program has changed
- * since is for it to put back. What leaves the program (a checkpoint) comes after
- * shoal_state_flush.
+ * since is for it to put back. The world gives up steps that are interrupted (SHOAL_STEP_ABORT): a
+ * step that it repeats by itself would need buffers that the program has back. What leaves the
+ * program (a checkpoint) comes after shoal_state_flush.
  *
  * All members create the state between the same operations, and add the same arrays in the same
  * order, before the first step that they take part in.
@@ -82,7 +83,8 @@ struct shoal_state_array {
  * shoal_state_create - the state of a world; one at a time.
  *
  * options  may be NULL
- * Errors   SHOAL_ERR_BUSY: the world has a state; SHOAL_ERR_INVALID: a step is open
+ * Errors   SHOAL_ERR_BUSY: the world has a state; SHOAL_ERR_INVALID: a step is open, or not safe
+ *          yet; SHOAL_ERR_UNSUPPORTED: in the background, in a world of SHOAL_STEP_RETAIN
  */
 SHOAL_API enum shoal_status shoal_state_create(struct shoal_world *world,
                                                const struct shoal_state_options *options,

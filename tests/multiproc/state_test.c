@@ -32,6 +32,7 @@ struct told {
     char diverged_name[16];
     int64_t weight;
     bool even, alone_changed;
+    int background; /* status of asking for it where steps are retained */
 };
 
 static struct {
@@ -60,6 +61,13 @@ static int add(struct model *model, const char *name, void *data, uint64_t count
                                                   .dtype = dtype});
 }
 
+static int create_in_background(struct shoal_world *world)
+{
+    struct shoal_state_options options = {.struct_size = sizeof(options), .background = 1};
+    struct shoal_state *state;
+    return shoal_state_create(world, &options, &state);
+}
+
 static int open_model(struct member *self, struct model *model)
 {
     model->weights = malloc(WEIGHTS * sizeof(int64_t));
@@ -70,6 +78,8 @@ static int open_model(struct member *self, struct model *model)
     for (size_t i = 0; i < SMALL; i++)
         model->small[i] = (float)(self->slot + i);
     model->steps = self->report->rank;
+    if (shared->story == DIVERGE) /* in retained steps */
+        shared->told[self->slot].background = create_in_background(self->world);
     int status = shoal_state_create(self->world, NULL, &model->state);
     bool other = shared->story == DISAGREE && self->slot == 1;
     if (status == SHOAL_OK)
@@ -329,6 +339,7 @@ static void divergence_is_found_and_left_alone(void **state)
         assert_int_equal(shared->told[i].diverged_rank, members.shared->reports[1].rank);
         assert_string_equal(shared->told[i].diverged_name, "small");
         assert_true(shared->told[i].alone_changed);
+        assert_int_equal(shared->told[i].background, SHOAL_ERR_UNSUPPORTED);
     }
 }
 

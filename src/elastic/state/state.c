@@ -128,6 +128,10 @@ static void free_state(struct shoal_state *state)
 enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
                                    bool background, struct shoal_state **out)
 {
+    if (background && world->log->mode != SHL_STEP_ABORT)
+        return shl_fail(SHOAL_ERR_UNSUPPORTED,
+                        "background is 1, and steps of this world are retained; found the job with "
+                        "SHOAL_STEP_ABORT");
     struct shoal_state *state = shl_mem->alloc(sizeof(*state));
     if (!state)
         return shl_fail_errno("cannot allocate the state of a world");

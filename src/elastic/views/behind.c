@@ -18,6 +18,8 @@
 #include "core/log.h"
 #include "elastic/views/views.h"
 
+#include <stdio.h>
+
 bool shl_behind_is_pending(const struct shoal_world *world)
 {
     return world->behind.pending && world->log->in_step;
@@ -59,6 +61,7 @@ static void end_pending(struct shoal_world *world)
 static void start_refresh(struct shoal_world *world, uint64_t epoch)
 {
     struct shl_follower *follower = world->follower;
+    char text[SHL_WORLD_TEXT];
     if (!world->usable || world->epoch != epoch || world->ended)
         return;
     world->users++;
@@ -70,9 +73,13 @@ static void start_refresh(struct shoal_world *world, uint64_t epoch)
     pthread_cond_broadcast(&world->changed);
     if (status == SHOAL_OK)
         return;
-    shl_log(SHL_LOG_WARN, "copies of the state are not refreshed yet: %s", shl_error_text());
-    if (status == SHOAL_ERR_NOMEM) /* the others wait for it in this view */
-        shl_views_decide(world);
+    snprintf(text, sizeof(text), "%s", shl_error_text());
+    shl_log(SHL_LOG_WARN, "copies of the state are not refreshed yet: %s", text);
+    if (status == SHOAL_ERR_PEER || status == SHOAL_ERR_ABORTED) /* the view is over */
+        return;
+    shl_views_decide(world); /* the others wait for it in this view */
+    if (world->usable && world->epoch == epoch && !world->ended)
+        shl_views_end(world, status, text);
 }
 
 static enum shoal_status begin_again(void)
