@@ -61,7 +61,6 @@ static void *ask(void *arg)
     struct question *question = arg;
     struct addrinfo *all = NULL;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
-    pthread_detach(pthread_self());
     int error = shl_sock->getaddrinfo(question->host, NULL, &hints, &all);
     pthread_mutex_lock(&question->lock);
     question->error = error;
@@ -76,10 +75,10 @@ static void *ask(void *arg)
     return NULL;
 }
 
-static enum shoal_status pose(const char *host, uint16_t port, struct question **posed)
+static enum shoal_status pose(const char *host, uint16_t port, pthread_t *thread,
+                              struct question **posed)
 {
     pthread_condattr_t monotonic;
-    pthread_t thread;
     struct question *question = shl_mem->alloc(sizeof(*question));
     if (!question)
         return shl_fail(SHOAL_ERR_NOMEM, "no memory to resolve \"%s\"", host);
@@ -91,7 +90,7 @@ static enum shoal_status pose(const char *host, uint16_t port, struct question *
     snprintf(question->host, sizeof(question->host), "%s", host);
     question->port = port;
     question->holders = 2;
-    enum shoal_status status = shl_thread_start(&thread, "shoal-resolve", ask, question);
+    enum shoal_status status = shl_thread_start(thread, "shoal-resolve", ask, question);
     if (status < 0) {
         question->holders = 1;
         let_go(question);
@@ -127,13 +126,19 @@ enum shoal_status shl_resolve(const char *host, uint16_t port, uint64_t deadline
         *count = 1;
         return SHOAL_OK;
     }
-    SHL_TRY(pose(host, port, &question));
+    pthread_t thread;
+    SHL_TRY(pose(host, port, &thread, &question));
     pthread_mutex_lock(&question->lock);
     while (!question->done &&
            pthread_cond_timedwait(&question->answered, &question->lock, &until) == 0)
         ;
+    bool done = question->done;
     enum shoal_status status = read_answer(question, found, capacity, count);
     pthread_mutex_unlock(&question->lock);
+    if (done)
+        pthread_join(thread, NULL); /* it has nothing left to wait for */
+    else
+        pthread_detach(thread);
     let_go(question);
     return status;
 }
