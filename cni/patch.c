@@ -8,6 +8,7 @@
 #include "check.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define NAMES_MAX 64
 
@@ -53,14 +54,16 @@ static void patch_template(struct cni_patch *patch, const struct cni_node *templ
     json_decref(want);
 }
 
+/* `apart`: do not take part in the training unless the intent says so; in any case, as the operator
+ * reads them. */
 static void patch_replicas(struct cni_patch *patch, const char *path, const char *usual,
                            const char *apart)
 {
     const struct cni_node *wanted = patch->plan->intent->replicas;
     CNI_EACH(replica, cni_at(patch->object, path))
     {
-        bool chosen =
-            wanted ? is_among(wanted, replica->key) : !apart || strcmp(replica->key, apart) != 0;
+        bool chosen = wanted ? is_among(wanted, replica->key)
+                             : !apart || strcasecmp(replica->key, apart) != 0;
         if (chosen)
             patch_template(patch, cni_get(replica, "template"), usual, true);
     }

@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static void add_pod(struct cni_check *check, const struct cni_node *object,
                     const struct cni_node *template, const char *role)
@@ -49,29 +50,40 @@ static void check_container(struct cni_check *check, const struct cni_node *temp
                  name);
 }
 
-/* `roles`: those that the operator knows, ended by NULL. */
-static void check_role(struct cni_check *check, const struct cni_node *replica,
-                       const char *const *roles)
+/* Replicas of one kind of job: how its operator finds them. */
+struct replicas {
+    const char *path;
+    const char *container; /* that trains, or NULL when any name will do */
+    bool any_case;         /* the operator spells roles itself before it looks at them */
+    const char *roles[6];  /* ended by NULL */
+};
+
+/* The role as the operator spells it; what stands there after a finding. */
+static const char *check_role(struct cni_check *check, const struct cni_node *replica,
+                              const struct replicas *replicas)
 {
+    const char *const *roles = replicas->roles;
+    int (*compare)(const char *, const char *) = replicas->any_case ? strcasecmp : strcmp;
     for (const char *const *role = roles; *role; role++)
-        if (replica->key && strcmp(*role, replica->key) == 0)
-            return;
+        if (replica->key && compare(*role, replica->key) == 0)
+            return *role;
     const char *near = replica->key ? shl_suggest(replica->key, roles) : NULL;
     cni_find(check->findings, CNI_RULE_replica_role, replica,
              "the operator knows no replicas %.60s%s%s%s", replica->key ? replica->key : "",
              near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
+    return replica->key ? replica->key : "";
 }
 
-static void add_replicas(struct cni_check *check, const struct cni_node *object, const char *path,
-                         const char *container, const char *const *roles)
+static void add_replicas(struct cni_check *check, const struct cni_node *object,
+                         const struct replicas *replicas)
 {
-    CNI_EACH(replica, cni_at(object, path))
+    CNI_EACH(replica, cni_at(object, replicas->path))
     {
-        check_role(check, replica, roles);
+        const char *role = check_role(check, replica, replicas);
         const struct cni_node *template = cni_get(replica, "template");
-        add_pod(check, object, template, replica->key ? replica->key : "");
-        if (container)
-            check_container(check, template, container);
+        add_pod(check, object, template, role);
+        if (replicas->container)
+            check_container(check, template, replicas->container);
     }
 }
 
@@ -228,9 +240,14 @@ void cni_check_workload(struct cni_check *check, const struct cni_node *object)
 {
     static const char *const templated[] = {"Job",         "Deployment", "DaemonSet",
                                             "StatefulSet", "ReplicaSet", "ReplicationController"};
-    static const char *const mpi[] = {"Launcher", "Worker", NULL};
-    static const char *const pytorch[] = {"Master", "Worker", NULL};
-    static const char *const tensorflow[] = {"Chief", "Master", "PS", "Worker", "Evaluator", NULL};
+    static const struct replicas mpi = {
+        "spec.mpiReplicaSpecs", NULL, false, {"Launcher", "Worker"}};
+    static const struct replicas pytorch = {
+        "spec.pytorchReplicaSpecs", "pytorch", false, {"Master", "Worker"}};
+    static const struct replicas tensorflow = {"spec.tfReplicaSpecs",
+                                               "tensorflow",
+                                               true,
+                                               {"Chief", "Master", "PS", "Worker", "Evaluator"}};
     if (cni_has_kind(object, "Pod"))
         add_pod(check, object, object, "");
     for (size_t i = 0; i < sizeof(templated) / sizeof(templated[0]); i++)
@@ -239,13 +256,13 @@ void cni_check_workload(struct cni_check *check, const struct cni_node *object)
     if (cni_has_kind(object, "CronJob"))
         add_pod(check, object, cni_at(object, "spec.jobTemplate.spec.template"), "");
     if (cni_has_kind(object, "MPIJob")) {
-        add_replicas(check, object, "spec.mpiReplicaSpecs", NULL, mpi);
+        add_replicas(check, object, &mpi);
         check_mpi(check, object);
     } else if (cni_has_kind(object, "PyTorchJob")) {
-        add_replicas(check, object, "spec.pytorchReplicaSpecs", "pytorch", pytorch);
+        add_replicas(check, object, &pytorch);
         check_pytorch(check, object);
     } else if (cni_has_kind(object, "TFJob")) {
-        add_replicas(check, object, "spec.tfReplicaSpecs", "tensorflow", tensorflow);
+        add_replicas(check, object, &tensorflow);
     } else if (cni_has_kind(object, "JobSet")) {
         add_jobs(check, object, "spec.replicatedJobs", false);
     } else if (cni_has_kind(object, "TrainingRuntime") ||
