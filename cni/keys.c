@@ -114,11 +114,13 @@ static void check_value(struct cni_check *check, const struct cni_key *key,
     else if (!form && key->accepts && *value->text && !is_word_of(value->text, key->accepts))
         cni_find(check->findings, CNI_RULE_cni_value, value, "%s \"%.60s\" is none of %s",
                  key->name, value->text, key->accepts);
-    else if (key->kind == CNI_INT &&
-             (value->integer < key->low || (key->high && value->integer > key->high)))
+    else if (key->kind == CNI_INT && !key->high && value->integer < key->low)
+        cni_find(check->findings, CNI_RULE_cni_value, value, "%s %lld is less than %lld", key->name,
+                 (long long)value->integer, (long long)key->low);
+    else if (key->kind == CNI_INT && key->high &&
+             (value->integer < key->low || value->integer > key->high))
         cni_find(check->findings, CNI_RULE_cni_value, value, "%s %lld lies outside %lld to %lld",
-                 key->name, (long long)value->integer, (long long)key->low,
-                 (long long)(key->high ? key->high : INT32_MAX));
+                 key->name, (long long)value->integer, (long long)key->low, (long long)key->high);
 }
 
 void cni_check_key(struct cni_check *check, const struct cni_key *key, const struct cni_node *value,

@@ -15,7 +15,7 @@ struct cni_key {
     /* Words between bars, any case; or a form, which begins with =: "=mac", "=guid", "=pci",
      * "=texts" (all members of a list or map are); NULL: anything. */
     const char *accepts;
-    int64_t low, high; /* of an integer, when they differ */
+    int64_t low, high; /* of an integer; high 0: whatever is not below low */
 };
 
 #define CNI_KEY_END                                                                                \
