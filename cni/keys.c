@@ -32,10 +32,11 @@ const char *cni_key_suggest(const struct cni_key *keys, const char *name)
 
 static bool is_word_of(const char *word, const char *words)
 {
+    bool any_case = *words == '~';
     size_t length = strlen(word);
-    for (;;) {
+    for (words += any_case;;) {
         size_t next = strcspn(words, "|");
-        if (next == length && strncasecmp(word, words, length) == 0)
+        if (next == length && (any_case ? strncasecmp : strncmp)(word, words, length) == 0)
             return true;
         if (!words[next])
             return false;
@@ -113,7 +114,7 @@ static void check_value(struct cni_check *check, const struct cni_key *key,
         check_form(check, key, value, whose);
     else if (!form && key->accepts && *value->text && !is_word_of(value->text, key->accepts))
         cni_find(check->findings, CNI_RULE_cni_value, value, "%s \"%.60s\" is none of %s",
-                 key->name, value->text, key->accepts);
+                 key->name, value->text, key->accepts + (*key->accepts == '~'));
     else if (key->kind == CNI_INT && !key->high && value->integer < key->low)
         cni_find(check->findings, CNI_RULE_cni_value, value, "%s %lld is less than %lld", key->name,
                  (long long)value->integer, (long long)key->low);

@@ -12,8 +12,9 @@
 struct cni_key {
     const char *name;
     enum cni_kind kind; /* CNI_NULL: anything */
-    /* Words between bars, any case; or a form, which begins with =: "=mac", "=guid", "=pci",
-     * "=texts" (all members of a list or map are); NULL: anything. */
+    /* Words between bars, as they stand here, or in any case behind a ~: "~ippool|cidrpool"; or a
+     * form, which begins with =: "=mac", "=guid", "=pci", "=texts" (all members of a list or map
+     * are); NULL: anything. */
     const char *accepts;
     int64_t low, high; /* of an integer; high 0: whatever is not below low */
 };

@@ -29,7 +29,7 @@ static const struct cni_key common[] = {
 static const struct plugin plugins[] = {
     {"sriov", {
         {"vlan", CNI_INT, NULL, 0, 4094}, {"vlanQoS", CNI_INT, NULL, 0, 7},
-        {"vlanProto", CNI_TEXT, "802.1q|802.1ad", 0, 0}, {"mac", CNI_TEXT, "=mac", 0, 0},
+        {"vlanProto", CNI_TEXT, "~802.1q|802.1ad", 0, 0}, {"mac", CNI_TEXT, "=mac", 0, 0},
         {"spoofchk", CNI_TEXT, "on|off", 0, 0}, {"trust", CNI_TEXT, "on|off", 0, 0},
         {"link_state", CNI_TEXT, "auto|enable|disable", 0, 0},
         {"min_tx_rate", CNI_INT, NULL, 0, 0}, {"max_tx_rate", CNI_INT, NULL, 0, 0},
@@ -71,7 +71,7 @@ static const struct plugin plugins[] = {
         {"dataDir", CNI_TEXT, NULL, 0, 0}, {"resolvConf", CNI_TEXT, NULL, 0, 0}}},
     {"ipam:static", {{"addresses", CNI_LIST, NULL, 0, 0}, {"routes", CNI_LIST, NULL, 0, 0}}},
     {"ipam:nv-ipam", {
-        {"poolName", CNI_TEXT, NULL, 0, 0}, {"poolType", CNI_TEXT, "ippool|cidrpool", 0, 0},
+        {"poolName", CNI_TEXT, NULL, 0, 0}, {"poolType", CNI_TEXT, "~ippool|cidrpool", 0, 0},
         {"daemonSocket", CNI_TEXT, NULL, 0, 0}, {"confDir", CNI_TEXT, NULL, 0, 0},
         {"daemonCallTimeoutSeconds", CNI_INT, NULL, 0, 0}, {"logFile", CNI_TEXT, NULL, 0, 0},
         {"logLevel", CNI_TEXT, NULL, 0, 0}}},
