@@ -217,6 +217,20 @@ static void check_plugin(struct cni_check *check, struct cni_network *network,
     check_addresses(check, network, plugin, type);
 }
 
+/* Plugins that give addresses by ipam only, and those that only change what others made: behind all
+ * others there may be addresses. */
+static bool addresses_by_ipam(const struct cni_node *type)
+{
+    static const char *const known[] = {
+        "sriov", "ib-sriov", "ipoib",   "macvlan",  "ipvlan",    "host-device",   "bridge",
+        "ptp",   "vlan",     "bond",    "tap",      "dummy",     "rdma",          "tuning",
+        "sbr",   "vrf",      "portmap", "firewall", "bandwidth", "route-override"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (cni_is(type, known[i]))
+            return true;
+    return false;
+}
+
 /* What plugins of one chain need of each other. */
 static void check_chain(struct cni_check *check, const struct cni_node *list)
 {
@@ -229,7 +243,7 @@ static void check_chain(struct cni_check *check, const struct cni_node *list)
         if (cni_is(type, "sbr") && !addressed && plugin->index > 0)
             cni_find(check->findings, CNI_RULE_cni_missing, type,
                      "sbr routes by addresses, and no plugin before it has ipam");
-        addressed |= ipam && ipam->count;
+        addressed |= (ipam && ipam->count) || !addresses_by_ipam(type);
         const struct cni_node *isolation = cni_get_nocase(plugin, "rdmaIsolation");
         if (cni_is(type, "rdma"))
             rdma = type;
