@@ -93,11 +93,24 @@ static bool is_lossless(const char *pfc, int64_t priority)
     return strlen(pfc) == 15 && pfc[priority * 2] == '1';
 }
 
+static bool enabled(const struct cni_node *parent, const char *part)
+{
+    return is_true(cni_get(cni_get(parent, part), "enabled"));
+}
+
+/* Whether adapters take the priority of a packet from its DSCP: the default. */
+static bool reads_dscp(const struct cni_node *qos)
+{
+    const char *trust = cni_text_at(qos, "trust");
+    return !trust || !*trust || strcmp(trust, "dscp") == 0;
+}
+
 /* What the template marks packets with, against what it pauses. */
 static void check_qos(struct cni_check *check, const struct cni_node *qos)
 {
-    const struct cni_node *pfc = cni_get(qos, "pfc"), *tos = cni_get(qos, "tos");
-    const struct cni_node *ecn = cni_at(qos, "ecn.priority");
+    const struct cni_node *pfc = cni_get(qos, "pfc");
+    const struct cni_node *tos = reads_dscp(qos) ? cni_get(qos, "tos") : NULL;
+    const struct cni_node *ecn = enabled(qos, "ecn") ? cni_at(qos, "ecn.priority") : NULL;
     if (!cni_text(pfc))
         return;
     if (!strchr(pfc->text, '1')) {
@@ -112,11 +125,6 @@ static void check_qos(struct cni_check *check, const struct cni_node *qos)
         !is_lossless(pfc->text, ecn->integer))
         cni_find(check->findings, CNI_RULE_qos_pfc, ecn, "ecn is for priority %lld; pfc pauses %s",
                  (long long)ecn->integer, pfc->text);
-}
-
-static bool enabled(const struct cni_node *template, const char *part)
-{
-    return is_true(cni_get(cni_get(template, part), "enabled"));
 }
 
 static void check_template(struct cni_check *check, const struct cni_node *spec)
@@ -135,14 +143,15 @@ static void check_template(struct cni_check *check, const struct cni_node *spec)
         (infiniband || enabled(template, "roceOptimized") || (vfs && vfs->integer != 1)))
         cni_find(check->findings, CNI_RULE_nic_template, spectrum,
                  "spectrumXOptimized needs Ethernet, numVfs 1, and no roceOptimized");
-    check_qos(check, cni_get(roce, "qos"));
+    if (enabled(template, "roceOptimized"))
+        check_qos(check, cni_get(roce, "qos"));
 }
 
 /* The traffic class that a process sets against the priorities that its adapters pause. */
 static void check_traffic_class(struct cni_check *check, const struct cni_node *qos,
                                 const struct cni_node *spec)
 {
-    const struct cni_node *pfc = cni_get(qos, "pfc"), *trust = cni_get(qos, "trust");
+    const struct cni_node *pfc = cni_get(qos, "pfc");
     static const char *const names[] = {"NCCL_IB_TC", "SHOAL_IB_TRAFFIC_CLASS",
                                         "UCX_IB_TRAFFIC_CLASS"};
     CNI_EACH(container, cni_get(spec, "containers"))
@@ -157,11 +166,11 @@ static void check_traffic_class(struct cni_check *check, const struct cni_node *
             if (!known || !value || sscanf(value->text, "%u", &class) != 1 || class > 255)
                 continue;
             unsigned int dscp = class >> 2, priority = dscp / 8;
-            if (cni_text(trust) && *trust->text && !cni_is(trust, "dscp"))
+            if (!reads_dscp(qos))
                 cni_find(check->findings, CNI_RULE_qos_class, value,
                          "traffic class %u marks packets with DSCP %u, which adapters with trust "
                          "%.20s do not read",
-                         class, dscp, trust->text);
+                         class, dscp, cni_text_at(qos, "trust"));
             else if (!is_lossless(pfc->text, priority))
                 cni_find(check->findings, CNI_RULE_qos_class, value,
                          "traffic class %u is DSCP %u, priority %u; the adapters pause %s", class,
@@ -252,8 +261,10 @@ void cni_check_policies_together(struct cni_check *check)
                 if (cni_has_kind(two->root, "SriovNetworkNodePolicy") &&
                     same_nodes(one->root, two->root))
                     check_ranges_apart(check, one->root, two->root);
-        const struct cni_node *qos = cni_at(one->root, "spec.template.roceOptimized.qos");
-        if (cni_has_kind(one->root, "NicConfigurationTemplate") && cni_text_at(qos, "pfc"))
+        const struct cni_node *template = cni_at(one->root, "spec.template");
+        const struct cni_node *qos = cni_at(template, "roceOptimized.qos");
+        if (cni_has_kind(one->root, "NicConfigurationTemplate") &&
+            enabled(template, "roceOptimized") && cni_text_at(qos, "pfc"))
             for (struct cni_pod *pod = check->pods; pod; pod = pod->next)
                 check_traffic_class(check, qos, pod->spec);
     }
