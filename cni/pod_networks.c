@@ -93,6 +93,7 @@ static const struct cni_key keys[] = {
     {"deviceID", CNI_TEXT, NULL, 0, 0},
     {"cni-args", CNI_MAP, NULL, 0, 0},
     {"default-route", CNI_LIST, "=texts", 0, 0},
+    {"ipam-claim-reference", CNI_TEXT, NULL, 0, 0},
     CNI_KEY_END,
 };
 
@@ -101,7 +102,7 @@ static void check_members(struct attachments *all, const struct cni_node *entry)
     struct cni_address address;
     struct cni_cidr cidr;
     cni_check_keys(all->check, keys, entry, "an attachment");
-    CNI_EACH(ip, cni_get(entry, "ips"))
+    CNI_EACH(ip, cni_get_nocase(entry, "ips"))
     {
         if (ip->kind == CNI_TEXT && !cni_address_parse(ip->text, &address) &&
             !cni_cidr_parse(ip->text, &cidr))
@@ -116,8 +117,9 @@ static void parse_json(struct attachments *all, const struct cni_node *list)
     {
         check_members(all, entry);
         struct attachment attachment = {.network = NULL};
-        const char *name = cni_text_at(entry, "name"), *space = cni_text_at(entry, "namespace");
-        const char *interface = cni_text_at(entry, "interface");
+        const char *name = cni_text(cni_get_nocase(entry, "name"));
+        const char *space = cni_text(cni_get_nocase(entry, "namespace"));
+        const char *interface = cni_text(cni_get_nocase(entry, "interface"));
         snprintf(attachment.name, NAME_BYTES, "%s", name ? name : "");
         snprintf(attachment.space, NAME_BYTES, "%s", space ? space : "");
         snprintf(attachment.interface, NAME_BYTES, "%s", interface ? interface : "");
