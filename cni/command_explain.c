@@ -8,13 +8,15 @@
 #include "emit.h"
 #include "rules.h"
 
+#include "core/suggest.h"
+
 #include <getopt.h>
 
 static const char usage[] =
     "usage: shoal-cni explain [OPTION]... [RULE]...\n"
     "\n"
-    "Says what a rule finds, why it matters, what cures it and where it is\n"
-    "documented. Without RULE, lists all rules.\n"
+    "Says what a rule of validate or a check of doctor finds, why it matters,\n"
+    "what cures it and where it is documented. Without RULE, lists all.\n"
     "\n"
     "  -o, --output KIND   text (default), json, yaml\n"
     "  -q, --quiet         titles only\n"
@@ -25,9 +27,13 @@ static const char usage[] =
 
 static void unknown(const char *id)
 {
-    const char *near = NULL;
-    cni_rule_find(id, &near);
-    cni_complain_unknown("rule", id, near, "`shoal-cni explain` lists them");
+    const char *ids[CNI_RULE_COUNT + CNI_CHECK_COUNT + 1] = {NULL};
+    for (size_t i = 0; i < CNI_RULE_COUNT; i++)
+        ids[i] = cni_rules[i].id;
+    for (size_t i = 0; i < CNI_CHECK_COUNT; i++)
+        ids[CNI_RULE_COUNT + i] = cni_doctor_checks[i].id;
+    cni_complain_unknown("rule or check", id, shl_suggest(id, ids),
+                         "`shoal-cni explain` lists them");
 }
 
 static json_t *rule_json(const struct cni_rule *rule)
@@ -48,8 +54,7 @@ static bool gather(json_t *list, char **ids, int count)
 {
     bool good = true;
     for (int i = 0; i < count; i++) {
-        const char *near = NULL;
-        const struct cni_rule *rule = cni_rule_find(ids[i], &near);
+        const struct cni_rule *rule = cni_rule_find(ids[i]);
         const struct cni_doctor_check *check = cni_doctor_check_find(ids[i]);
         if (rule || check)
             json_array_append_new(list, check ? check_json(check) : rule_json(rule));

@@ -5,8 +5,6 @@
  */
 #include "rules.h"
 
-#include "core/suggest.h"
-
 #include <string.h>
 
 const struct cni_rule cni_rules[CNI_RULE_COUNT] = {
@@ -16,15 +14,11 @@ const struct cni_rule cni_rules[CNI_RULE_COUNT] = {
 #undef RULE
 };
 
-const struct cni_rule *cni_rule_find(const char *id, const char **nearest)
+const struct cni_rule *cni_rule_find(const char *id)
 {
-    const char *ids[CNI_RULE_COUNT + 1] = {NULL};
-    for (size_t i = 0; i < CNI_RULE_COUNT; i++) {
+    for (size_t i = 0; i < CNI_RULE_COUNT; i++)
         if (strcmp(cni_rules[i].id, id) == 0)
             return &cni_rules[i];
-        ids[i] = cni_rules[i].id;
-    }
-    *nearest = shl_suggest(id, ids);
     return NULL;
 }
 

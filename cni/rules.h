@@ -27,8 +27,8 @@ struct cni_rule {
 
 extern const struct cni_rule cni_rules[CNI_RULE_COUNT];
 
-/* NULL when no rule has this id; *nearest is then the id that was probably meant, or NULL. */
-const struct cni_rule *cni_rule_find(const char *id, const char **nearest);
+/* NULL when no rule has this id. */
+const struct cni_rule *cni_rule_find(const char *id);
 const char *cni_severity_name(enum cni_severity severity);
 
 #endif

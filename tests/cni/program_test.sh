@@ -37,7 +37,8 @@ expect 0 '^memlock ' explain
 expect 0 '"cause"' explain -o json ipoib-master
 expect 0 '^- check: memlock-limit' explain -o yaml memlock-limit
 expect 2 'no output format sarif' explain -o sarif
-expect 2 'did you mean memlock' explain memlok
+expect 2 'no rule or check memlok, did you mean memlock?' explain memlok
+expect 2 'did you mean memlock-limit?' explain memlock-limt
 expect 2 'did you mean validate' validat
 expect 2 'did you mean validate? see shoal-cni --help' validat
 expect 2 '^usage' # no command
