@@ -59,29 +59,18 @@ static int run(struct cni_findings *findings, const char *const *paths,
 
 int cni_command_diff(int argc, char **argv)
 {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"color", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    enum cni_format format = CNI_FORMAT_TEXT;
-    bool quiet = false, colour;
-    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
-        quiet |= option == 'q';
-        if (option == 'h') {
-            fputs(usage, stdout);
-            return CNI_EXIT_CLEAN;
-        }
-        if (option != 'q' && !(option == 'c' && cni_colour_parse(optarg, stdout, &colour)) &&
-            !(option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format)))
-            return CNI_EXIT_USAGE;
-    }
+    struct cni_options options = {
+        .usage = usage, .formats = CNI_FORMATS_REPORT, .format = CNI_FORMAT_TEXT};
+    int status = cni_options_parse(&options, argc, argv);
+    if (status >= 0)
+        return status;
     if (argc - optind != 2) {
         cni_complain("diff takes two files; see diff --help");
         return CNI_EXIT_USAGE;
     }
     struct cni_findings findings = {.arena = cni_arena_create()};
-    int status = run(&findings, (const char *const *)&argv[optind], quiet ? NULL : &format);
+    status =
+        run(&findings, (const char *const *)&argv[optind], options.quiet ? NULL : &options.format);
     cni_arena_destroy(findings.arena);
     return status;
 }

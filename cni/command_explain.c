@@ -95,34 +95,25 @@ static void print_row(const json_t *entry)
 
 int cni_command_explain(int argc, char **argv)
 {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"color", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    enum cni_format format = CNI_FORMAT_TEXT;
-    bool quiet = false, colour;
-    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
-        quiet |= option == 'q';
-        if (option == 'q' || (option == 'c' && cni_colour_parse(optarg, stdout, &colour)) ||
-            (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_REPORT, &format)))
-            continue;
-        fputs(option == 'h' ? usage : "", stdout);
-        return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
-    }
+    struct cni_options options = {
+        .usage = usage, .formats = CNI_FORMATS_REPORT, .format = CNI_FORMAT_TEXT};
+    int status = cni_options_parse(&options, argc, argv);
+    if (status >= 0)
+        return status;
+    bool text = options.format == CNI_FORMAT_TEXT;
     json_t *list = json_array(), *entry;
     size_t index;
     bool known = gather(list, argv + optind, argc - optind), printed;
     json_array_foreach(list, index, entry)
     {
-        if (format == CNI_FORMAT_TEXT)
-            (optind < argc && !quiet ? print_one : print_row)(entry);
+        if (text)
+            (optind < argc && !options.quiet ? print_one : print_row)(entry);
     }
-    if (format == CNI_FORMAT_TEXT) {
+    if (text) {
         json_decref(list);
         printed = fflush(stdout) == 0;
     } else {
-        printed = cni_emit_value(list, format == CNI_FORMAT_YAML, stdout);
+        printed = cni_emit_value(list, options.format == CNI_FORMAT_YAML, stdout);
     }
     return !printed ? CNI_EXIT_INTERNAL : known ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
 }

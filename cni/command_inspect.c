@@ -35,11 +35,8 @@ static const char usage[] =
     "\n"
     "Example: shoal-cni inspect --capture node7.tar > node7.json\n";
 
-struct request {
-    const char *capture, *root, *topology;
-    enum cni_format format;
-    bool quiet;
-};
+/* Options of its own: their values. */
+enum { CAPTURE, ROOT, TOPOLOGY };
 
 static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
 {
@@ -53,30 +50,32 @@ static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
     return good;
 }
 
-static int inspect(const struct request *request, struct cni_arena *arena)
+static int inspect(const struct cni_options *options, struct cni_arena *arena)
 {
-    struct cni_sysfs *sysfs = cni_sysfs_open(arena, request->root, request->capture != NULL);
+    const char *capture = options->values[CAPTURE], *topology = options->values[TOPOLOGY];
+    const char *root = options->values[ROOT] ? options->values[ROOT] : "/";
+    struct cni_sysfs *sysfs = cni_sysfs_open(arena, root, capture != NULL);
     if (!sysfs) {
-        cni_complain("%s: %s", request->root, strerror(errno));
+        cni_complain("%s: %s", root, strerror(errno));
         return CNI_EXIT_USAGE;
     }
     json_t *inventory = cni_inventory(sysfs);
-    if (request->topology && access(request->topology, R_OK) != 0) {
-        cni_complain("%s: %s", request->topology, strerror(errno));
+    if (topology && access(topology, R_OK) != 0) {
+        cni_complain("%s: %s", topology, strerror(errno));
         json_decref(inventory);
         return CNI_EXIT_USAGE;
     }
-    if (request->topology && !cni_inventory_hwloc(inventory, request->topology)) {
-        cni_complain("%s: no topology of hwloc", request->topology);
+    if (topology && !cni_inventory_hwloc(inventory, topology)) {
+        cni_complain("%s: no topology of hwloc", topology);
         json_decref(inventory);
         return CNI_EXIT_USAGE;
     }
     bool found = json_array_size(json_object_get(inventory, "rdma")) > 0;
     bool printed =
-        request->quiet || cni_emit_value(inventory, request->format == CNI_FORMAT_YAML, stdout);
-    if (request->quiet)
+        options->quiet || cni_emit_value(inventory, options->format == CNI_FORMAT_YAML, stdout);
+    if (options->quiet)
         json_decref(inventory);
-    if (request->capture && !write_capture(sysfs, request->capture))
+    if (capture && !write_capture(sysfs, capture))
         return CNI_EXIT_USAGE;
     if (!printed)
         return CNI_EXIT_INTERNAL;
@@ -85,40 +84,21 @@ static int inspect(const struct request *request, struct cni_arena *arena)
 
 int cni_command_inspect(int argc, char **argv)
 {
-    static const struct option options[] = {{"capture", required_argument, NULL, 'c'},
-                                            {"sysfs-root", required_argument, NULL, 'r'},
-                                            {"hwloc-xml", required_argument, NULL, 'x'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"color", required_argument, NULL, 'C'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct request request = {.root = "/", .format = CNI_FORMAT_JSON};
-    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
-        if (option == 'c') {
-            request.capture = optarg;
-        } else if (option == 'r') {
-            request.root = optarg;
-        } else if (option == 'x') {
-            request.topology = optarg;
-        } else if (option == 'q') {
-            request.quiet = true;
-        } else if (option == 'o' || option == 'C') {
-            bool colour;
-            if (!(option == 'o' ? cni_format_parse(optarg, CNI_FORMATS_DATA, &request.format)
-                                : cni_colour_parse(optarg, stdout, &colour)))
-                return CNI_EXIT_USAGE;
-        } else {
-            fputs(option == 'h' ? usage : "", stdout);
-            return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
-        }
-    }
+    static const struct option own[] = {{"capture", required_argument, NULL, CAPTURE},
+                                        {"sysfs-root", required_argument, NULL, ROOT},
+                                        {"hwloc-xml", required_argument, NULL, TOPOLOGY},
+                                        {NULL, 0, NULL, 0}};
+    struct cni_options options = {
+        .usage = usage, .formats = CNI_FORMATS_DATA, .format = CNI_FORMAT_JSON, .own = own};
+    int status = cni_options_parse(&options, argc, argv);
+    if (status >= 0)
+        return status;
     if (optind < argc) {
         cni_complain("unexpected argument %s", argv[optind]);
         return CNI_EXIT_USAGE;
     }
     struct cni_arena *arena = cni_arena_create();
-    int status = inspect(&request, arena);
+    status = inspect(&options, arena);
     cni_arena_destroy(arena);
     return status;
 }

@@ -5,6 +5,7 @@
  */
 #include "commands.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,4 +73,33 @@ bool cni_colour_parse(const char *name, FILE *stream, bool *colour)
         return false;
     }
     return true;
+}
+
+int cni_options_parse(struct cni_options *options, int argc, char **argv)
+{
+    static const struct option shared[] = {{"output", required_argument, NULL, 'o'},
+                                           {"quiet", no_argument, NULL, 'q'},
+                                           {"color", required_argument, NULL, 'c'},
+                                           {"help", no_argument, NULL, 'h'},
+                                           {NULL, 0, NULL, 0}};
+    struct option all[CNI_OPTIONS_OWN_MAX + sizeof(shared) / sizeof(shared[0])];
+    size_t own = 0;
+    bool colour; /* of output that has none */
+    for (; options->own && options->own[own].name && own < CNI_OPTIONS_OWN_MAX; own++)
+        all[own] = options->own[own];
+    memcpy(&all[own], shared, sizeof(shared));
+    for (int option; (option = getopt_long(argc, argv, "o:qh", all, NULL)) != -1;) {
+        if (option == 'h') {
+            fputs(options->usage, stdout);
+            return CNI_EXIT_CLEAN;
+        }
+        if (option < CNI_OPTIONS_OWN_MAX)
+            options->values[option] = optarg;
+        else if (option == 'q')
+            options->quiet = true;
+        else if (!(option == 'o' && cni_format_parse(optarg, options->formats, &options->format)) &&
+                 !(option == 'c' && cni_colour_parse(optarg, stdout, &colour)))
+            return CNI_EXIT_USAGE;
+    }
+    return -1;
 }

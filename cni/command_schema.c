@@ -72,31 +72,21 @@ static int print_schema(struct cni_arena *arena, const struct cni_schemas *schem
 
 int cni_command_schema(int argc, char **argv)
 {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"color", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    enum cni_format format = CNI_FORMAT_JSON;
-    bool quiet = false, colour;
-    for (int option; (option = getopt_long(argc, argv, "o:qh", options, NULL)) != -1;) {
-        quiet |= option == 'q';
-        if (option == 'q' || (option == 'c' && cni_colour_parse(optarg, stdout, &colour)) ||
-            (option == 'o' && cni_format_parse(optarg, CNI_FORMATS_DATA, &format)))
-            continue;
-        fputs(option == 'h' ? usage : "", stdout);
-        return option == 'h' ? CNI_EXIT_CLEAN : CNI_EXIT_USAGE;
-    }
+    struct cni_options options = {
+        .usage = usage, .formats = CNI_FORMATS_DATA, .format = CNI_FORMAT_JSON};
+    int status = cni_options_parse(&options, argc, argv);
+    if (status >= 0)
+        return status;
     if (argc - optind > 1) {
         cni_complain("unexpected argument %s", argv[optind + 1]);
         return CNI_EXIT_USAGE;
     }
     struct cni_arena *arena = cni_arena_create();
     const struct cni_schemas *schemas = cni_schemas_load(arena);
-    int status = CNI_EXIT_CLEAN;
+    status = CNI_EXIT_CLEAN;
     if (optind < argc)
-        status = print_schema(arena, schemas, argv[optind], quiet ? NULL : &format);
-    else if (!quiet)
+        status = print_schema(arena, schemas, argv[optind], options.quiet ? NULL : &options.format);
+    else if (!options.quiet)
         cni_schemas_each(schemas, print_row, NULL);
     cni_arena_destroy(arena);
     return fflush(stdout) == 0 ? status : CNI_EXIT_INTERNAL;

@@ -51,7 +51,23 @@ void cni_command_name(char **argv);
 /* cni_format_parse - a name given to -o, of those that a command has; false after a complaint. */
 bool cni_format_parse(const char *name, unsigned formats, enum cni_format *format);
 
-/* cni_colour_wanted - "auto", "always" or "never" for a stream; false after a complaint. */
+/* cni_colour_parse - "auto", "always" or "never" for a stream; false after a complaint. */
 bool cni_colour_parse(const char *name, FILE *stream, bool *colour);
+
+#define CNI_OPTIONS_OWN_MAX 4
+
+/* What inspect, diff, explain and schema are told: -o, -q, --color and -h, and options of their
+ * own. */
+struct cni_options {
+    const char *usage;
+    unsigned formats;       /* bits of enum cni_format */
+    enum cni_format format; /* the default, then what was asked for */
+    bool quiet;
+    const struct option *own;                /* each takes a text, and its val is an index of: */
+    const char *values[CNI_OPTIONS_OWN_MAX]; /* NULL: not given */
+};
+
+/* cni_options_parse - the exit status, or -1 to go on with the arguments from optind. */
+int cni_options_parse(struct cni_options *options, int argc, char **argv);
 
 #endif

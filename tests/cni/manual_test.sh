@@ -38,7 +38,9 @@ for command in $commands; do
     *) source=$command ;;
     esac
     told[$source]+=" $("$program" "$command" --help | grep -o -- '--[a-z][-a-z]*' | sort -u)"
-    accepted[$source]=$(grep -o '{"[a-z-]*", *[a-z]*_argument' "../../cni/command_$source.c" |
+    tables=("../../cni/command_$source.c")
+    ! grep -q cni_options_parse "${tables[0]}" || tables+=(../../cni/command_options.c)
+    accepted[$source]=$(grep -oh '{"[a-z-]*", *[a-z]*_argument' "${tables[@]}" |
         sed 's/{"\([a-z-]*\)".*/--\1/')
 done
 for source in "${!accepted[@]}"; do
