@@ -29,9 +29,9 @@ static const char usage[] =
     "      --color WHEN       auto, always, never: this output has no colours\n"
     "  -h, --help             print this\n"
     "\n"
-    "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 2 DIR is "
-    "no\n"
-    "folder or FILE cannot be written.\n"
+    "Unknown values are null. Exit status: 0 something of RDMA was found, 5 nothing was, 1 FILE or "
+    "what\n"
+    "is printed cannot be written, 2 DIR is no folder.\n"
     "\n"
     "Example: shoal-cni inspect --capture node7.tar > node7.json\n";
 
@@ -43,8 +43,10 @@ static bool write_capture(const struct cni_sysfs *sysfs, const char *path)
     FILE *file = fopen(path, "we");
     bool good = file && cni_sysfs_capture(sysfs, file);
     int problem = errno;
-    if (file && fclose(file) != 0)
+    if (file && fclose(file) != 0 && good) {
+        problem = errno;
         good = false;
+    }
     if (!good)
         cni_complain("%s: %s", path, strerror(problem));
     return good;
@@ -75,9 +77,7 @@ static int inspect(const struct cni_options *options, struct cni_arena *arena)
         options->quiet || cni_emit_value(inventory, options->format == CNI_FORMAT_YAML, stdout);
     if (options->quiet)
         json_decref(inventory);
-    if (capture && !write_capture(sysfs, capture))
-        return CNI_EXIT_USAGE;
-    if (!printed)
+    if ((capture && !write_capture(sysfs, capture)) || !printed)
         return CNI_EXIT_INTERNAL;
     return found ? CNI_EXIT_CLEAN : CNI_EXIT_NOTHING;
 }

@@ -54,7 +54,11 @@ expect_fault 2 'no topology' --hwloc-xml "$program"
 expect_fault 5 '"rdma": \[\]' --sysfs-root "$work/empty"
 expect_fault 2 'No such file' --sysfs-root "$work/missing"
 expect_fault 2 'Not a directory' --sysfs-root "$program"
-expect_fault 2 'No such file' --sysfs-root "$work/empty" --capture "$work/missing/x.tar"
+expect_fault 1 'No such file' --sysfs-root "$work/empty" --capture "$work/missing/x.tar"
+expect_fault 1 'No space left' -q --sysfs-root "$work/empty" --capture /dev/full
+expect_fault 5 '^rdma: \[\]' -o yaml --sysfs-root "$work/empty"
+expect_fault 5 '^$' --quiet --color never --sysfs-root "$work/empty"
+expect_fault 2 'no output format text' -o text --sysfs-root "$work/empty"
 expect_fault 2 'unexpected argument' extra
 expect_fault 0 '^usage: shoal-cni inspect' --help
 [ "$failures" = 0 ]
