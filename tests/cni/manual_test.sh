@@ -14,6 +14,7 @@ cd "$(dirname "$0")"
 # shellcheck source=cni/shoal-cni.bash
 . ../../cni/shoal-cni.bash
 manual=$(sed 's/\\-/-/g' ../../cni/shoal-cni.1)
+described=$(sed -n '/^\.SH OPTIONS/,/^\.SH EXIT/{/^\.TP/{n;p}}' <<<"$manual")
 commands=$("$program" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p')
 [ "$(echo "$commands" | wc -l)" = 9 ] || complain "the commands are: $commands"
 for command in $commands; do
@@ -21,13 +22,20 @@ for command in $commands; do
     grep -qw "$command" <<<"$(_shoal_cni_options "")" || complain "no completion of $command"
     options=$("$program" "$command" --help | grep -o '^ .*--[a-z][-a-z]*' | grep -o -- '--.*')
     for option in $options; do
-        grep -qe "$option\b" <<<"$manual" || complain "the manual has no $option of $command"
+        grep -qe "$option\b" <<<"$described" || complain "the manual has no $option of $command"
         grep -qwe "$option" <<<"$(_shoal_cni_options "$command")" ||
             complain "no completion of $command $option"
     done
     for option in $(_shoal_cni_options "$command"); do
         grep -qwe "$option" <<<"$options" || complain "$command has no $option"
     done
+done
+
+# Variables, those of the library too that doctor heeds.
+environment=$(sed -n '/^\.SH ENVIRONMENT/,/^\.SH SEE/p' <<<"$manual")
+heeded=$(grep -oh 'SHOAL_IB_[A-Z_]*' ../../docs/cni.md ../../cni/doctor*.c | sort -u)
+for variable in NO_COLOR $heeded; do
+    grep -qw "$variable" <<<"$environment" || complain "the manual has no variable $variable"
 done
 
 # The tables that the program parses its options by: nothing that the help leaves out.
