@@ -260,11 +260,12 @@ SHOAL_API enum shoal_status shoal_step_begin(struct shoal_world *world, struct s
 /*
  * shoal_step_commit - all members have done the step's operations, and from now on these are final;
  * everything that others see of the step, such as a checkpoint, comes after. Workers join and leave
- * here.
+ * here. With `background` of shoal/state.h the step is final when the next commit returns, or after
+ * shoal_state_flush.
  *
  * samples  that this member consumed; the sum of all is added to the position
- * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts; begin again.
- *          SHOAL_ERR_INVALID no step is open
+ * Errors   SHOAL_ERR_STEP_RETRY on all alike: nothing of this step counts, nor, with `background`,
+ *          of the one before it; begin again. SHOAL_ERR_INVALID no step is open
  */
 SHOAL_API enum shoal_status shoal_step_commit(struct shoal_world *world, uint64_t samples);
 
