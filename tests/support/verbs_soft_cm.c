@@ -226,7 +226,6 @@ static bool bind_device(struct id *id, const struct sockaddr *address)
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
     if (address->sa_family != AF_INET || v4->sin_addr.s_addr != htonl(INADDR_LOOPBACK))
         return false;
-    context.device = verbs_soft_device(0);
     id->id.verbs = &context;
     id->id.port_num = 1;
     return true;
@@ -418,5 +417,6 @@ void verbs_soft_cm_install(void)
                                                   get_cm_event,
                                                   ack_cm_event,
                                                   event_str};
+    context.device = verbs_soft_device(0); /* before there are threads that look */
     shl_verbs_cm = &table;
 }
