@@ -60,14 +60,15 @@ static bool is_hardware_address(const char *text)
 /* As /sys spells it, in small letters. */
 static bool is_pci_address(const char *text)
 {
-    static const char form[] = "xxxx:xx:xx.7";
+    static const char form[] = "hhhh:hh:hh.o"; /* hexadecimal digits, and an octal one */
     if (strlen(text) != sizeof(form) - 1)
         return false;
     for (size_t i = 0; text[i]; i++) {
-        const char *accepted = form[i] == 'x'   ? "0123456789abcdef"
-                               : form[i] == '7' ? "01234567"
-                                                : form + i;
-        if (form[i] == 'x' || form[i] == '7' ? !strchr(accepted, text[i]) : text[i] != form[i])
+        const char itself[] = {form[i], '\0'};
+        const char *accepted = form[i] == 'h'   ? "0123456789abcdef"
+                               : form[i] == 'o' ? "01234567"
+                                                : itself;
+        if (!strchr(accepted, text[i]))
             return false;
     }
     return true;
