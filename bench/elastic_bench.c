@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "coordinator.h"
+#include "figures.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -48,23 +49,14 @@ struct bench {
 
 static double now_us(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
-}
-
-static void need(bool good, const char *what)
-{
-    if (good)
-        return;
-    fprintf(stderr, "elastic_bench: %s: %s\n", what, shoal_last_error());
-    _exit(1);
+    return figures_now_s() * 1e6;
 }
 
 static double over_ranks(const struct bench *bench, double mine, uint32_t op)
 {
     double all = 0;
-    need(shoal_allreduce(bench->comm, &mine, &all, 1, SHOAL_F64, op) == SHOAL_OK, "combine");
+    figures_need(shoal_allreduce(bench->comm, &mine, &all, 1, SHOAL_F64, op) == SHOAL_OK,
+                 "combine");
     return all;
 }
 
@@ -82,7 +74,7 @@ static void call(const struct bench *bench, enum measure what, size_t count)
     else
         status =
             shoal_world_allreduce(bench->world, send, bench->recv, count, SHOAL_F32, SHOAL_SUM);
-    need(status == SHOAL_OK, "allreduce");
+    figures_need(status == SHOAL_OK, "allreduce");
     __asm__ volatile("" ::: "memory");
 }
 
@@ -94,14 +86,14 @@ static double run(const struct bench *bench, enum measure what, size_t count, ui
     for (uint64_t done = 0; done < calls;) {
         uint64_t until = what == IN_STEP && calls - done > OPS_A_STEP ? done + OPS_A_STEP : calls;
         if (what == IN_STEP)
-            need(shoal_step_begin(bench->world, &step) == SHOAL_OK, "step");
-        need(shoal_barrier(bench->comm) == SHOAL_OK, "barrier");
+            figures_need(shoal_step_begin(bench->world, &step) == SHOAL_OK, "step");
+        figures_need(shoal_barrier(bench->comm) == SHOAL_OK, "barrier");
         double start_us = now_us();
         for (; done < until; done++)
             call(bench, what, count);
         total_us += now_us() - start_us;
         if (what == IN_STEP)
-            need(shoal_step_commit(bench->world, 0) == SHOAL_OK, "commit");
+            figures_need(shoal_step_commit(bench->world, 0) == SHOAL_OK, "commit");
     }
     return total_us;
 }
@@ -114,18 +106,6 @@ static uint64_t choose_calls(const struct bench *bench, size_t count)
     return calls < 3 ? 3 : calls > 50000 ? 50000 : (uint64_t)calls;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *values, uint32_t count)
-{
-    qsort(values, count, sizeof(*values), by_size);
-    return values[count / 2];
-}
-
 /* ---- the table ------------------------------------------------------------------------------ */
 
 static double ratio(double taken_us[][ROUNDS_MAX], uint32_t rounds, enum measure a, enum measure b)
@@ -133,7 +113,7 @@ static double ratio(double taken_us[][ROUNDS_MAX], uint32_t rounds, enum measure
     double ratios[ROUNDS_MAX];
     for (uint32_t i = 0; i < rounds; i++)
         ratios[i] = taken_us[a][i] / taken_us[b][i];
-    return median(ratios, rounds);
+    return figures_median(ratios, rounds);
 }
 
 static void print_row(const struct bench *bench, size_t bytes, double taken_us[][ROUNDS_MAX])
@@ -146,10 +126,10 @@ static void print_row(const struct bench *bench, size_t bytes, double taken_us[]
     double in = ratio(taken_us, n, ELASTIC_IN_PLACE, FIXED_IN_PLACE);
     double us[MEASURES];
     for (uint32_t what = 0; what < MEASURES; what++)
-        us[what] = median(taken_us[what], n);
+        us[what] = figures_median(taken_us[what], n);
     printf("%10zu %10.2f %10.2f %6.3f %10.2f %6.3f %10.2f %10.2f %6.3f %10.2f %6.2f\n", bytes,
            us[FIXED], us[ELASTIC], out, us[IN_STEP], step, us[FIXED_IN_PLACE], us[ELASTIC_IN_PLACE],
-           in, us[COPY], median(more, n));
+           in, us[COPY], figures_median(more, n));
     fflush(stdout);
 }
 
@@ -193,19 +173,19 @@ static void run_rank(struct bench *bench, const char *store, const char *address
     struct shoal_view view = {.struct_size = sizeof(view)};
     struct shoal_world_options world = {
         .struct_size = sizeof(world), .store = store, .world_start = bench->ranks};
-    need(shoal_context_create(NULL, &context) == SHOAL_OK, "context");
-    need(shoal_world_join(context, &world, &bench->world) == SHOAL_OK, "world");
-    need(shoal_world_view(bench->world, &view) == SHOAL_OK, "view");
+    figures_need(shoal_context_create(NULL, &context) == SHOAL_OK, "context");
+    figures_need(shoal_world_join(context, &world, &bench->world) == SHOAL_OK, "world");
+    figures_need(shoal_world_view(bench->world, &view) == SHOAL_OK, "view");
     bench->rank = view.rank;
     struct shoal_comm_options comm = {.struct_size = sizeof(comm),
                                       .rank = view.rank,
                                       .size = bench->ranks,
                                       .rendezvous = address};
-    need(shoal_comm_create(context, &comm, &bench->comm) == SHOAL_OK, "communicator");
+    figures_need(shoal_comm_create(context, &comm, &bench->comm) == SHOAL_OK, "communicator");
     pin(bench);
     bench->send = aligned_alloc(4096, bench->max_bytes + 4096);
     bench->recv = aligned_alloc(4096, bench->max_bytes + 4096);
-    need(bench->send && bench->recv, "memory");
+    figures_need(bench->send && bench->recv, "memory");
     memset(bench->send, 0, bench->max_bytes);
     memset(bench->recv, 0, bench->max_bytes);
     if (bench->rank == 0)
@@ -213,8 +193,8 @@ static void run_rank(struct bench *bench, const char *store, const char *address
                "ratio", "in step", "ratio", "fixed i.p.", "el. i.p.", "ratio", "copy", "copies");
     for (size_t bytes = 8; bytes <= bench->max_bytes; bytes *= bytes < 4096 ? 512 : 16)
         measure_size(bench, bytes);
-    need(shoal_comm_destroy(bench->comm) == SHOAL_OK, "end");
-    need(shoal_world_destroy(bench->world) == SHOAL_OK, "end");
+    figures_need(shoal_comm_destroy(bench->comm) == SHOAL_OK, "end");
+    figures_need(shoal_world_destroy(bench->world) == SHOAL_OK, "end");
     shoal_context_destroy(context);
 }
 

@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "coordinator.h"
+#include "figures.h"
 
 #include <shoal/shoal.h>
 #include <signal.h>
@@ -45,13 +46,6 @@ struct bench {
     struct report *reports;
 };
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 /* ---- a member ---------------------------------------------------------------------------------
  */
 
@@ -62,7 +56,7 @@ static bool reduce(struct shoal_world *world, struct report *report, float *send
     if (shoal_world_allreduce(world, send, recv, count, SHOAL_F32, SHOAL_SUM) != SHOAL_OK ||
         shoal_world_last(world, &info) != SHOAL_OK)
         return false;
-    double at_s = now_s();
+    double at_s = figures_now_s();
     for (size_t i = 0; i < count; i++)
         if (recv[i] != (float)info.contributors)
             return fprintf(stderr, "wrong: %g of %u\n", (double)recv[i], info.contributors), false;
@@ -113,13 +107,13 @@ static void start_member(struct bench *bench, uint32_t slot)
 /* All but `without` have a result of `size` contributors in a later epoch; the time of the last. */
 static double await(const struct bench *bench, uint32_t without, uint32_t size, uint64_t after)
 {
-    double end_s = now_s() + PATIENCE_S, last_s = 0;
+    double end_s = figures_now_s() + PATIENCE_S, last_s = 0;
     for (uint32_t i = 0; i < bench->ranks; i++) {
         const struct report *report = &bench->reports[i];
         if (i == without)
             continue;
         while (report->epoch <= after || report->size != size) {
-            if (report->failed || now_s() > end_s)
+            if (report->failed || figures_now_s() > end_s)
                 return 0;
             usleep(200);
         }
@@ -129,15 +123,9 @@ static double await(const struct bench *bench, uint32_t without, uint32_t size, 
     return last_s;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void print(const struct bench *bench, double *taken_s, uint32_t count, const char *what)
 {
-    qsort(taken_s, count, sizeof(*taken_s), by_size);
+    figures_sort(taken_s, count);
     printf("%-28s %2u ranks %8zu B %4u times: p50 %7.1f  p90 %7.1f  p99 %7.1f  max %7.1f ms\n",
            what, bench->ranks, bench->count * sizeof(float), count, taken_s[count / 2] * 1e3,
            taken_s[count * 9 / 10] * 1e3, taken_s[count * 99 / 100] * 1e3,
@@ -154,7 +142,7 @@ static bool measure(struct bench *bench)
             return false;
         epoch = bench->reports[other].epoch;
         usleep(1000u * (20 + 7 * i % 30));
-        double start_s = now_s();
+        double start_s = figures_now_s();
         kill(bench->pids[victim], SIGKILL);
         double end_s = await(bench, victim, bench->ranks - 1, epoch);
         waitpid(bench->pids[victim], NULL, 0);
@@ -162,7 +150,7 @@ static bool measure(struct bench *bench)
             return false;
         killed_s[i] = end_s - start_s;
         epoch = bench->reports[other].epoch;
-        start_s = now_s();
+        start_s = figures_now_s();
         start_member(bench, victim);
         end_s = await(bench, bench->ranks, bench->ranks, epoch);
         if (end_s <= 0)

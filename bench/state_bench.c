@@ -16,6 +16,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "coordinator.h"
+#include "figures.h"
 
 #include <shoal/shoal.h>
 #include <signal.h>
@@ -50,37 +51,16 @@ struct bench {
 
 static double now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
-}
-
-static void need(bool good, const char *what)
-{
-    if (good)
-        return;
-    fprintf(stderr, "state_bench: %s: %s\n", what, shoal_last_error());
-    _exit(1);
+    return figures_now_s() * 1e3;
 }
 
 static double over_ranks(const struct bench *bench, double mine)
 {
     double all = 0;
-    need(shoal_world_allreduce(bench->world, &mine, &all, 1, SHOAL_F64, SHOAL_AVG) == SHOAL_OK,
-         "combine");
+    figures_need(shoal_world_allreduce(bench->world, &mine, &all, 1, SHOAL_F64, SHOAL_AVG) ==
+                     SHOAL_OK,
+                 "combine");
     return all;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *values, uint32_t count)
-{
-    qsort(values, count, sizeof(*values), by_size);
-    return values[count / 2];
 }
 
 /* ---- one measurement ------------------------------------------------------------------------ */
@@ -97,8 +77,8 @@ static struct shoal_state *open_state(const struct bench *bench, enum mode mode)
                                       .count = bench->bytes,
                                       .dtype = SHOAL_U8,
                                       .kind = SHOAL_STATE_SHARDED};
-    need(shoal_state_create(bench->world, &options, &state) == SHOAL_OK, "state");
-    need(shoal_state_add(state, &array) == SHOAL_OK, "array");
+    figures_need(shoal_state_create(bench->world, &options, &state) == SHOAL_OK, "state");
+    figures_need(shoal_state_add(state, &array) == SHOAL_OK, "array");
     return state;
 }
 
@@ -120,14 +100,16 @@ static void one_step(const struct bench *bench, const struct shoal_state *state,
     struct shoal_step step = {.struct_size = sizeof(step)};
     int64_t one = 1, sum;
     size_t count;
-    need(shoal_step_begin(bench->world, &step) == SHOAL_OK, "begin");
+    figures_need(shoal_step_begin(bench->world, &step) == SHOAL_OK, "begin");
     compute(bench, ms);
-    need(shoal_world_allreduce(bench->world, &one, &sum, 1, SHOAL_I64, SHOAL_SUM) == SHOAL_OK,
-         "allreduce");
-    need(shoal_state_owned(state, "moments", ranges, RANGES_MAX, &count) == SHOAL_OK, "owned");
+    figures_need(shoal_world_allreduce(bench->world, &one, &sum, 1, SHOAL_I64, SHOAL_SUM) ==
+                     SHOAL_OK,
+                 "allreduce");
+    figures_need(shoal_state_owned(state, "moments", ranges, RANGES_MAX, &count) == SHOAL_OK,
+                 "owned");
     for (size_t r = 0; r < count && r < RANGES_MAX; r++)
         memset(bench->array + ranges[r].first, (int)step.step, ranges[r].count);
-    need(shoal_step_commit(bench->world, 1) == SHOAL_OK, "commit");
+    figures_need(shoal_step_commit(bench->world, 1) == SHOAL_OK, "commit");
 }
 
 /* Milliseconds of a step. */
@@ -141,8 +123,8 @@ static double run_steps(struct bench *bench, enum mode mode, double ms)
     for (unsigned i = 0; i < STEPS; i++)
         one_step(bench, state, ms);
     double taken_ms = (now_ms() - begin_ms) / STEPS;
-    need(shoal_state_flush(state) == SHOAL_OK, "flush");
-    need(shoal_state_info(state, &info) == SHOAL_OK, "info");
+    figures_need(shoal_state_flush(state) == SHOAL_OK, "flush");
+    figures_need(shoal_state_info(state, &info) == SHOAL_OK, "info");
     if (info.refresh_bytes)
         bench->refreshed = info.refresh_bytes;
     shoal_state_destroy(state);
@@ -168,10 +150,12 @@ static void print_row(const struct bench *bench, double ms, double taken_ms[][RO
     for (unsigned k = 0; k < 2; k++)
         for (uint32_t i = 0; i < n; i++)
             added[k][i] = taken_ms[WITHIN + k][i] - taken_ms[WITHOUT][i];
-    double copy_ms = median(taken_ms[COPY], n), without = median(taken_ms[WITHOUT], n);
+    double copy_ms = figures_median(taken_ms[COPY], n),
+           without = figures_median(taken_ms[WITHOUT], n);
     printf("%10.1f %10.0f %8.2f %8.2f", ms, bytes, copy_ms, without);
     for (unsigned k = 0; k < 2; k++) {
-        double step_ms = median(taken_ms[WITHIN + k], n), more = median(added[k], n);
+        double step_ms = figures_median(taken_ms[WITHIN + k], n),
+               more = figures_median(added[k], n);
         printf(" %10.2f %7.2f %6.1f%%", step_ms, more / copy_ms, 100 * more / step_ms);
     }
     printf(" %8.3f\n", ms * 1e6 / bytes);
@@ -202,13 +186,13 @@ static void run_rank(struct bench *bench, const char *store)
                                         .store = store,
                                         .world_start = bench->ranks,
                                         .step_mode = SHOAL_STEP_ABORT};
-    need(shoal_context_create(NULL, &context) == SHOAL_OK, "context");
-    need(shoal_world_join(context, &world, &bench->world) == SHOAL_OK, "world");
-    need(shoal_world_view(bench->world, &view) == SHOAL_OK, "view");
+    figures_need(shoal_context_create(NULL, &context) == SHOAL_OK, "context");
+    figures_need(shoal_world_join(context, &world, &bench->world) == SHOAL_OK, "world");
+    figures_need(shoal_world_view(bench->world, &view) == SHOAL_OK, "view");
     bench->rank = view.rank;
     bench->array = aligned_alloc(4096, bench->bytes);
     bench->copy = aligned_alloc(4096, bench->bytes);
-    need(bench->array && bench->copy, "memory");
+    figures_need(bench->array && bench->copy, "memory");
     memset(bench->array, 0, bench->bytes);
     memset(bench->copy, 0, bench->bytes);
     if (bench->rank == 0)
@@ -217,7 +201,7 @@ static void run_rank(struct bench *bench, const char *store)
                "ns/byte");
     for (size_t i = 0; i < sizeof(compute_ms) / sizeof(compute_ms[0]); i++)
         measure(bench, compute_ms[i]);
-    need(shoal_world_destroy(bench->world) == SHOAL_OK, "end");
+    figures_need(shoal_world_destroy(bench->world) == SHOAL_OK, "end");
     shoal_context_destroy(context);
 }
 

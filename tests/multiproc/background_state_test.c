@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "multiproc/finding.h"
 #include "multiproc/members.h"
 #include "support/test.h"
 
@@ -29,8 +30,7 @@ struct told {
     _Atomic uint32_t back; /* steps that it had committed and that were begun again */
     _Atomic uint64_t refreshed;
     _Atomic uint32_t flushed; /* shoal_state_flush was SHOAL_OK so often */
-    bool wrong;
-    char what[160];
+    struct finding finding;
 };
 
 static struct {
@@ -52,23 +52,9 @@ struct model {
     bool stop;
 };
 
-static double big_value(uint64_t step, uint64_t i)
-{
-    return (double)step * 1e6 + (double)i;
-}
-
-static float weight(uint64_t step, uint64_t i)
-{
-    return (float)(step * 1000 + i);
-}
-
 static int wrong(struct member *self, const char *what, uint64_t step, uint64_t i, double value)
 {
-    struct told *told = &shared->told[self->slot];
-    if (!told->wrong)
-        snprintf(told->what, sizeof(told->what), "%s[%llu] is %f in step %llu", what,
-                 (unsigned long long)i, value, (unsigned long long)step);
-    told->wrong = true;
+    finding_keep(&shared->told[self->slot].finding, what, step, i, value);
     return SHOAL_ERR_INTERNAL;
 }
 
@@ -106,9 +92,9 @@ static int open_model(struct member *self, struct model *model)
     model->weights = malloc(WEIGHTS * sizeof(float));
     bool first = self->report->rank < self->job->start;
     for (uint64_t i = 0; i < FLOATS; i++)
-        model->big[i] = first ? big_value(0, i) : -1;
+        model->big[i] = first ? finding_big_value(0, i) : -1;
     for (uint64_t i = 0; i < WEIGHTS; i++)
-        model->weights[i] = first ? weight(0, i) : -1;
+        model->weights[i] = first ? finding_small_value(0, i) : -1;
     int status = shoal_samples_create(&samples, &model->samples);
     if (status == SHOAL_OK)
         status = shoal_state_create(self->world, &options, &model->state);
@@ -140,12 +126,12 @@ static int update(struct member *self, struct model *model, uint64_t step)
     ASSERT_OK(shoal_state_owned(model->state, "big", model->ranges, RANGES, &count));
     for (size_t r = 0; r < count; r++)
         for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
-            if (model->big[i] != big_value(step, i))
+            if (model->big[i] != finding_big_value(step, i))
                 return wrong(self, "big", step, i, model->big[i]);
-            model->big[i] = big_value(step + 1, i);
+            model->big[i] = finding_big_value(step + 1, i);
         }
     for (uint64_t i = 0; i < WEIGHTS; i++)
-        if (model->weights[i] != weight(step, i))
+        if (model->weights[i] != finding_small_value(step, i))
             return wrong(self, "weights", step, i, (double)model->weights[i]);
     return SHOAL_OK;
 }
@@ -208,7 +194,7 @@ static int train(struct member *self, struct model *model)
         return status;
     note(self, model, &step);
     for (uint64_t i = 0; i < WEIGHTS; i++)
-        model->weights[i] = weight(step.step + 1, i);
+        model->weights[i] = finding_small_value(step.step + 1, i);
     die_if(self, step.step, AFTER_COMMIT);
     tell(self, model);
     model->stop = model->recv[SLOTS] > 0;
@@ -282,8 +268,7 @@ static void check(const struct members *members, const uint32_t *slots, uint32_t
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct member_report *report = &members->shared->reports[slots[i]];
-        if (shared->told[slots[i]].wrong)
-            fail_msg("%s: member %u: %s", story, slots[i], shared->told[slots[i]].what);
+        finding_fail(&shared->told[slots[i]].finding, story, slots[i]);
         if (report->status != SHOAL_OK || report->join_status != SHOAL_OK)
             fail_msg("%s: member %u: %d %d \"%s\"", story, slots[i], report->join_status,
                      report->status, report->text);

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/sys.h"
+#include "multiproc/finding.h"
 #include "multiproc/hosts.h"
 #include "multiproc/members.h"
 #include "support/test.h"
@@ -31,8 +32,7 @@ struct told {
     _Atomic uint64_t moved, handed;
     uint64_t lost_elements, refreshed, owned, received;
     uint64_t kept; /* owned when its loop ended, and of the last version that was committed */
-    bool wrong;
-    char what[160];
+    struct finding finding;
 };
 
 static struct {
@@ -54,23 +54,9 @@ struct model {
     bool stop;
 };
 
-static double big_value(uint64_t step, uint64_t i)
-{
-    return (double)step * 1e6 + (double)i;
-}
-
-static float small_value(uint64_t step, uint64_t i)
-{
-    return (float)(step * 1000 + i);
-}
-
 static bool wrong(struct member *self, const char *what, uint64_t step, uint64_t i, double value)
 {
-    struct told *told = &shared->told[self->slot];
-    if (!told->wrong)
-        snprintf(told->what, sizeof(told->what), "%s[%llu] is %f in step %llu", what,
-                 (unsigned long long)i, value, (unsigned long long)step);
-    told->wrong = true;
+    finding_keep(&shared->told[self->slot].finding, what, step, i, value);
     return false;
 }
 
@@ -110,9 +96,9 @@ static int open_model(struct member *self, struct model *model)
     model->big = malloc(FLOATS * sizeof(double));
     model->small = malloc(SMALL * sizeof(float));
     for (uint64_t i = 0; i < FLOATS; i++)
-        model->big[i] = self->report->rank < self->job->start ? big_value(0, i) : -1;
+        model->big[i] = self->report->rank < self->job->start ? finding_big_value(0, i) : -1;
     for (uint64_t i = 0; i < SMALL; i++)
-        model->small[i] = small_value(0, i);
+        model->small[i] = finding_small_value(0, i);
     int status = shoal_state_create(self->world, &options, &model->state);
     if (status == SHOAL_OK)
         status = add(model, "big", model->big, FLOATS, SHOAL_F64);
@@ -137,16 +123,16 @@ static bool update(struct member *self, struct model *model, uint64_t step)
     for (size_t r = 0; r < count; r++)
         for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
             elements++;
-            if (model->big[i] != big_value(step, i))
+            if (model->big[i] != finding_big_value(step, i))
                 return wrong(self, "big", step, i, model->big[i]);
-            model->big[i] = big_value(step + 1, i);
+            model->big[i] = finding_big_value(step + 1, i);
         }
     count = owned(model, "small");
     for (size_t r = 0; r < count; r++)
         for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
-            if (model->small[i] != small_value(step, i))
+            if (model->small[i] != finding_small_value(step, i))
                 return wrong(self, "small", step, i, (double)model->small[i]);
-            model->small[i] = small_value(step + 1, i);
+            model->small[i] = finding_small_value(step + 1, i);
         }
     shared->told[self->slot].owned = elements;
     return true;
@@ -162,9 +148,9 @@ static void restore(struct member *self, struct model *model, uint64_t step)
         for (uint64_t k = 0, i = losses[r].first; k < losses[r].count; k++, i++) {
             shared->told[self->slot].lost_elements++;
             if (strcmp(losses[r].name, "big") == 0)
-                model->big[i] = big_value(step, i);
+                model->big[i] = finding_big_value(step, i);
             else
-                model->small[i] = small_value(step, i);
+                model->small[i] = finding_small_value(step, i);
         }
     shared->told[self->slot].lost++;
 }
@@ -174,7 +160,8 @@ static int look_at_all(struct member *self, struct model *model, uint64_t step)
 {
     int status = shoal_state_gather(model->state, "big");
     for (uint64_t i = 0; i < FLOATS && status == SHOAL_OK; i++)
-        if (model->big[i] != big_value(step, i) && !wrong(self, "gathered", step, i, model->big[i]))
+        if (model->big[i] != finding_big_value(step, i) &&
+            !wrong(self, "gathered", step, i, model->big[i]))
             return SHOAL_ERR_INTERNAL;
     return status;
 }
@@ -230,7 +217,7 @@ static void count_kept(struct member *self, struct model *model, uint64_t step)
     size_t count = owned(model, "big");
     for (size_t r = 0; r < count; r++)
         for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++)
-            shared->told[self->slot].kept += model->big[i] == big_value(step, i);
+            shared->told[self->slot].kept += model->big[i] == finding_big_value(step, i);
 }
 
 static void body(struct member *self)
@@ -279,8 +266,7 @@ static struct members_job make_job(uint32_t start, uint32_t replicas, const char
 static void check_member(const struct members *members, uint32_t slot, const char *story)
 {
     const struct member_report *report = &members->shared->reports[slot];
-    if (shared->told[slot].wrong)
-        fail_msg("%s: member %u: %s", story, slot, shared->told[slot].what);
+    finding_fail(&shared->told[slot].finding, story, slot);
     if (report->status != SHOAL_OK || report->join_status != SHOAL_OK)
         fail_msg("%s: member %u: %d %d \"%s\"", story, slot, report->join_status, report->status,
                  report->text);
