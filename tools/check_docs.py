@@ -2,17 +2,15 @@
 """Documents and comments agree with the tree: links, named files, commands, programs, settings and
 status codes.
 
-Usage: check_docs.py [ROOT]
-
 SPDX-License-Identifier: Apache-2.0
 """
 
 import json
 import pathlib
 import re
-import sys
 
 import gen_environment
+import tree_check
 
 LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
 NAMED_PATH = re.compile(
@@ -152,12 +150,7 @@ def check(root):
     return problems
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
-    if problems := check(root):
-        sys.exit("\n".join(problems))
-    print(f"{len(documents(root))} documents agree with the tree")
-
-
 if __name__ == "__main__":
-    main()
+    tree_check.main(
+        __doc__, check, lambda root: f"{len(documents(root))} documents agree with the tree"
+    )

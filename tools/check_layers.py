@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Includes point in one direction only, and system interfaces stay where they belong.
 
-Usage: check_layers.py [ROOT]
-
     api -> elastic -> engine -> { collectives | transport | device | topology } -> control -> core
 
 Headers named in braces never include each other, except that collectives may read the rank map.
@@ -13,7 +11,8 @@ SPDX-License-Identifier: Apache-2.0
 
 import pathlib
 import re
-import sys
+
+import tree_check
 
 # Distance from the caller; an include may only go to a larger number, or stay in its layer.
 DEPTH = {
@@ -142,14 +141,5 @@ def check(root):
     return problems
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    if not (root / "src").is_dir():
-        sys.exit(f"{root} has no src/")
-    if problems := check(root):
-        sys.exit("\n".join(problems))
-    print("every include points in an allowed direction")
-
-
 if __name__ == "__main__":
-    main()
+    tree_check.main(__doc__, check, lambda _: "every include points in an allowed direction")

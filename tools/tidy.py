@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Limits of size and habit that a formatter does not know, checked without exceptions for old code.
 
-Usage: tidy.py [ROOT]
-
 Every file: at most 800 lines of at most 100 columns, no tabs, no trailing blanks, one newline at
 the end, a licence line, nothing left undone. Functions: at most 70 lines. Files of src/: the kernel
 and the allocator are reached only through the fault tables (core/sys.h, control/sock.h).
@@ -13,7 +11,8 @@ SPDX-License-Identifier: Apache-2.0
 import ast
 import pathlib
 import re
-import sys
+
+import tree_check
 
 FOLDERS = ("include", "src", "tests", "bench", "tools", "python", "cni", "examples", ".ci")
 SUFFIXES = (".c", ".h", ".in", ".def", ".cu", ".py", ".sh")
@@ -172,12 +171,5 @@ def check(root):
     return problems
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
-    if problems := check(root):
-        sys.exit("\n".join(problems))
-    print(f"{sum(1 for _ in sources(root))} files are tidy")
-
-
 if __name__ == "__main__":
-    main()
+    tree_check.main(__doc__, check, lambda root: f"{sum(1 for _ in sources(root))} files are tidy")

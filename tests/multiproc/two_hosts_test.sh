@@ -5,6 +5,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
+. "$(dirname "$0")/../support/two_hosts.sh"
 shoal=$1 bench=$2
 tag=shl2h$$
 folder=$(mktemp -d)
@@ -14,29 +15,13 @@ folder=$(mktemp -d)
 }
 
 clean_up() {
-    for host in 0 1; do
-        ip netns del "$tag$host" 2>/dev/null || true
-    done
+    two_hosts_remove "$tag"
     rm -rf "$folder"
 }
 trap clean_up EXIT
 
-ip netns add "${tag}0"
-ip netns add "${tag}1"
-ip link add eth0 netns "${tag}0" type veth peer name eth0 netns "${tag}1"
-for host in 0 1; do
-    ip -n "$tag$host" addr add "10.77.0.$((host + 1))/24" dev eth0
-    ip -n "$tag$host" link set eth0 up
-    ip -n "$tag$host" link set lo up
-done
-for host in 0 1; do # an interface without a carrier is no address to publish
-    for _ in $(seq 100); do
-        ip -n "$tag$host" link show eth0 | grep -q "state UP" && break
-        sleep 0.05
-    done
-done
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/secret"
-chmod 600 "$folder/secret"
+two_hosts "$tag" 10.77.0
+new_secret "$folder/secret"
 
 on_host() { # host, command...
     local host=$1

@@ -7,6 +7,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
+. "$(dirname "$0")/../support/two_hosts.sh"
 shoal=$1 bench=$2
 folder=$(mktemp -d)
 export SHOAL_LOG_LEVEL=info
@@ -14,8 +15,8 @@ export SHOAL_LOG_LEVEL=info
 clean_up() {
     for host in 0 1; do
         rdma link delete "space$host" 2>/dev/null || true
-        ip netns delete "space$host" 2>/dev/null || true
     done
+    two_hosts_remove space
     rm -rf "$folder"
 }
 trap clean_up EXIT
@@ -26,24 +27,11 @@ complain() {
     exit 1
 }
 
+two_hosts space 10.79.0
 for host in 0 1; do
-    ip netns add "space$host"
-done
-ip link add eth0 netns space0 type veth peer name eth0 netns space1
-for host in 0 1; do
-    ip -n "space$host" address add "10.79.0.$((host + 1))/24" dev eth0
-    ip -n "space$host" link set eth0 up
-    ip -n "space$host" link set lo up
-done
-for host in 0 1; do # a device takes over whether its interface has a carrier
-    for _ in $(seq 100); do
-        ip -n "space$host" link show eth0 | grep -q "state UP" && break
-        sleep 0.05
-    done
     ip netns exec "space$host" rdma link add "space$host" type siw netdev eth0
 done
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/secret"
-chmod 600 "$folder/secret"
+new_secret "$folder/secret"
 
 ip netns exec space0 "$shoal" info >"$folder/out" 2>&1 || complain "shoal info failed"
 for device in space0 space1; do
