@@ -17,6 +17,7 @@
 #define CHAIN 8      /* requests posted at once */
 #define LANE_SHARE 8 /* requests that a lane takes while others could carry them too */
 #define SIGNAL 2     /* every so many ask for a completion, so that a rail is refilled early */
+#define ALONE_BYTES ((uint64_t)512 << 10) /* a request of the only lane: nobody could share */
 
 void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
                            bool windows)
@@ -167,6 +168,15 @@ static bool is_told(const struct shl_verbs_direct *direct)
     return true;
 }
 
+/* What one request carries: a piece, or several where no other lane could carry some of them, since
+ * each request costs the devices at both ends an acknowledgement, and the host a completion. */
+static uint64_t request_bytes(const struct shl_verbs_direct *direct, uint64_t piece_bytes)
+{
+    bool alone = shl_verbs_direct_lanes(direct) == 1;
+    return alone && piece_bytes < ALONE_BYTES ? ALONE_BYTES / piece_bytes * piece_bytes
+                                              : piece_bytes;
+}
+
 /* The next request for this lane; false: there is none. */
 static bool pull(struct shl_verbs_link *link, uint32_t index, struct batch *batch)
 {
@@ -178,10 +188,12 @@ static bool pull(struct shl_verbs_link *link, uint32_t index, struct batch *batc
         SHL_CONTAINER_OF(direct->serving.next, struct shl_verbs_note, link);
     struct shl_verbs_send_state *state = shl_verbs_send_state(note->xfer);
     uint64_t left = note->xfer->bytes - state->placed;
-    uint64_t most = shl_verbs_piece_bytes(note->xfer->bytes);
+    uint64_t piece = shl_verbs_piece_bytes(note->xfer->bytes);
+    uint64_t most = request_bytes(direct, piece);
     if (left > 0) {
-        lane->pieces++;
-        add(link, index, note, left < most ? left : most, left <= most, batch);
+        uint64_t bytes = left < most ? left : most;
+        lane->pieces += (uint32_t)((bytes + piece - 1) / piece);
+        add(link, index, note, bytes, left <= most, batch);
     } else if (lane->pieces > 0) {
         add(link, index, note, 0, true, batch);
     } else {
