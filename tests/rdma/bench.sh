@@ -23,8 +23,8 @@ if "$build/bench/rdma_bound" rxe0 none ping 8 8 2 2>/dev/null; then
 fi
 output=$("$source/bench/compare_rdma" --build "$build" --parts bandwidth --rounds 1 \
     --max 1048576 2>&1) || complain "compare_rdma" "$output"
-# size, loop, additions, allreduce, ratio, allgather, ratio
-grep -qE '^ +1048576( +[0-9.]+){6}$' <<<"$output" || complain "compare_rdma" "$output"
+# size, loop, additions, and twice allreduce, ratio, allgather, ratio
+grep -qE '^ +1048576( +[0-9.]+){10}$' <<<"$output" || complain "compare_rdma" "$output"
 
 export SHOAL_SIZE=2 SHOAL_TRANSPORT=verbs SHOAL_SECRET=0123456789abcdef0123456789abcdef
 export SHOAL_RENDEZVOUS=127.0.0.1:2900
