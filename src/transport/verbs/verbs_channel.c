@@ -145,6 +145,10 @@ static bool accept_record(struct shl_verbs_link *link)
     bool payload = in->type == SHL_VERBS_FRAME || in->type == SHL_VERBS_WRITE;
     const char *wrong = NULL;
     channel->in_body = NULL;
+    if (payload) /* the peer uses the link for the first time */
+        shl_verbs_wake(link);
+    if (link->state != SHL_VERBS_UP)
+        return false;
     if (payload ? !carries(link) : in->length != 0) {
         wrong = "is out of order";
     } else if (in->type == SHL_VERBS_FRAME) {

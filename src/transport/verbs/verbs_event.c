@@ -3,7 +3,7 @@
  *
  * A port that goes down takes its rail out of use at once; links go on by another way.
  * When it is active again, or its addresses have changed, its GID is looked up anew, since the
- * table may be in another order, and links use the rail again.
+ * table may be in another order, and links use the rail again once the way to the peer is found.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -68,8 +68,8 @@ static void return_to_rail(struct shl_transport *t, uint32_t rail)
             rail >= link->direct.rail_count ||
             (link->direct.lanes[rail].qp && link->rail != SHL_VERBS_CHANNEL))
             continue;
-        shl_verbs_direct_return(link);
-        shl_verbs_move_back(link);
+        link->move.unfit &= ~(1u << rail);
+        shl_verbs_seek(link);
     }
 }
 

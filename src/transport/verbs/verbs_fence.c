@@ -317,7 +317,7 @@ void shl_verbs_direct_reset(struct shl_verbs_link *link)
 
 void shl_verbs_direct_trust(struct shl_verbs_link *link)
 {
-    link->direct.bad = 0;
+    link->direct.bad = link->move.missing | link->move.unfit;
     for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
         link->direct.bad |= link->t->rails[rail].down ? 1u << rail : 0;
 }

@@ -21,7 +21,7 @@
  * (when a link is first used) -> verbs_send.c, verbs_recv.c (posting) -> verbs_post.c (frames and
  * writes leave) -> verbs_poll.c, verbs_arrive.c (completions) -> verbs_cancel.c; in place:
  * verbs_place.c (receiving), verbs_direct.c (sending), verbs_fence.c, verbs_memory.c
- * (registrations); failures: verbs_move.c, verbs_channel.c, verbs_event.c.
+ * (registrations); failures: verbs_move.c, verbs_seek.c, verbs_channel.c, verbs_event.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -31,6 +31,7 @@
 #include "transport/verbs/verbs_direct.h"
 #include "transport/verbs/verbs_move.h"
 #include "transport/verbs/verbs_rail.h"
+#include "transport/verbs/verbs_seek.h"
 
 #include <string.h>
 
@@ -49,6 +50,7 @@
 #define SHL_VERBS_WATCH_CHANNEL (UINT64_C(1) << 32)
 #define SHL_VERBS_WATCH_EVENTS (UINT64_C(2) << 32)
 #define SHL_VERBS_WATCH_CM (UINT64_C(3) << 32)
+#define SHL_VERBS_WATCH_SEEK (UINT64_C(4) << 32)
 /* wr_id: rail, or lane of a direct pair (bits 56-63), peer (32-55), to send or to receive (31),
  * number (0-30). */
 #define SHL_VERBS_SEND_REQUEST (UINT64_C(1) << 31)
@@ -123,6 +125,7 @@ struct shl_verbs_link {
     uint32_t rail;       /* that carries frames and windows; SHL_VERBS_CHANNEL, SHL_VERBS_NOWHERE */
     uint32_t first_rail; /* that carries them if it works at both ends */
     struct shl_verbs_move move;
+    struct shl_verbs_quest *quest; /* for ways to the peer; NULL: none is under way */
     struct shl_verbs_channel channel;
     struct ibv_qp *qp;
     struct shl_verbs_join join; /* of it */
@@ -169,6 +172,7 @@ struct shl_transport {
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
     struct shl_verbs_calls *calls;
     struct shl_verbs_cm *cm; /* NULL: queue pairs are connected over the control connection */
+    struct shl_verbs_seeker *seeker; /* NULL: not needed so far */
 
     struct ibv_cq *cq; /* the nearest rail's; NULL: nothing is open */
     int epoll_fd;
@@ -243,7 +247,7 @@ static inline uint32_t shl_verbs_pieces_told(uint32_t immediate)
 static inline bool shl_verbs_move_due(const struct shl_verbs_link *link)
 {
     return (link->rail >= SHL_VERBS_CHANNEL && !link->asleep) || link->channel.met_due ||
-           link->channel.busy;
+           link->channel.busy || link->quest;
 }
 
 /* Is a send in place complete? */
@@ -281,8 +285,11 @@ void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, 
 /* Is the link to this peer not connected in attach? Both ends answer alike. */
 bool shl_verbs_sleeps_first(const struct shl_transport *t, uint32_t peer);
 void shl_verbs_lie_down(struct shl_verbs_link *link);
-/* Somebody uses the link: connect it, if it sleeps. It may fail. */
+/* Somebody uses the link: if it sleeps, frames go by the control channel from now on, and ways to
+ * the peer are looked for. It may fail. */
 void shl_verbs_wake(struct shl_verbs_link *link);
+/* The same, but the peer has found a way. */
+void shl_verbs_rouse(struct shl_verbs_link *link);
 /* Memory for frames. */
 enum shoal_status shl_verbs_link_slots(struct shl_verbs_link *link);
 
@@ -311,6 +318,17 @@ enum shoal_status shl_verbs_pair_direct_connect(struct shl_verbs_link *link,
  * token, where writes have no immediate value. */
 enum shoal_status shl_verbs_pair_direct_recv(struct shl_verbs_link *link, uint32_t index,
                                              uint32_t slot);
+/* What connecting a pair with the peer's on a rail asks of the kernel. */
+struct shl_verbs_trial {
+    struct shl_verbs_port port;
+    struct ibv_pd *pd;
+    struct ibv_cq *cq;
+    struct ibv_qp_attr attr;
+};
+void shl_verbs_trial_prepare(const struct shl_verbs_link *link, uint32_t rail,
+                             struct shl_verbs_trial *trial);
+/* Ask it, with a pair that nobody uses; it may take a second. 0, or the error. Threads: any. */
+int shl_verbs_trial_run(const struct shl_verbs_trial *trial);
 /* Post receive request `slot` (again). */
 enum shoal_status shl_verbs_pair_recv(struct shl_verbs_link *link, uint32_t slot);
 

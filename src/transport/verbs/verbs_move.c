@@ -17,6 +17,7 @@
 #define PAUSE_NS_MIN UINT64_C(1000000000)
 #define PAUSE_NS_MAX UINT64_C(64000000000)
 #define LASTED_NS UINT64_C(60000000000) /* a carrier that held for so long was a good one */
+#define TRIES 3 /* before a link that never had a rail is given up, where tcp is not allowed */
 
 /* ---- leaving ------------------------------------------------------------------------------- */
 
@@ -67,15 +68,8 @@ static uint32_t rails_down(const struct shl_verbs_link *link)
 
 static uint32_t rails_working(const struct shl_verbs_link *link)
 {
-    return ((1u << link->direct.rail_count) - 1) & ~(rails_down(link) | link->direct.bad);
-}
-
-void shl_verbs_move_back(struct shl_verbs_link *link)
-{
-    if (link->state != SHL_VERBS_UP || link->rail != SHL_VERBS_CHANNEL)
-        return;
-    link->move.returned = true;
-    leave(link);
+    return ((1u << link->direct.rail_count) - 1) &
+           ~(rails_down(link) | link->direct.bad | link->move.missing | link->move.unfit);
 }
 
 /* ---- settling ------------------------------------------------------------------------------ */
@@ -96,6 +90,50 @@ static bool may_use_tcp(const struct shl_verbs_link *link)
     return link->t->env->config->transport & CONFIG_TRANSPORT_TCP;
 }
 
+static void postpone(struct shl_verbs_move *move)
+{
+    move->pause_ns *= 2;
+    move->pause_ns = move->pause_ns < PAUSE_NS_MIN   ? PAUSE_NS_MIN
+                     : move->pause_ns > PAUSE_NS_MAX ? PAUSE_NS_MAX
+                                                     : move->pause_ns;
+    move->retry_ns = shl_now_ns() + move->pause_ns;
+}
+
+/* No rail could be used this time. A link that never had one is not given up for a moment's
+ * trouble, but it is in the end, where tcp is not allowed. */
+static void try_later(struct shl_verbs_link *link)
+{
+    postpone(&link->move);
+    if (link->rail != SHL_VERBS_CHANNEL || link->proof_received || may_use_tcp(link) ||
+        ++link->move.tries < TRIES)
+        return;
+    shl_verbs_link_fail(link, SHOAL_ERR_PEER,
+                        "rank %u cannot be reached by RDMA, as the log says, and tcp is not in "
+                        "SHOAL_TRANSPORT",
+                        link->peer);
+}
+
+void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t asked, uint32_t found)
+{
+    struct shl_verbs_move *move = &link->move;
+    move->missing = (move->missing | asked) & ~found;
+    found &= ~(rails_down(link) | move->unfit);
+    bool gains = found && link->rail == SHL_VERBS_CHANNEL;
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        gains = gains || (found >> rail & 1 && !link->direct.lanes[rail].qp);
+    if (!found)
+        try_later(link);
+    else if (move->missing)
+        postpone(move);
+    if (!gains)
+        return;
+    shl_verbs_direct_return(link);
+    if (link->rail != SHL_VERBS_CHANNEL)
+        return;
+    move->returned = true;
+    leave(link);
+}
+
 static void settle(struct shl_verbs_link *link, uint32_t rail)
 {
     struct shl_verbs_move *move = &link->move;
@@ -108,24 +146,33 @@ static void settle(struct shl_verbs_link *link, uint32_t rail)
     move->since_ns = shl_now_ns();
     move->peer_left = move->peer_paired = move->peer_met = false;
     link->rail = rail;
-    if (by_channel) {
-        move->pause_ns *= 2;
-        move->pause_ns = move->pause_ns < PAUSE_NS_MIN   ? PAUSE_NS_MIN
-                         : move->pause_ns > PAUSE_NS_MAX ? PAUSE_NS_MAX
-                                                         : move->pause_ns;
-        move->retry_ns = move->since_ns + move->pause_ns;
-    }
-    if (by_channel && !link->proof_received && !may_use_tcp(link)) {
-        shl_verbs_link_fail(link, SHOAL_ERR_PEER,
-                            "rank %u cannot be reached by RDMA, as the log says, and tcp is not in "
-                            "SHOAL_TRANSPORT",
-                            link->peer);
-        return;
-    }
     shl_log(as_meant ? SHL_LOG_INFO : SHL_LOG_WARN, "verbs to rank %u %s over %s", link->peer,
             as_meant ? "connects" : "goes on",
             by_channel ? "the control channel (tcp)" : link->t->rails[rail].port.device);
     shl_verbs_carry_again(link, link->peer_taken);
+}
+
+/* No rail works at both ends. */
+static void settle_without(struct shl_verbs_link *link)
+{
+    settle(link, SHL_VERBS_CHANNEL);
+    link->move.unfit = 0; /* the next time all of them again */
+    try_later(link);
+}
+
+/* Both ends know that the pair they chose cannot be made or connected at one of them: they do
+ * without its rail, and take the next that both have. */
+static void choose_another(struct shl_verbs_link *link)
+{
+    struct shl_verbs_move *move = &link->move;
+    move->unfit |= 1u << move->rail;
+    if (!(move->left.rails & move->peer_rails & ~move->unfit)) {
+        settle_without(link);
+        return;
+    }
+    settle(link, SHL_VERBS_CHANNEL);
+    if (link->state == SHL_VERBS_UP)
+        leave(link);
 }
 
 /* Both have left; what the peer took is complete, and the rest is sent again. */
@@ -143,7 +190,7 @@ static void choose(struct shl_verbs_link *link)
     if (link->state != SHL_VERBS_UP)
         return;
     if (!both) {
-        settle(link, SHL_VERBS_CHANNEL);
+        settle_without(link);
         return;
     }
     move->rail = link->first_rail;
@@ -166,7 +213,7 @@ static void join(struct shl_verbs_link *link, const struct shl_verbs_record *pee
 {
     struct shl_verbs_move *move = &link->move;
     if (!move->pair.pair || !peer->pair) {
-        settle(link, SHL_VERBS_CHANNEL);
+        choose_another(link);
         return;
     }
     move->met = (struct shl_verbs_record){.life = move->life + 1, .pair = 1};
@@ -198,8 +245,9 @@ static void meet(struct shl_verbs_link *link, uint64_t now_ns)
 
 static bool is_drained(struct shl_verbs_link *link, uint64_t now_ns)
 {
-    if (link->move.from_channel)
-        return !link->channel.busy;
+    const struct shl_verbs_channel *channel = &link->channel;
+    if (link->move.from_channel) /* words about the move before come first */
+        return !channel->busy && !channel->pair_due && !channel->met_due;
     return link->posted_recvs == 0 ||
            (++link->move.looks >= SHL_VERBS_LOOKS && now_ns > link->move.since_ns + DRAIN_NS);
 }
@@ -236,8 +284,10 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
         meet(link, now_ns);
         break;
     case SHL_VERBS_JOINED:
-        if (move->peer_met)
-            settle(link, move->met.pair && move->peer_joined ? move->rail : SHL_VERBS_CHANNEL);
+        if (move->peer_met && move->met.pair && move->peer_joined)
+            settle(link, move->rail);
+        else if (move->peer_met)
+            choose_another(link);
         break;
     }
     return link->state == SHL_VERBS_UP && move->step != before;
@@ -245,7 +295,10 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
 
 static bool retry_is_due(const struct shl_verbs_link *link, uint64_t now_ns)
 {
-    return link->rail == SHL_VERBS_CHANNEL && now_ns > link->move.retry_ns &&
+    const struct shl_verbs_move *move = &link->move;
+    bool wanted =
+        link->rail == SHL_VERBS_CHANNEL || (move->missing && move->step == SHL_VERBS_SETTLED);
+    return wanted && !link->quest && now_ns > move->retry_ns &&
            rails_down(link) != (1u << link->direct.rail_count) - 1;
 }
 
@@ -254,10 +307,8 @@ unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
     unsigned work = 0;
     if (link->state != SHL_VERBS_UP)
         return 0;
-    if (SHL_UNLIKELY(retry_is_due(link, now_ns))) {
-        shl_verbs_direct_return(link);
-        shl_verbs_move_back(link);
-    }
+    if (SHL_UNLIKELY(retry_is_due(link, now_ns)))
+        shl_verbs_seek(link);
     if (link->move.step == SHL_VERBS_MEETING) /* it may be about other links */
         work += shl_verbs_cm_read(link->t);
     while (step(link, now_ns))
@@ -278,9 +329,10 @@ void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_recor
         return;
     }
     if (left) {
-        shl_verbs_wake(link);
+        shl_verbs_rouse(link);
         if (link->state != SHL_VERBS_UP)
             return;
+        shl_verbs_seek_end(link); /* the peer has found a way */
         move->peer_left = true;
         move->peer_taken = record->taken;
         move->peer_rails = record->rails;

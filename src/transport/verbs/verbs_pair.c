@@ -42,7 +42,8 @@ static enum shoal_status choose_psn(uint32_t *psn)
     return SHOAL_OK;
 }
 
-static enum shoal_status initialise(const struct shl_verbs_port *port, struct ibv_qp *qp)
+/* 0, or the error. */
+static int to_init(const struct shl_verbs_port *port, struct ibv_qp *qp)
 {
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
                                .port_num = (uint8_t)port->port,
@@ -52,7 +53,12 @@ static enum shoal_status initialise(const struct shl_verbs_port *port, struct ib
     if (port->kind !=
         SHL_VERBS_IWARP) /* which has no partitions, and takes the port from rdma_cm */
         mask |= IBV_QP_PKEY_INDEX | IBV_QP_PORT;
-    int error = shl_verbs->modify_qp(qp, &attr, mask);
+    return shl_verbs->modify_qp(qp, &attr, mask);
+}
+
+static enum shoal_status initialise(const struct shl_verbs_port *port, struct ibv_qp *qp)
+{
+    int error = to_init(port, qp);
     if (error) {
         errno = error;
         return shl_fail_errno("%s: a queue pair cannot be initialised", port->device);
@@ -236,10 +242,10 @@ static void address(const struct shl_config *config, const struct ends *ends,
     out->grh.traffic_class = (uint8_t)config->ib_traffic_class;
 }
 
-static enum shoal_status connect_ends(const struct shl_verbs_link *link, const struct ends *ends)
+/* What a pair needs to receive from the peer's. */
+static struct ibv_qp_attr to_receive(const struct shl_config *config, const struct ends *ends)
 {
     const struct shl_verbs_port *port = ends->port;
-    const struct shl_config *config = link->t->env->config;
     uint32_t mtu = port->mtu_bytes < ends->peer.mtu_bytes ? port->mtu_bytes : ends->peer.mtu_bytes;
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTR,
                                .path_mtu = mtu_code(mtu),
@@ -248,10 +254,19 @@ static enum shoal_status connect_ends(const struct shl_verbs_link *link, const s
                                .max_dest_rd_atomic = 1,
                                .min_rnr_timer = RNR_TIMER};
     address(config, ends, &attr.ah_attr);
-    int error =
-        shl_verbs->modify_qp(ends->qp, &attr,
-                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-                                 IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+    return attr;
+}
+
+#define TO_RECEIVE                                                                                 \
+    (IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |                \
+     IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER)
+
+static enum shoal_status connect_ends(const struct shl_verbs_link *link, const struct ends *ends)
+{
+    const struct shl_verbs_port *port = ends->port;
+    const struct shl_config *config = link->t->env->config;
+    struct ibv_qp_attr attr = to_receive(config, ends);
+    int error = shl_verbs->modify_qp(ends->qp, &attr, TO_RECEIVE);
     if (!error) {
         attr = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS,
                                     .timeout = (uint8_t)config->ib_timeout,
@@ -269,6 +284,33 @@ static enum shoal_status connect_ends(const struct shl_verbs_link *link, const s
     errno = error;
     return shl_fail_errno("%s: the queue pair to rank %u cannot be connected (GID %u, %s)",
                           port->device, link->peer, port->gid_index, port->gid_text);
+}
+
+void shl_verbs_trial_prepare(const struct shl_verbs_link *link, uint32_t rail,
+                             struct shl_verbs_trial *trial)
+{
+    const struct shl_verbs_rail *on = &link->t->rails[rail];
+    struct shl_verbs_greeting peer;
+    memcpy(&peer, link->greeting, sizeof(peer));
+    const struct ends ends = {.port = &on->port, .peer = peer.rails[rail]};
+    *trial =
+        (struct shl_verbs_trial){on->port, on->pd, on->cq, to_receive(link->t->env->config, &ends)};
+}
+
+int shl_verbs_trial_run(const struct shl_verbs_trial *trial)
+{
+    const struct sizes sizes = {1, 1, 1, 0};
+    struct ibv_qp_attr attr = trial->attr;
+    errno = 0;
+    struct ibv_qp *qp = create(trial->cq, trial->pd, &sizes);
+    if (!qp)
+        return errno ? errno : ENOMEM;
+    attr.dest_qp_num = qp->qp_num; /* whichever: nothing is sent */
+    int error = to_init(&trial->port, qp);
+    if (!error)
+        error = shl_verbs->modify_qp(qp, &attr, TO_RECEIVE);
+    shl_verbs->destroy_qp(qp);
+    return error;
 }
 
 static enum shoal_status connect_lane(struct shl_verbs_link *link, uint32_t index,

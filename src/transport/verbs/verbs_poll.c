@@ -103,6 +103,8 @@ static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->state != SHL_VERBS_UP || link->asleep)
         return;
+    if (link->move.missing && link->rail != SHL_VERBS_CHANNEL)
+        (void)shl_verbs_move_advance(link, now_ns); /* look for the way again, now and then */
     watch_joins(link, now_ns);
     static const char text[] = "a request is not complete after 5 s, and no error is reported";
     if (too_quiet(link->signalled, &link->quiet_ns, now_ns))
@@ -125,7 +127,9 @@ static unsigned sweep(struct shl_transport *t)
     for (int i = 0; i < count; i++) {
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
-        if (name == SHL_VERBS_WATCH_CM)
+        if (name == SHL_VERBS_WATCH_SEEK)
+            shl_verbs_seek_hear(t);
+        else if (name == SHL_VERBS_WATCH_CM)
             work += shl_verbs_cm_read(t);
         else if (name >= SHL_VERBS_WATCH_EVENTS)
             work += shl_verbs_read_events(t, (uint32_t)name);
@@ -153,6 +157,7 @@ static unsigned advance_move(struct shl_verbs_link *link)
 static unsigned advance(struct shl_verbs_link *link)
 {
     unsigned work = shl_verbs_direct_settle(link) + shl_verbs_direct_join(link);
+    work += shl_verbs_sought(link);
     if (SHL_UNLIKELY(shl_verbs_move_due(link)))
         work += advance_move(link);
     if (link->state != SHL_VERBS_UP)

@@ -63,6 +63,7 @@ static void open_port(struct shl_transport *t)
 static void free_transport(struct shl_transport *t)
 {
     struct shl_list *node;
+    shl_verbs_seek_close(t);
     shl_verbs_device_close(t);
     while ((node = shl_list_pop(&t->note_blocks)))
         shl_mem->free(node); /* the first member of its block */

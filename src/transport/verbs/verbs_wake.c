@@ -2,11 +2,12 @@
  * Links that are made when they are first used.
  *
  * A queue pair costs locked memory and a place in the device's cache, and most schedules use few
- * peers. So attach connects neighbours only, by rank, which shows that the network carries; every
- * other link has its control channel, knows how the peer's rails are reached, and sleeps. The first
- * message that is posted for either end wakes it, and that end says LEFT. From there on it is a
- * link whose frames went by the channel because no rail worked, and which is now told that its
- * rails have come back (verbs_move.h, verbs_fence.c).
+ * peers. So attach connects neighbours only, by rank, which shows that the network carries between
+ * these, and nothing about other pairs; every other link has its control channel, knows how the
+ * peer's rails are reached, and sleeps. The first message that is posted for either end wakes it,
+ * and its first frame the other end. From there on it is a link whose frames go by the channel
+ * because no rail worked, and which looks for ways to the peer as if its rails had come back
+ * (verbs_seek.h, verbs_move.h, verbs_fence.c).
  *
  * Invariant: a link that sleeps has no queue pair, no memory of the device's, and nothing to send.
  *
@@ -41,17 +42,22 @@ enum shoal_status shl_verbs_link_slots(struct shl_verbs_link *link)
     return SHOAL_OK;
 }
 
-void shl_verbs_wake(struct shl_verbs_link *link)
+void shl_verbs_rouse(struct shl_verbs_link *link)
 {
     if (SHL_LIKELY(!link->asleep) || link->state != SHL_VERBS_UP)
         return;
     link->asleep = false;
     shl_log(SHL_LOG_DEBUG, "verbs to rank %u is used for the first time", link->peer);
-    if (shl_verbs_link_slots(link) < 0) {
+    if (shl_verbs_link_slots(link) < 0)
         shl_verbs_link_fail(link, SHOAL_ERR_NOMEM, "%s", shl_error_text());
+}
+
+void shl_verbs_wake(struct shl_verbs_link *link)
+{
+    if (SHL_LIKELY(!link->asleep) || link->state != SHL_VERBS_UP)
         return;
-    }
-    shl_verbs_direct_trust(link);
-    shl_verbs_direct_reset(link); /* now, so that even the first message may be written in place */
-    shl_verbs_move_back(link);
+    shl_verbs_rouse(link);
+    shl_verbs_seek(link);
+    if (shl_verbs_move_advance(link, shl_now_ns()) > 0) /* the peer need not wait for a poll */
+        (void)shl_verbs_channel_write(link);
 }
