@@ -118,7 +118,7 @@ lane_fuzz() {
 
 lane_python() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}" \
-        "${TORCH_PACKAGES[@]}"
+        "${TORCH_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}"
     cmake --preset release
     cmake --build --preset release --parallel "$jobs" --target shoal shoal_program
     run release --label-regex python
