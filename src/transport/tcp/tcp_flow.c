@@ -36,6 +36,10 @@
 /* What the kernel holds and has not sent yet. Acknowledgements and announcements, which the peer
  * waits for, queue behind it: 4 MiB, which it would take, are 32 ms at 1 Gbit/s. */
 #define UNSENT_BYTES_MAX 524288
+/* Within a host what is under way had better stay in the cache, from the sender's copy into the
+ * kernel to the receiver's out of it; by itself the kernel lets it grow to megabytes. It doubles
+ * this for its own records, and takes less where net.core.rmem_max and wmem_max are lower. */
+#define LOCAL_BUFFER_BYTES 524288
 /* Connections that can be made but break at once would be dialled for ever. */
 #define FUTILE_BREAKS_MAX 64
 #define STANDING_REQUEST_NS (UINT64_C(86400) * 365 * 1000000000)
@@ -43,10 +47,15 @@
 static void tune(const struct shl_tcp_flow *flow)
 {
     uint64_t timeout_ms = flow->link->t->env->config->dead_after_ms * USER_TIMEOUT_FACTOR;
-    unsigned unsent_bytes = UNSENT_BYTES_MAX;
-    shl_sock_tune(flow->fd, timeout_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)timeout_ms);
-    shl_sock->setsockopt(flow->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes,
-                         sizeof(unsent_bytes));
+    int unsent_bytes = UNSENT_BYTES_MAX, buffer_bytes = LOCAL_BUFFER_BYTES, fd = flow->fd;
+    shl_sock_tune(fd, timeout_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)timeout_ms);
+    if (flow->link->t->peers[flow->link->peer].local) {
+        shl_sock->setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes));
+        shl_sock->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes));
+    } else {
+        shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes,
+                             sizeof(unsent_bytes));
+    }
 }
 
 static int epoll_set(struct shl_tcp_flow *flow, int operation, uint32_t events)
