@@ -43,6 +43,20 @@ static unsigned distance(const char *a, size_t a_length, const char *b, size_t b
     return rows[a_length % 3][b_length];
 }
 
+/* A name whose shorter second half was left out is meant rather than one that only looks alike. */
+#define CUT_DISTANCE 2
+
+static bool is_cut(const char *word, size_t length, const char *name)
+{
+    size_t name_length = strnlen(name, WORD_MAX);
+    if (name_length <= length || name_length - length >= length / 2)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (!same(word[i], name[i]))
+            return false;
+    return true;
+}
+
 const char *shl_suggest(const char *word, const char *const *names)
 {
     size_t length = strnlen(word, WORD_MAX);
@@ -51,6 +65,8 @@ const char *shl_suggest(const char *word, const char *const *names)
     unsigned nearest_distance = limit + 1;
     for (; *names; names++) {
         unsigned d = distance(word, length, *names, strnlen(*names, WORD_MAX));
+        if (d > CUT_DISTANCE && is_cut(word, length, *names))
+            d = CUT_DISTANCE;
         if (d < nearest_distance) {
             nearest = *names;
             nearest_distance = d;

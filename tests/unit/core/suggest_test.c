@@ -43,6 +43,14 @@ static void a_swap_counts_as_one_edit(void **state)
     assert_string_equal(shl_suggest("ab", two), "ba"); /* one swap, against two letters */
 }
 
+static void an_end_left_out_is_no_other_word(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"SHOAL_JOIN", "SHOAL_CONFIG_FILE", NULL};
+    assert_string_equal(shl_suggest("SHOAL_CONFIG", settings), "SHOAL_CONFIG_FILE");
+    assert_string_equal(shl_suggest("SHOAL_JION", settings), "SHOAL_JOIN");
+}
+
 static void what_is_far_gets_nothing(void **state)
 {
     (void)state;
@@ -92,6 +100,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slips_find_their_name),
         cmocka_unit_test(a_swap_counts_as_one_edit),
+        cmocka_unit_test(an_end_left_out_is_no_other_word),
         cmocka_unit_test(what_is_far_gets_nothing),
         cmocka_unit_test(the_first_of_equals_wins),
         cmocka_unit_test(long_words_are_compared_by_their_beginning),
