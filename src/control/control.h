@@ -79,6 +79,9 @@ struct shl_control_options {
     /* A rank is lost: told once, on every rank that can be reached, with the cause. When the others
      * have given up on this rank, `rank` is its own. A rank that said goodbye is not lost. */
     void (*on_lost)(void *arg, uint32_t rank, enum shoal_status status, const char *cause);
+    /* What is known here of why a peer is lost, in front of the cause that all are told; or NULL.
+     * The function may be NULL, too. */
+    const char *(*remark)(void *arg, uint32_t rank);
 };
 
 struct shl_control;

@@ -21,12 +21,16 @@ void shl_verdict_pass(struct shl_control *control, uint32_t rank, enum shoal_sta
 {
     char text[CAUSE_BYTES];
     uint8_t wire[VERDICT_BYTES];
+    const struct shl_control_options *options = &control->options;
+    const char *remark = NULL;
     if (control->lost[rank] || control->evicted)
         return;
+    if (status == SHOAL_ERR_PEER && options->remark)
+        remark = options->remark(options->arg, rank);
     struct shl_bytes out = shl_bytes_writer(wire, sizeof(wire));
     shl_bytes_put_u32(&out, rank);
     shl_bytes_put_u32(&out, (uint32_t)status);
-    snprintf(text, sizeof(text), "%s", cause);
+    snprintf(text, sizeof(text), "%s%s%s", remark ? remark : "", remark ? "; " : "", cause);
     shl_bytes_put_string(&out, text);
     SHL_ASSERT(!out.failed);
     struct shl_packet *packet = shl_packet_create(control, (uint32_t)out.at);

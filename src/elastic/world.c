@@ -40,6 +40,20 @@ static void on_lost(void *arg, uint32_t rank, enum shoal_status status, const ch
     shl_engine_lost(world->engine, rank, status, cause);
 }
 
+static bool is_local(const struct shl_world *world, uint32_t rank)
+{
+    return strcmp(world->addresses[rank].host_id, world->addresses[world->options.rank].host_id) ==
+           0;
+}
+
+static const char *remark(void *arg, uint32_t rank)
+{
+    const struct shl_world *world = arg;
+    if (!is_local(world, rank) || shl_topology_oom_kills("") <= world->oom_kills)
+        return NULL;
+    return "a process of this cgroup was killed for want of memory (memory.events: oom_kill)";
+}
+
 static enum shoal_status flood(void *arg, uint16_t type, const void *payload, size_t bytes)
 {
     struct shl_world *world = arg;
@@ -107,7 +121,9 @@ static enum shoal_status open_control(struct shl_world *world, const struct shl_
                                           .size = world->options.size,
                                           .arg = world,
                                           .on_message = on_message,
-                                          .on_lost = on_lost};
+                                          .on_lost = on_lost,
+                                          .remark = remark};
+    world->oom_kills = shl_topology_oom_kills("");
     return shl_control_create(&options, &world->control);
 }
 
@@ -181,9 +197,8 @@ static enum shoal_status exchange(struct shl_world *world, uint64_t deadline_ns,
 static void count_local(struct shl_world *world)
 {
     uint32_t local = 0;
-    const char *mine = world->addresses[world->options.rank].host_id;
     for (uint32_t i = 0; i < world->options.size; i++)
-        local += strcmp(world->addresses[i].host_id, mine) == 0;
+        local += is_local(world, i);
     world->engine->oversubscribed = local > shl_topology()->usable_cpus;
 }
 

@@ -42,6 +42,7 @@ struct shl_world {
     struct shl_engine *engine;
     struct shl_rendezvous_server *server;  /* on rank 0, when nobody else serves */
     struct shl_control_address *addresses; /* by rank */
+    uint64_t oom_kills;                    /* shl_topology_oom_kills when it began */
 };
 
 /* Meet the others and form the communicator of all ranks. Blocks until the init timeout. */

@@ -1,8 +1,9 @@
 /*
- * The CPU quota of this process, from the cgroup file systems.
+ * The CPU quota of this process, and who was killed for want of memory, from the cgroup file
+ * systems.
  *
- * Invariant: a missing or strange file means "no limit known", never an error: a container may hide
- * any of them.
+ * Invariant: a missing or strange file means "no limit known", or "nobody", never an error: a
+ * container may hide any of them.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,9 +18,10 @@
 #define TABLE_BYTES (256u << 10) /* mountinfo of a busy container host */
 #define PATH_BYTES 1024
 
-/* One hierarchy that governs CPU time: where it is mounted, and where in it we are. */
+/* One hierarchy that governs CPU time, or memory: where it is mounted, and where in it we are. */
 struct hierarchy {
     bool v2;
+    const char *controller;      /* version 1 has hierarchies for each */
     char mount[PATH_BYTES];      /* mount point */
     char mount_root[PATH_BYTES]; /* the cgroup that is visible at the mount point */
     char path[PATH_BYTES];       /* our cgroup */
@@ -38,7 +40,7 @@ static bool word_in_list(const char *list, const char *word)
 }
 
 /* A line of /proc/self/cgroup: "4:cpu,cpuacct:/path", or "0::/path" of version 2. */
-static bool parse_membership(const char *line, bool v2, char *path)
+static bool parse_membership(const char *line, struct hierarchy *hierarchy)
 {
     char controllers[256] = "";
     int at = 0;
@@ -48,9 +50,9 @@ static bool parse_membership(const char *line, bool v2, char *path)
     if (!colon)
         return false;
     snprintf(controllers, sizeof(controllers), "%.*s", (int)(colon - line - at), line + at);
-    if (v2 ? *controllers != 0 : !word_in_list(controllers, "cpu"))
+    if (hierarchy->v2 ? *controllers != 0 : !word_in_list(controllers, hierarchy->controller))
         return false;
-    snprintf(path, PATH_BYTES, "%s", colon + 1);
+    snprintf(hierarchy->path, PATH_BYTES, "%s", colon + 1);
     return true;
 }
 
@@ -61,8 +63,9 @@ static bool parse_mount(const char *line, struct hierarchy *hierarchy)
     const char *dash = strstr(line, " - ");
     if (!dash || sscanf(dash, " - %63s %*s %1023s", type, options) != 2)
         return false;
-    bool wanted = hierarchy->v2 ? strcmp(type, "cgroup2") == 0
-                                : strcmp(type, "cgroup") == 0 && word_in_list(options, "cpu");
+    bool wanted = hierarchy->v2
+                      ? strcmp(type, "cgroup2") == 0
+                      : strcmp(type, "cgroup") == 0 && word_in_list(options, hierarchy->controller);
     return wanted &&
            sscanf(line, "%*d %*d %*s %1023s %1023s", hierarchy->mount_root, hierarchy->mount) == 2;
 }
@@ -86,9 +89,11 @@ static bool find_line(const char *root, const char *file, struct hierarchy *hier
     return found;
 }
 
-static bool use_membership(const char *line, struct hierarchy *hierarchy)
+static bool find_hierarchy(const char *root, struct hierarchy *hierarchy)
 {
-    return parse_membership(line, hierarchy->v2, hierarchy->path);
+    return strlen(root) < PATH_BYTES / 4 &&
+           find_line(root, "/proc/self/cgroup", hierarchy, parse_membership) &&
+           find_line(root, "/proc/self/mountinfo", hierarchy, parse_mount);
 }
 
 /* ---- quotas ----------------------------------------------------------------------------- */
@@ -161,11 +166,39 @@ double shl_topology_quota(const char *root)
 {
     double least = 0;
     for (int v2 = 0; v2 < 2; v2++) {
-        struct hierarchy hierarchy = {.v2 = v2};
-        if (strlen(root) < PATH_BYTES / 4 &&
-            find_line(root, "/proc/self/cgroup", &hierarchy, use_membership) &&
-            find_line(root, "/proc/self/mountinfo", &hierarchy, parse_mount))
+        struct hierarchy hierarchy = {.v2 = v2, .controller = "cpu"};
+        if (find_hierarchy(root, &hierarchy))
             least = lesser_limit(least, least_quota(root, &hierarchy));
     }
     return least;
+}
+
+/* ---- memory ----------------------------------------------------------------------------- */
+
+/* The line "oom_kill 3" of memory.events, or of version 1's memory.oom_control. */
+static uint64_t read_kills(const char *path)
+{
+    char text[1024];
+    size_t bytes = 0;
+    unsigned long long kills;
+    if (shl_file_read(path, text, sizeof(text) - 1, &bytes) != SHOAL_OK)
+        return 0;
+    text[bytes] = 0;
+    const char *line = strstr(text, "oom_kill ");
+    return line && sscanf(line, "oom_kill %llu", &kills) == 1 ? kills : 0;
+}
+
+uint64_t shl_topology_oom_kills(const char *root)
+{
+    uint64_t kills = 0;
+    for (int v2 = 0; v2 < 2; v2++) {
+        struct hierarchy hierarchy = {.v2 = v2, .controller = "memory"};
+        char path[3 * PATH_BYTES];
+        if (!find_hierarchy(root, &hierarchy))
+            continue;
+        snprintf(path, sizeof(path), "%s%s%s/%s", root, hierarchy.mount, visible_path(&hierarchy),
+                 v2 ? "memory.events" : "memory.oom_control");
+        kills += read_kills(path);
+    }
+    return kills;
 }

@@ -1,5 +1,6 @@
 /*
- * What this process may use of the machine: cores, caches, NUMA nodes, CPU time, locked memory.
+ * What this process may use of the machine: cores, caches, NUMA nodes, CPU time, locked memory; and
+ * who had too little.
  *
  * Everything is as seen from inside a container: cores that the cpuset withholds do not count, and
  * a CPU quota of 1.5 cores makes two usable cores of sixty-four.
@@ -56,5 +57,11 @@ const struct shl_topology *shl_topology(void);
  * mount points: "" but for tests.
  */
 double shl_topology_quota(const char *root);
+
+/*
+ * shl_topology_oom_kills - how many processes of this process's cgroup the kernel has killed for
+ * want of memory so far; 0 when that cannot be found out. `root` as above.
+ */
+uint64_t shl_topology_oom_kills(const char *root);
 
 #endif

@@ -7,12 +7,14 @@
 #include "multiproc/ranks.h"
 #include "support/test.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +108,77 @@ static void test_stopped_rank(void **state)
     struct harm harm = {SIGSTOP, SHOAL_ALLREDUCE, 1};
     harm_once("shm", 3, &harm);
     harm_once("tcp", 3, &harm);
+}
+
+/* ---- a rank is killed for want of memory ---------------------------------------------------- */
+
+#define MEMORY_LIMIT_BYTES (256u << 20)
+
+static char small_group[512]; /* a memory cgroup of version 1 or 2 */
+
+static bool group_write(const char *file, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof(path), "%s/%s", small_group, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return written;
+}
+
+/* false: not permitted here, or the memory controller is elsewhere. */
+static bool group_make(void)
+{
+    static const char *const places[] = {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"};
+    static const char *const limits[] = {"memory.limit_in_bytes", "memory.max"};
+    char limit[32];
+    snprintf(limit, sizeof(limit), "%u", MEMORY_LIMIT_BYTES);
+    for (int i = 0; i < 2; i++) {
+        snprintf(small_group, sizeof(small_group), "%s/shoal-test-%d", places[i], getpid());
+        if (mkdir(small_group, 0755) == 0 && group_write(limits[i], limit))
+            return true;
+        rmdir(small_group);
+    }
+    return false;
+}
+
+static void enter_small_group(uint32_t rank)
+{
+    (void)rank;
+    if (!group_write("cgroup.procs", "0"))
+        abort();
+}
+
+static void take_all_memory(struct rank *self)
+{
+    int status = ranks_sum(self);
+    for (size_t taken = 0; self->rank == 1 && taken < 4 * (size_t)MEMORY_LIMIT_BYTES;
+         taken += 1 << 20) {
+        char *more = malloc(1 << 20);
+        if (more)
+            memset(more, 1, 1 << 20);
+    }
+    while (status == SHOAL_OK)
+        status = ranks_sum(self);
+    ranks_tell(self, status);
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    if (!group_make())
+        TEST_SKIP("no memory cgroup can be made here");
+    const char *const settings[] = {QUIET, NULL};
+    struct ranks_job job = {
+        .size = 3, .settings = settings, .before = enter_small_group, .body = take_all_memory};
+    struct rank_report *reports = ranks_run(&job);
+    rmdir(small_group);
+    for (uint32_t r = 0; r < 3; r += 2) {
+        assert_int_equal(reports[r].status, SHOAL_ERR_PEER);
+        if (!strstr(reports[r].text, "rank 1 lost") || !strstr(reports[r].text, "oom_kill"))
+            fail_msg("the cause is not named: %s", reports[r].text);
+    }
 }
 
 /* ---- forming a communicator ----------------------------------------------------------------- */
@@ -362,6 +435,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_rank),
         cmocka_unit_test(test_stopped_rank),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_absent_ranks_are_listed),
         cmocka_unit_test(test_sixty_four_ranks),
         cmocka_unit_test(test_fork),

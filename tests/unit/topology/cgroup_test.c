@@ -1,5 +1,5 @@
 /*
- * CPU quotas, from trees of files as real hosts and containers show them.
+ * CPU quotas and killed processes, from trees of files as real hosts and containers show them.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -116,10 +116,30 @@ static void strange_content_means_no_limit(void **state)
     assert_quota(*state, 0);
 }
 
+static void killed_processes_are_counted(void **state)
+{
+    const struct shl_test_temp *temp = *state;
+    assert_int_equal(shl_topology_oom_kills(temp->path), 0);
+    put(temp, "proc/self/cgroup", "9:memory:/m\n4:cpu,cpuacct:/c\n0::/u\n");
+    put(temp, "proc/self/mountinfo", V1_MOUNT V2_MOUNT);
+    assert_int_equal(shl_topology_oom_kills(temp->path), 0);
+    put(temp, "sys/fs/cgroup/memory/c/memory.oom_control", "oom_kill 9\n");
+    put(temp, "sys/fs/cgroup/memory/m/memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
+    assert_int_equal(shl_topology_oom_kills(temp->path), 2);
+    put(temp, "proc/self/cgroup", "0::/u\n");
+    put(temp, "sys/fs/cgroup/u/memory.events",
+        "low 0\nhigh 0\nmax 7\noom 3\noom_kill 3\noom_group_kill 0\n");
+    assert_int_equal(shl_topology_oom_kills(temp->path), 3);
+    put(temp, "sys/fs/cgroup/u/memory.events", "low 0\noom_kill many\n");
+    assert_int_equal(shl_topology_oom_kills(temp->path), 0);
+}
+
 static enum shoal_status read_quota(void *arg)
 {
     const struct shl_test_temp *temp = arg;
     shl_topology_quota(temp->path);
+    shl_topology_oom_kills(temp->path);
     return SHOAL_OK;
 }
 
@@ -140,6 +160,7 @@ int main(void)
         SHL_TEST_IN_FOLDER(version_1_has_its_own_files),
         SHL_TEST_IN_FOLDER(a_container_sees_only_its_part),
         SHL_TEST_IN_FOLDER(strange_content_means_no_limit),
+        SHL_TEST_IN_FOLDER(killed_processes_are_counted),
         SHL_TEST_IN_FOLDER(failing_calls_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
