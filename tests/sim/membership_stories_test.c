@@ -270,6 +270,49 @@ static void a_false_alarm_is_soon_silent(void **state)
     world_close(world);
 }
 
+/* The last one of a job stays, and its wish costs the store nothing. */
+static void the_last_member_waits_quietly(void **state)
+{
+    (void)state;
+    struct world_options options = world_plain(2);
+    options.no_restart = true;
+    struct world *world = world_formed(&options);
+    for (uint32_t i = 0; i < 2; i++)
+        shl_membership_leave(world->lives[i]->core, world->now_ns);
+    world_run_for(world, 500);
+    uint32_t views = world->commits;
+    uint64_t steps = world->steps_done;
+    world_run_for(world, 1000);
+    world_check_alive(world, steps);
+    WORLD_CHECK(world, world->commits == views && world->leaves == 1, "%u views, %u left\n",
+                world->commits - views, world->leaves);
+    world_close(world);
+}
+
+/* Its connection breaks before it acknowledges: the members do not wait for its silence. */
+static void a_joiner_that_dies_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct world_options options = world_plain(3);
+    options.start = 2;
+    options.no_restart = true;
+    struct world *world = world_open(&options);
+    const struct shl_record *record = &world->store.record;
+    while (!world->store.has_record || record->phase != SHL_PHASE_PREPARED)
+        world_run(world, world->now_ns + WORLD_MS / 4);
+    uint32_t joiner = world_life_of(world, record->next.at[2].id);
+    world_crash(world, joiner);
+    for (uint32_t i = 0; i < 3; i++)
+        if (i != joiner)
+            world_event(world, WORLD_LOST, i, WORLD_MS)->from = joiner;
+    world_run_for(world, 200);
+    uint64_t steps = world->steps_done;
+    world_run_for(world, 100);
+    world_check_alive(world, steps);
+    WORLD_CHECK(world, record->view.count == 2, "%u members\n", record->view.count);
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +328,8 @@ int main(void)
         cmocka_unit_test(a_spare_takes_the_place),
         cmocka_unit_test(joins_and_leaves_abort_nothing),
         cmocka_unit_test(a_false_alarm_is_soon_silent),
+        cmocka_unit_test(the_last_member_waits_quietly),
+        cmocka_unit_test(a_joiner_that_dies_holds_nobody_up),
     };
     return cmocka_run_group_tests_name("membership_stories", tests, NULL, NULL);
 }

@@ -150,12 +150,45 @@ void world_send_data(struct world_life *life, uint32_t to, enum world_data_kind 
 
 /* ---- what the core asks ---------------------------------------------------------------------- */
 
+/* Lives that are over, unless somebody is also missed that lives: then it is not plain who goes. */
+static uint64_t plainly_gone(const struct world *world)
+{
+    uint64_t gone = 0, missed = 0;
+    for (uint32_t i = 0; i < world->life_count; i++) {
+        const struct world_life *life = world->lives[i];
+        gone |= life->running ? 0 : 1ull << i;
+        missed |= life->running ? life->suspected : 0;
+    }
+    return missed & ~gone ? 0 : gone;
+}
+
+/*
+ * Nobody commits a view in which, as it knows, too few are left to make another one, where it could
+ * propose one without those that are gone. Joiners do not count as left: nobody watches them yet.
+ */
+static void check_worth(struct world_life *life, const struct shl_store_request *request)
+{
+    static struct shl_record record;
+    struct world *world = life->world;
+    struct shl_bytes in = shl_bytes_reader(request->bytes, request->size);
+    if (!request->swap || !life->epoch || world->options.policy == SHL_PARTITION_ANY ||
+        !shl_record_get(&in, &record) || record.phase != SHL_PHASE_COMMITTED)
+        return;
+    uint64_t next = world_lives_of(world, &record.view);
+    uint64_t gone = life->suspected & plainly_gone(world), left = life->members & ~gone;
+    bool could_propose = 2 * __builtin_popcountll(left) >= __builtin_popcountll(life->members);
+    bool is_enough = 2 * __builtin_popcountll(next & left) >= (int)record.view.count;
+    WORLD_CHECK(world, !(next & gone) || is_enough || !could_propose,
+                "life %u commits a view in which too few are left\n", life->number);
+}
+
 static void host_store(void *context, const struct shl_store_request *request)
 {
     struct world_life *life = context;
     struct world *world = life->world;
     bool late = world->options.bad_paths && !world->calm && world_random(world, 40) == 0;
     uint64_t delay = (100 + world_random(world, 900)) * 1000;
+    check_worth(life, request);
     struct world_event *event =
         world_event(world, WORLD_REQUEST, life->number,
                     late ? delay + world_random(world, 900) * WORLD_MS : delay);
@@ -381,6 +414,8 @@ static void run_life(struct world_life *life, struct world_event *event)
         break;
     case WORLD_LOST:
         suspect(life, event->from);
+        if (life->running && life->epoch && !(life->members >> event->from & 1)) /* a learner */
+            shl_membership_suspect(life->core, world->now_ns, world->lives[event->from]->id);
         break;
     case WORLD_APP:
         world_engine_app(life);

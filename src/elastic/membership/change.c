@@ -98,11 +98,17 @@ static bool choose_next(struct shl_membership *m, const struct shl_set *evicted)
            shl_policy_allows(m->options.policy, view, alive, next->next.count, least);
 }
 
+/* Fills m->proposed.view and next. false: see choose_next. */
+static bool can_propose(struct shl_membership *m, const struct shl_set *evicted)
+{
+    shl_record_copy(&m->proposed, &m->record);
+    return choose_next(m, evicted);
+}
+
 static void propose(struct shl_membership *m, const struct shl_set *evicted)
 {
     struct shl_record *next = &m->proposed;
-    shl_record_copy(next, &m->record);
-    if (!choose_next(m, evicted))
+    if (!can_propose(m, evicted))
         return;
     next->phase = SHL_PHASE_PREPARED;
     next->epoch = m->record.epoch + 1;
@@ -131,19 +137,40 @@ static bool hopeless(const struct shl_membership *m, const struct shl_set *evict
     return false;
 }
 
-/* Own proposal that a joiner does not acknowledge: go on without it. */
-static bool drop_silent_joiners(struct shl_membership *m)
+/* Own proposal: joiners that do not acknowledge it in time count as gone. */
+static void drop_silent_joiners(struct shl_membership *m)
 {
-    bool dropped = false;
     if (m->now_ns - m->adopted_ns < m->options.times.learner_ns)
-        return false;
-    for (uint32_t i = survivors(&m->record); i < m->record.next.count; i++) {
-        if (shl_set_has(&m->acks, i))
-            continue;
-        shl_join_forget(m, m->record.next.at[i].id);
-        dropped = true;
-    }
-    return dropped;
+        return;
+    for (uint32_t i = survivors(&m->record); i < m->record.next.count; i++)
+        if (!shl_set_has(&m->acks, i))
+            shl_join_forget(m, m->record.next.at[i].id);
+}
+
+/* Joiners of the own proposal that are gone. */
+static uint32_t lost_joiners(const struct shl_membership *m)
+{
+    uint32_t lost = 0;
+    for (uint32_t i = survivors(&m->record); i < m->record.next.count; i++)
+        lost += !shl_join_knows(m, m->record.next.at[i].id);
+    return lost;
+}
+
+/*
+ * All acknowledged the own proposal, but some may be gone since. The view that it makes needs a
+ * majority for the next change, and joiners, whom nobody watches yet, may be gone unnoticed: so
+ * where anybody is missed, survivors that are not have to suffice. A change without joiners mostly
+ * passes: it makes the view smaller, and so asks for fewer of the living.
+ */
+static bool is_worth_committing(const struct shl_membership *m, const struct shl_set *evicted)
+{
+    uint32_t stay = survivors(&m->record), size = m->record.next.count, reached = 0;
+    for (uint32_t i = 0; i < stay; i++)
+        reached +=
+            !shl_set_has(evicted, shl_members_find(&m->record.view, m->record.next.at[i].id));
+    uint32_t lost = stay - reached + lost_joiners(m);
+    return !lost ||
+           shl_policy_allows(m->options.policy, size, reached, size - lost, m->options.world_min);
 }
 
 uint64_t shl_change_turn_ns(const struct shl_membership *m, uint32_t turn)
@@ -159,8 +186,10 @@ static bool supersede_now(struct shl_membership *m, const struct shl_eviction *e
     uint64_t since = m->cause_ns > m->adopted_ns ? m->cause_ns : m->adopted_ns;
     if (hopeless(m, &eviction->out))
         return m->now_ns - since >= m->options.times.settle_ns + eviction->wait_ns;
-    if (own)
-        return drop_silent_joiners(m);
+    if (own) {
+        drop_silent_joiners(m);
+        return lost_joiners(m) > 0;
+    }
     uint64_t patience = m->options.times.stuck_ns + shl_change_turn_ns(m, 1) + eviction->wait_ns;
     return m->now_ns - m->adopted_ns >= patience;
 }
@@ -175,7 +204,8 @@ void shl_change_drive(struct shl_membership *m)
         /* Whom the current record leaves out may not write it. */
         if (shl_members_find(&m->record.next, m->options.self.id) == SHL_MEMBER_NONE)
             return;
-        if (m->record.writer == m->options.self.id && all_acknowledged(m))
+        bool complete = m->record.writer == m->options.self.id && all_acknowledged(m);
+        if (complete && (is_worth_committing(m, &eviction.out) || !can_propose(m, &eviction.out)))
             commit(m);
         else if (supersede_now(m, &eviction))
             propose(m, &eviction.out);

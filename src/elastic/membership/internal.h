@@ -129,6 +129,9 @@ void shl_change_drive(struct shl_membership *m);
 void shl_join_tick(struct shl_membership *m);
 void shl_join_asked(struct shl_membership *m, const struct shl_message *message);
 void shl_join_forget(struct shl_membership *m, uint64_t id);
+/* Its connection broke: it is forgotten unless it speaks again very soon. */
+void shl_join_doubt(struct shl_membership *m, uint64_t id);
+bool shl_join_knows(const struct shl_membership *m, uint64_t id);
 void shl_join_expire(struct shl_membership *m);
 uint32_t shl_join_ready(const struct shl_membership *m); /* learners that can be let in */
 void shl_join_admit(const struct shl_membership *m, struct shl_members *next);

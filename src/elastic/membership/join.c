@@ -78,12 +78,22 @@ void shl_join_tick(struct shl_membership *m)
 
 /* ---- the members' side ----------------------------------------------------------------------- */
 
+#define DOUBT_TICKS 3 /* in which a learner whose connection broke may come back by another */
+
 static struct shl_learner *find(struct shl_membership *m, uint64_t id)
 {
     for (uint32_t i = 0; i < m->learner_count; i++)
         if (m->learners[i].member.id == id)
             return &m->learners[i];
     return NULL;
+}
+
+bool shl_join_knows(const struct shl_membership *m, uint64_t id)
+{
+    for (uint32_t i = 0; i < m->learner_count; i++)
+        if (m->learners[i].member.id == id)
+            return true;
+    return false;
 }
 
 void shl_join_asked(struct shl_membership *m, const struct shl_message *message)
@@ -105,6 +115,14 @@ void shl_join_forget(struct shl_membership *m, uint64_t id)
     struct shl_learner *learner = find(m, id);
     if (learner)
         *learner = m->learners[--m->learner_count];
+}
+
+void shl_join_doubt(struct shl_membership *m, uint64_t id)
+{
+    struct shl_learner *learner = find(m, id);
+    uint64_t left_ns = DOUBT_TICKS * m->options.times.tick_ns;
+    if (learner && m->now_ns + left_ns < learner->heard_ns + m->options.times.learner_ns)
+        learner->heard_ns = m->now_ns + left_ns - m->options.times.learner_ns;
 }
 
 void shl_join_expire(struct shl_membership *m)

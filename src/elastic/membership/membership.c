@@ -390,7 +390,9 @@ uint64_t shl_membership_wanted(const struct shl_membership *m, uint64_t now_ns)
     if (m->state != SHL_MEMBERSHIP_MEMBER || m->reg.silent || !m->reg.answered_ns ||
         now_ns - m->reg.answered_ns > 4 * m->options.times.poll_ns)
         return 0;
-    return shl_join_ready(m) || !shl_set_empty(&m->leaving) ? m->published : 0;
+    /* The only member has nobody to leave to: a change would be one to the same view. */
+    bool leavers = !shl_set_empty(&m->leaving) && m->record.view.count > 1;
+    return shl_join_ready(m) || leavers ? m->published : 0;
 }
 
 bool shl_membership_at_boundary(const struct shl_membership *m)

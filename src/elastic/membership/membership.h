@@ -130,8 +130,9 @@ void shl_membership_answer(struct shl_membership *m, uint64_t now_ns,
 /* The fence for proposal `epoch` is up. `report` stays true until the next publication. */
 void shl_membership_fenced(struct shl_membership *m, uint64_t now_ns, uint64_t epoch,
                            const struct shl_report *report);
-/* This worker lost, or heard again from, a member. Suspicions of others than the view's members are
- * not kept: after a publication the host says whom of the new ones it does not reach. */
+/* This worker lost, or heard again from, a member or learner. Of others than the view's members
+ * only a learner is forgotten, unless it speaks again very soon: after a publication the host says
+ * whom of the new ones it does not reach. */
 void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t id);
 void shl_membership_reached(struct shl_membership *m, uint64_t now_ns, uint64_t id);
 /* This member wants the open operations and steps decided about, although it misses nobody: the

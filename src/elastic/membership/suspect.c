@@ -88,7 +88,7 @@ void shl_membership_suspect(struct shl_membership *m, uint64_t now_ns, uint64_t 
     m->now_ns = now_ns;
     if (m->state != SHL_MEMBERSHIP_MEMBER || id == m->options.self.id)
         return;
-    shl_join_forget(m, id);
+    shl_join_doubt(m, id);
     if (is_missing(m, id) || m->missing_count == SHL_MEMBERS_MAX ||
         shl_members_find(&m->record.view, id) == SHL_MEMBER_NONE)
         return;

@@ -298,6 +298,8 @@ static void let_go(struct shl_node *node)
             shl_log(SHL_LOG_INFO, "session with member %016llx: %s", (unsigned long long)peer->id,
                     peer->why);
             shl_node_link_detach(peer);
+            if (!peer->in_view) /* one that is being let in is not waited for in vain */
+                shl_membership_suspect(node->core, shl_now_ns(), peer->id);
             if (peer->in_record && !peer->spoke)
                 dial_later(peer); /* a session that brings nothing is no success */
             else if (peer->in_record)
