@@ -80,15 +80,20 @@ struct shoal_world_options {
     uint32_t op_timeout_ms;         /* 0: SHOAL_TIMEOUT_MS */
     uint64_t epoch_floor;           /* the highest epoch that this worker has ever seen, if any */
     const struct shoal_store *custom_store; /* the caller's own, instead of `store`; copied */
+    uint32_t catch_up; /* 1: whoever comes later gets the state before it is let in; see below */
 };
 
 /*
  * shoal_world_join - become a member of a job, as one of its founders or later.
  *
- * Blocks until this worker is in a view, at most for the join timeout.
- * Owns     the caller gets the world, and ends it before the context; options are copied
- * Errors   SHOAL_ERR_ABSENT too few founders came, or not let in in time; SHOAL_ERR_STORE; those of
- *          shoal_comm_create; *world is untouched
+ * Blocks until this worker is in a view, at most for the join timeout. With `catch_up` a worker
+ * that comes later gets its world before it is let in: the view has epoch 0 and no members until
+ * then. Its first shoal_step_begin brings over the replicated arrays of a shoal_state
+ * (shoal/state.h) while the members train, then it is let in. Any other call that waits for members
+ * has it let in at once. To founders the option makes no difference. Owns     the caller gets the
+ * world, and ends it before the context; options are copied Errors   SHOAL_ERR_ABSENT too few
+ * founders came, or not let in in time; SHOAL_ERR_STORE; those of shoal_comm_create; *world is
+ * untouched
  */
 SHOAL_API enum shoal_status shoal_world_join(struct shoal_context *context,
                                              const struct shoal_world_options *options,

@@ -16,6 +16,10 @@
  * job begins, everybody gets those of rank 0. Between shoal_step_begin, which may write into them,
  * and the next, they are the program's.
  *
+ * A worker that joins with shoal_world_options.catch_up gets them while the members go on with
+ * their steps, and is let in then; in the shoal_step_begin in which they meet it only what has
+ * changed since is moved. Otherwise the members wait while all of it is.
+ *
  * Sharded arrays are cut into shards. Every member has the address space for all of an array, and
  * works on what it owns (shoal_state_owned); of each shard `replicas` other members keep copies, on
  * another host where there is one. Owners change their parts within steps, which are of
@@ -68,6 +72,8 @@ struct shoal_state_options {
     uint32_t shards;     /* that sharded arrays are cut into; 0: 512 */
     uint32_t replicas;   /* copies beside the owner's; 0: 1 */
     uint32_t background; /* 1: copies are refreshed while the next step is computed; see above */
+    uint64_t catch_up_bytes; /* the most that this member copies for joiners as one step begins, and
+                                holds for them; 0: 32 MiB. It may differ between members */
 };
 
 struct shoal_state_array {
@@ -185,6 +191,10 @@ struct shoal_state_info {
     uint64_t bad_giver;  /* rank of the last one that gave one */
     uint64_t keep_ns;    /* to copy, at the last commit, what this member owns */
     uint64_t step_ns;    /* the last step, from its begin to the end of its commit */
+    uint64_t caught_up_bytes; /* that came here before this member was let in */
+    uint64_t catch_up_ns;     /* what that took */
+    uint64_t given_bytes;     /* by this member to joiners before they were let in */
+    uint64_t given_steps;     /* of this member, that began while there was something to give */
 };
 
 /* shoal_state_info - what was done so far. */

@@ -257,6 +257,7 @@ class WorldOptions(Sized):
         ("op_timeout_ms", c_uint32),
         ("epoch_floor", c_uint64),
         ("custom_store", ctypes.POINTER(Store)),
+        ("catch_up", c_uint32),
     ]
 
 
@@ -310,6 +311,7 @@ class StateOptions(Sized):
         ("shards", c_uint32),
         ("replicas", c_uint32),
         ("background", c_uint32),
+        ("catch_up_bytes", c_uint64),
     ]
 
 
@@ -349,6 +351,10 @@ class StateInfo(Sized):
         ("bad_giver", c_uint64),
         ("keep_ns", c_uint64),
         ("step_ns", c_uint64),
+        ("caught_up_bytes", c_uint64),
+        ("catch_up_ns", c_uint64),
+        ("given_bytes", c_uint64),
+        ("given_steps", c_uint64),
     ]
 
 

@@ -59,6 +59,10 @@ class StateInfo(NamedTuple):
     bad_giver: int  # rank of the last one that gave one
     keep_seconds: float  # to copy, at the last commit, what this member owns
     step_seconds: float  # the last step, to the end of its commit
+    caught_up_bytes: int  # that came here before this member was let in
+    catch_up_seconds: float  # what that took
+    given_bytes: int  # by this member to joiners before they were let in
+    given_steps: int  # of this member, that began while there was something to give
 
 
 class State:
@@ -78,6 +82,7 @@ class State:
     background         copies are refreshed while the next step is computed: a step that was
                        committed can be lost until the next one is, or until flush(); the numbers
                        of steps then go back, and all arrays, to what they were
+    catch_up_bytes     the most that is copied for joiners as one step begins; 0: 32 MiB
     Not for several threads at once.
     """
 
@@ -90,6 +95,7 @@ class State:
         shards: int = 0,
         replicas: int = 1,
         background: bool = False,
+        catch_up_bytes: int = 0,
     ) -> None:
         self._world = world
         self._pins: list[object] = []  # the arrays' memory
@@ -97,6 +103,7 @@ class State:
             shards=whole(shards, "shards", _ffi.PLACE_SHARDS_MAX),
             replicas=whole(replicas, "replicas", _ffi.PLACE_REPLICAS_MAX) or _NO_REPLICAS,
             background=int(background),
+            catch_up_bytes=whole(catch_up_bytes, "catch_up_bytes", 1 << 62),
         )
         handle = _ffi.new_handle()
         check(
@@ -193,6 +200,10 @@ class State:
             info.bad_giver,
             info.keep_ns * 1e-9,
             info.step_ns * 1e-9,
+            info.caught_up_bytes,
+            info.catch_up_ns * 1e-9,
+            info.given_bytes,
+            info.given_steps,
         )
 
     @property

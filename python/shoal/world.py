@@ -93,6 +93,8 @@ class World:
     partition  which part of a world that was cut in two goes on
     join_timeout, recovery_timeout, timeout   seconds; None: the settings'
     epoch_floor   the highest epoch that this worker has ever seen
+    catch_up   a worker that comes later gets the arrays of world.state() in its first step, while
+               the members go on with theirs, and is let in then; until then it has no rank
     Raises Absent when too few come or it is not let in in time, StoreError
     Threads    one call at a time; view, epoch, members and leave() any time from any thread
     """
@@ -116,6 +118,7 @@ class World:
         recovery_timeout: Optional[float] = None,
         timeout: Optional[float] = None,
         epoch_floor: int = 0,
+        catch_up: bool = False,
         context: Optional[Context] = None,
     ) -> None:
         self._context = context or default_context()
@@ -134,6 +137,7 @@ class World:
             recovery_timeout_ms=milliseconds(recovery_timeout, "recovery_timeout"),
             op_timeout_ms=milliseconds(timeout, "timeout"),
             epoch_floor=epoch_floor,
+            catch_up=int(catch_up),
         )
         context_held = self._context
 
@@ -361,10 +365,11 @@ class World:
         shards: int = 0,
         replicas: int = 1,
         background: bool = False,
+        catch_up_bytes: int = 0,
     ) -> State:
         """State that follows the members, one at a time, with these replicated arrays; see
         shoal.State."""
-        return State(self, arrays or {}, shards, replicas, background)
+        return State(self, arrays or {}, shards, replicas, background, catch_up_bytes)
 
     def samples(
         self,

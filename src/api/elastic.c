@@ -23,6 +23,8 @@ static enum shoal_status check_options(const struct shoal_world_options *given)
 {
     if (given->step_mode != SHOAL_STEP_RETAIN && given->step_mode != SHOAL_STEP_ABORT)
         return shl_fail(SHOAL_ERR_INVALID, "step_mode %d is unknown", (int)given->step_mode);
+    if (given->catch_up > 1)
+        return shl_fail(SHOAL_ERR_INVALID, "catch_up is %u; it is 0 or 1", given->catch_up);
     if (given->partition != SHOAL_PARTITION_MAJORITY && given->partition != SHOAL_PARTITION_ANY)
         return shl_fail(SHOAL_ERR_INVALID, "partition %d is unknown", (int)given->partition);
     if (given->world_min > given->world_start || given->world_start > given->world_max ||

@@ -46,7 +46,8 @@ enum shoal_status shoal_state_create(struct shoal_world *world,
                         given.shards, replicas, SHOAL_PLACE_SHARDS_MAX, SHOAL_PLACE_REPLICAS_MAX);
     if (given.background > 1)
         return shl_fail(SHOAL_ERR_INVALID, "background is %u; it is 0 or 1", given.background);
-    return shl_state_create(world, given.shards, replicas, given.background != 0, state);
+    return shl_state_create(world, given.shards, replicas, given.background != 0,
+                            given.catch_up_bytes, state);
 }
 
 void shoal_state_destroy(struct shoal_state *state)
@@ -156,6 +157,9 @@ enum shoal_status shoal_state_info(const struct shoal_state *state, struct shoal
                                     .bad_chunks = state->stats.bad_chunks,
                                     .bad_giver = state->stats.bad_giver,
                                     .keep_ns = state->stats.keep_ns,
-                                    .step_ns = state->stats.step_ns};
+                                    .step_ns = state->stats.step_ns,
+                                    .caught_up_bytes = state->stats.caught_up,
+                                    .catch_up_ns = state->stats.catch_up_ns};
+    shl_giver_told(&state->giver, &told.given_bytes, &told.given_steps);
     return shl_give_struct(info, &told, sizeof(told));
 }

@@ -134,7 +134,8 @@ static void run_member(struct members *members, uint32_t slot)
                                           .step_mode = job->mode,
                                           .join_timeout_ms = 20000,
                                           .recovery_timeout_ms = job->recovery_timeout_ms,
-                                          .op_timeout_ms = job->op_timeout_ms};
+                                          .op_timeout_ms = job->op_timeout_ms,
+                                          .catch_up = job->catch_up};
     int status = shoal_context_create(&context, &self.context);
     if (status == SHOAL_OK)
         status = shoal_world_join(self.context, &options, &self.world);

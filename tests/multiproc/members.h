@@ -62,6 +62,7 @@ struct members_job {
                           the next one; 0: all on this host */
     uint32_t domains;  /* slot s is in failure domain s modulo them; 0: not told */
     const char *store; /* of somebody else's; NULL: a coordinator of this job's */
+    bool catch_up;     /* whoever comes later gets state before it is let in */
     bool restarts;     /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */

@@ -62,11 +62,13 @@ static void absent(struct shl_membership *m)
 
 void shl_join_tick(struct shl_membership *m)
 {
-    if (m->now_ns - m->started_ns >= m->options.times.join_ns) {
+    bool learns = m->version && m->record.phase != SHL_PHASE_FORMING;
+    bool timed = m->caught_up || !learns; /* its host knows for how long it is to catch up */
+    if (timed && m->now_ns - m->started_ns >= m->options.times.join_ns) {
         absent(m);
         return;
     }
-    if (m->version && m->record.phase != SHL_PHASE_FORMING) {
+    if (learns) {
         shl_membership_broadcast(m, SHL_MESSAGE_JOIN);
         if (shl_membership_proposed(m) && m->fenced == m->record.epoch)
             shl_membership_send(m, m->record.writer, SHL_MESSAGE_ACK);

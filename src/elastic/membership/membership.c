@@ -341,6 +341,8 @@ void shl_membership_caught_up(struct shl_membership *m, uint64_t now_ns)
 {
     if (!begin_event(m, now_ns))
         return;
+    if (!m->caught_up)
+        m->started_ns = now_ns; /* what comes now is to be over within the time for joining */
     m->caught_up = true;
     if (m->state == SHL_MEMBERSHIP_OUTSIDE && m->published == 0)
         shl_join_tick(m);

@@ -35,7 +35,8 @@ struct shl_membership_times {
     uint64_t poll_ns;     /* 100 ms: between readings of the register while anything is open */
     uint64_t learner_ns;  /* 1 s: after which a silent learner is forgotten */
     uint64_t recovery_ns; /* 30 s: after which a view change that does not end is an error */
-    uint64_t join_ns;     /* 60 s: the same for getting in */
+    uint64_t join_ns;     /* 60 s: the same for getting in, without what a learner takes for the
+                             state */
 };
 
 #define SHL_MEMBERSHIP_MS 1000000ull

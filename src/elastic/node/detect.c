@@ -97,6 +97,7 @@ static void on_beat(void *arg)
             beat(peer);
         if (peer->in_view && peer->watch.fd >= 0 && shl_sock_stalls(peer->watch.fd))
             shl_node_peer_refresh(peer);
+        shl_node_link_shrink(peer);
         judge(peer);
         hear_again(peer, now);
     }

@@ -8,6 +8,7 @@
  *   listen.c   where it listens
  *   register.c requests to the store and their answers
  *   calls.c    what other threads want of it
+ *   mail.c     what owners of nodes write to each other
  *   kill.c     ending an evicted process on this host
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -34,7 +35,8 @@ enum shl_node_frame {
     SHL_NODE_BEAT = 1,       /* u64 epoch, u64 started */
     SHL_NODE_MEMBERSHIP = 2, /* membership/message.h */
     SHL_NODE_BLOB = 3,       /* u64 epoch, blob */
-    SHL_NODE_DONE = 4        /* u64 epoch: the sender needs nothing more of this view */
+    SHL_NODE_DONE = 4,       /* u64 epoch: the sender needs nothing more of this view */
+    SHL_NODE_MAIL = 5        /* of the owner; empty: nobody reads what came last */
 };
 
 struct shl_node_buffer {
@@ -110,6 +112,7 @@ struct shl_node {
     pthread_t thread;
     bool running;
     _Atomic uint64_t wanted, epoch, started;
+    _Atomic uint32_t learns; /* enum shl_step_mode */
     pthread_mutex_t lock;
     pthread_cond_t done; /* a call was served */
     bool stop;
@@ -142,12 +145,17 @@ void shl_node_link_detach(struct shl_node_peer *peer);
 void shl_node_link_send(struct shl_node_peer *peer, enum shl_node_frame kind, const void *head,
                         size_t head_bytes, const void *body, size_t body_bytes);
 void shl_node_link_read(struct shl_node_peer *peer);
+/* Give memory back that mail took, when there is none. */
+void shl_node_link_shrink(struct shl_node_peer *peer);
 void shl_node_link_free(struct shl_node_peer *peer);
 void shl_node_link_tell(struct shl_node_peer *peer);      /* the own blob */
 void shl_node_link_tell_done(struct shl_node_peer *peer); /* the own epoch that is done, if any */
 
 /* detect.c */
 void shl_node_detect_start(struct shl_node *node);
+
+/* mail.c */
+void shl_node_mail_read(struct shl_node_peer *peer, const uint8_t *data, size_t bytes);
 
 /* listen.c */
 enum shoal_status shl_node_listen(struct shl_node *node);

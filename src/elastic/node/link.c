@@ -16,8 +16,10 @@
 #include <sys/epoll.h>
 
 #define MAGIC 0x4e4c4853u /* "SHLN" */
-#define PAYLOAD_MAX (SHL_MESSAGE_BYTES_MAX + 64u)
+#define MESSAGE_MAX (SHL_MESSAGE_BYTES_MAX + 64u)
+#define PAYLOAD_MAX (MESSAGE_MAX > SHL_NODE_MAIL_MAX ? MESSAGE_MAX : SHL_NODE_MAIL_MAX)
 #define READS_A_TURN 16
+#define KEPT_BYTES (256u << 10) /* of a buffer that is empty */
 
 static void broken(struct shl_node_peer *peer, const char *why)
 {
@@ -44,6 +46,20 @@ static bool reserve(struct shl_node_buffer *buffer, size_t more)
     buffer->data = grown;
     buffer->capacity = capacity;
     return true;
+}
+
+static void shrink(struct shl_node_buffer *buffer)
+{
+    if (buffer->capacity <= KEPT_BYTES || buffer->at < buffer->end)
+        return;
+    shl_mem->free(buffer->data);
+    *buffer = (struct shl_node_buffer){.data = NULL};
+}
+
+void shl_node_link_shrink(struct shl_node_peer *peer)
+{
+    shrink(&peer->tx);
+    shrink(&peer->rx);
 }
 
 /* ---- sending -------------------------------------------------------------------------------- */
@@ -156,6 +172,9 @@ static void on_frame(struct shl_node_peer *peer, uint32_t kind, const uint8_t *d
     case SHL_NODE_DONE:
         peer->done_epoch = shl_bytes_get_u64(&in);
         peer->node->owner.news(peer->node->owner.arg);
+        break;
+    case SHL_NODE_MAIL:
+        shl_node_mail_read(peer, data, bytes);
         break;
     default:
         broken(peer, "it sent a frame of no known kind");

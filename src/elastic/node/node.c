@@ -93,6 +93,18 @@ static bool serve_calls(struct shl_node *node)
     return stop;
 }
 
+/* Once, as the register is read: the job goes on without this worker. */
+static void note_learner(struct shl_node *node)
+{
+    const struct shl_record *record = shl_membership_record(node->core);
+    if (atomic_load(&node->learns) || node->view_epoch || node->ended || !record ||
+        record->phase == SHL_PHASE_FORMING ||
+        shl_members_find(&record->view, node->self.id) != SHL_MEMBER_NONE)
+        return;
+    atomic_store(&node->learns, record->mode);
+    node->owner.news(node->owner.arg);
+}
+
 static void *run(void *arg)
 {
     struct shl_node *node = arg;
@@ -102,6 +114,7 @@ static void *run(void *arg)
         shl_loop_turn(&node->loop, UINT64_MAX);
         shl_node_store_deliver(node);
         shl_node_settle(node);
+        note_learner(node);
         atomic_store(&node->wanted, shl_membership_wanted(node->core, shl_now_ns()));
     }
     return NULL;
@@ -286,6 +299,11 @@ uint64_t shl_node_id(const struct shl_node *node)
 uint64_t shl_node_wanted(const struct shl_node *node)
 {
     return atomic_load(&node->wanted);
+}
+
+enum shl_step_mode shl_node_learns(const struct shl_node *node)
+{
+    return (enum shl_step_mode)atomic_load(&node->learns);
 }
 
 void shl_node_progress(struct shl_node *node, uint64_t epoch, uint64_t started)

@@ -32,7 +32,10 @@ struct shl_node_owner {
     void (*fence)(void *arg, const struct shl_record *prepared);
     void (*publish)(void *arg, const struct shl_record *record);
     void (*end)(void *arg, enum shoal_status status, const char *text);
-    void (*news)(void *arg); /* see shl_node_blobs and shl_node_all_done */
+    void (*news)(void *arg); /* see shl_node_blobs, shl_node_all_done and shl_node_learns */
+    /* The owner of another node wrote these bytes. false: nobody here reads them, which that one
+     * gets to know by 0 bytes. NULL: nobody ever does. */
+    bool (*mail)(void *arg, uint64_t from, const void *bytes, size_t size);
 };
 
 struct shl_node_options {
@@ -52,6 +55,10 @@ enum shoal_status shl_node_start(struct shl_node *node);
 void shl_node_destroy(struct shl_node *node); /* NULL is legal; no callback comes after it */
 
 uint64_t shl_node_id(const struct shl_node *node);
+
+/* The mode of a job's steps once it is known that it goes on without this worker, which is a
+ * learner; 0: not yet. Never waits. */
+enum shl_step_mode shl_node_learns(const struct shl_node *node);
 
 /* ---- to the core ---------------------------------------------------------------------------- */
 
@@ -79,6 +86,19 @@ void shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob, size
  * have told; else false, and *result is untouched. SHOAL_ERR_NOMEM in *status. */
 bool shl_node_blobs(struct shl_node *node, uint64_t epoch, const struct shl_members *members,
                     struct shl_rendezvous_result *result, enum shoal_status *status);
+
+#define SHL_NODE_MAIL_MAX ((1u << 20) + 256)
+
+/*
+ * shl_node_mail - write to the owner of another member's or learner's node: head, then body, not
+ * empty and up to SHL_NODE_MAIL_MAX together. In order, and lost with the session. false: there is
+ * no session. Whoever writes sees to it that no more than a few of the largest wait for one reader.
+ */
+bool shl_node_mail(struct shl_node *node, uint64_t to, const void *head, size_t head_bytes,
+                   const void *body, size_t body_bytes);
+/* The members of the newest view that is known, but for this one, to whom there is a session.
+ * Returns how many; at most `capacity`. */
+uint32_t shl_node_reached(struct shl_node *node, uint64_t *ids, uint32_t capacity);
 
 /* Tell the members that this one needs nothing more of the view of `epoch`: it is about to end. */
 void shl_node_done(struct shl_node *node, uint64_t epoch);

@@ -69,7 +69,8 @@ uint64_t shl_chunks_piece(const struct shl_chunks *chunks, uint64_t first, uint6
 {
     uint64_t i = first;
     *bytes = 0;
-    while (i < end && chunks->at[i].array == chunks->at[first].array)
+    while (i < end && chunks->at[i].array == chunks->at[first].array &&
+           chunks->at[i].offset == chunks->at[first].offset + *bytes)
         *bytes += chunks->at[i++].bytes;
     return i - first;
 }

@@ -19,13 +19,12 @@ enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine,
 
 /* What a member tells. */
 struct card {
-    uint64_t known, veteran;
+    uint64_t known, veteran, caught_up;
     uint64_t arrays, bytes;
     uint8_t schema[SHL_HASH_BYTES];
 };
 
-/* Names, kinds and sizes of all arrays, in order. */
-static enum shoal_status hash_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES])
+enum shoal_status shl_state_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES])
 {
     uint64_t cut[3] = {state->table.shards, state->table.width, state->background};
     size_t bytes = sizeof(cut);
@@ -68,20 +67,22 @@ enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_c
 {
     struct card mine = {.known = state->known,
                         .veteran = state->world->streams.settled,
+                        .caught_up = state->taker != NULL,
                         .arrays = state->array_count};
     for (uint32_t i = 0; i < state->array_count; i++)
         mine.bytes += state->arrays[i].bytes;
-    SHL_TRY(hash_schema(state, mine.schema));
+    SHL_TRY(shl_state_schema(state, mine.schema));
     struct card *cards = shl_mem->alloc(comm->size * sizeof(*cards));
     if (!cards)
         return shl_fail_errno("cannot allocate what %u members tell", comm->size);
     enum shoal_status status = shl_state_allgather(comm, &mine, cards, sizeof(mine));
     if (status == SHOAL_OK)
         status = compare(cards, comm->size);
-    *meeting = (struct shl_meeting){.comm = comm, .veteran = comm->size};
+    *meeting = (struct shl_meeting){.comm = comm, .veteran = comm->size, .caught_up = true};
     for (uint32_t i = 0; i < comm->size && status == SHOAL_OK; i++) {
         meeting->known[i] = cards[i].known != 0;
         meeting->known_count += meeting->known[i];
+        meeting->caught_up &= cards[i].known || cards[i].caught_up;
         if (cards[i].veteran && meeting->veteran == comm->size)
             meeting->veteran = i;
     }

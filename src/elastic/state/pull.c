@@ -2,6 +2,8 @@
  * Members that have nothing get the replicated arrays: from all that have them at once, each giving
  * its stripe, or, where nobody has them yet, from rank 0 by broadcast.
  *
+ * From those that brought some over before (catch_up.h) only what they lack still is moved.
+ *
  * Of two rounds one travels while the chunks of the other are verified. Chunks that are not what
  * their giver hashed come from the next giver in the end.
  *
@@ -80,7 +82,6 @@ static enum shoal_status open_pull(struct pull *pull)
     const struct shl_meeting *meeting = pull->meeting;
     const size_t hashes_bytes = (size_t)SHL_ROUND_CHUNKS * SHL_HASH_BYTES;
     uint32_t wants = meeting->comm->size - meeting->known_count;
-    SHL_TRY(shl_chunks_make(pull->state->arrays, pull->state->array_count, &pull->chunks));
     pull->stripes = shl_mem->alloc(meeting->known_count * sizeof(*pull->stripes));
     pull->hashes = shl_mem->alloc(2 * meeting->known_count * hashes_bytes);
     pull->move_capacity = (size_t)wants * meeting->known_count * (SHL_ROUND_CHUNKS + 1);
@@ -340,21 +341,32 @@ static enum shoal_status mend(struct pull *pull)
     return status;
 }
 
+/* `status`: how this member comes to it. */
+static enum shoal_status pull_chunks(struct pull *pull, enum shoal_status status)
+{
+    struct shoal_comm *comm = pull->meeting->comm;
+    enum shoal_status verified = SHOAL_OK;
+    SHL_TRY(shl_state_agree(comm, status == SHOAL_OK ? open_pull(pull) : status));
+    SHL_TRY(move_all(pull, &verified));
+    SHL_TRY(shl_state_agree(comm, verified));
+    return mend(pull);
+}
+
 enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_meeting *meeting)
 {
     struct pull pull = {.state = state, .meeting = meeting};
-    enum shoal_status verified = SHOAL_OK;
     if (meeting->known_count == meeting->comm->size)
         return SHOAL_OK;
     if (meeting->known_count == 0)
         return broadcast_all(state, meeting);
-    enum shoal_status status = shl_state_agree(meeting->comm, open_pull(&pull));
-    if (status == SHOAL_OK)
-        status = move_all(&pull, &verified);
-    if (status == SHOAL_OK)
-        status = shl_state_agree(meeting->comm, verified);
-    if (status == SHOAL_OK)
-        status = mend(&pull);
+    enum shoal_status status = shl_chunks_make(state->arrays, state->array_count, &pull.chunks);
+    if (!meeting->caught_up) {
+        status = pull_chunks(&pull, status);
+    } else {
+        status = shl_state_differ(state, meeting, status, &pull.chunks);
+        if (status == SHOAL_OK && pull.chunks.count)
+            status = pull_chunks(&pull, status);
+    }
     close_pull(&pull);
     return status;
 }

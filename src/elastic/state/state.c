@@ -32,10 +32,22 @@ static enum shoal_status settle(void *arg, struct shoal_comm *comm,
     return SHOAL_OK;
 }
 
+/* world->lock: the node's thread no longer sees it. */
+static void forget(void *arg)
+{
+    struct shoal_state *state = arg;
+    shl_taker_free(state->taker);
+    state->taker = NULL;
+}
+
 static enum shoal_status settled(void *arg)
 {
     struct shoal_state *state = arg;
+    pthread_mutex_lock(&state->world->lock);
+    forget(state);
+    pthread_mutex_unlock(&state->world->lock);
     state->known = true;
+    shl_giver_open(&state->giver);
     state->stats.settled++;
     bool lost =
         state->follower.on_loss && shl_state_install(state) && shl_state_lost(state, NULL, 0);
@@ -87,6 +99,31 @@ static void begun(void *arg, bool pending)
     state->stats.begun_ns = shl_now_ns();
     if (state->follower.behind)
         shl_state_shoot(state, pending);
+    shl_giver_copy(&state->giver);
+}
+
+static void catch_up(void *arg)
+{
+    shl_taker_run(arg);
+}
+
+static bool mail(void *arg, uint64_t from, const void *bytes, size_t size)
+{
+    struct shoal_state *state = arg;
+    struct shl_catch_up_mail mail;
+    if (size == 0)
+        return state->taker && shl_taker_mail(state->taker, from, NULL);
+    if (!shl_catch_up_get(bytes, size, &mail))
+        return false;
+    if (mail.kind == SHL_CATCH_UP_ASK || mail.kind == SHL_CATCH_UP_READ)
+        return shl_giver_mail(&state->giver, from, &mail);
+    return state->taker && shl_taker_mail(state->taker, from, &mail);
+}
+
+static void end(void *arg)
+{
+    struct shoal_state *state = arg;
+    shl_giver_stop(&state->giver);
 }
 
 static void keep(void *arg)
@@ -117,6 +154,8 @@ static void free_state(struct shoal_state *state)
         }
     }
     shl_state_drop_pending(state);
+    shl_giver_free(&state->giver);
+    shl_taker_free(state->taker);
     for (uint32_t a = 0; a < state->array_count; a++)
         free_array(&state->arrays[a]);
     shl_table_free(&state->table);
@@ -126,7 +165,8 @@ static void free_state(struct shoal_state *state)
 }
 
 enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
-                                   bool background, struct shoal_state **out)
+                                   bool background, uint64_t catch_up_bytes,
+                                   struct shoal_state **out)
 {
     if (background && world->log->mode != SHL_STEP_ABORT)
         return shl_fail(SHOAL_ERR_UNSUPPORTED,
@@ -140,6 +180,9 @@ enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, u
     enum shoal_status status = shl_table_make(shards, replicas + 1, &state->table);
     if (status == SHOAL_OK)
         status = shl_table_make(shards, replicas + 1, &state->next);
+    if (status == SHOAL_OK)
+        status = shl_giver_init(&state->giver, state,
+                                catch_up_bytes ? catch_up_bytes : SHL_CATCH_UP_BYTES);
     state->follower = (struct shl_follower){.arg = state,
                                             .settle = {.run = settle, .arg = state},
                                             .hand_over = {.run = hand_over, .arg = state},
@@ -151,7 +194,11 @@ enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, u
                                             .begun = begun,
                                             .keep = keep,
                                             .start = shl_state_start,
-                                            .abandon = shl_state_abandon};
+                                            .abandon = shl_state_abandon,
+                                            .catch_up = catch_up,
+                                            .forget = forget,
+                                            .mail = mail,
+                                            .end = end};
     if (status == SHOAL_OK)
         status = shl_views_attach(world, &state->follower);
     if (status != SHOAL_OK) {

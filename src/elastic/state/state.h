@@ -5,7 +5,8 @@
  *   state.c    life, and what the views call (struct shl_follower)
  *   meeting.c  the members compare what they registered
  *   chunks.c   how replicated arrays are cut, and who gives which part: pure
- *   pull.c     joiners get the replicated arrays
+ *   catch_up.h joiners get the replicated arrays before they are let in
+ *   pull.c     and what they lack then
  *   verify.c   do all have the same?
  *   shards.h   how sharded arrays are cut, and the table of who holds what
  *   spread.c   sharded arrays follow a change of the view
@@ -22,6 +23,7 @@
 #define SHL_ELASTIC_STATE_STATE_H
 
 #include "control/hash.h"
+#include "elastic/state/catch_up.h"
 #include "elastic/state/chunks.h"
 #include "elastic/views/views.h"
 #include "engine/moves.h"
@@ -32,6 +34,7 @@ struct shl_state_stats {
     uint64_t settled, sent, received, moved, settle_ns, handed;
     uint64_t bad_chunks, bad_giver;
     uint64_t refresh_sent, refresh_ns, keep_ns, step_ns;
+    uint64_t caught_up, catch_up_ns;
     uint64_t begun_ns; /* when the step began; 0: none has */
 };
 
@@ -51,8 +54,11 @@ struct shoal_state {
                                [shot ^ 1], since the step before is not safe yet */
     uint8_t shot;           /* which of all arrays' shots is to go back to */
     struct shoal_request *refreshing; /* world->lock: under way; NULL: nothing is */
-    bool lacked_memory;               /* here, while the hand-over under way was tried before */
-    enum shoal_status refused;        /* why the last hand-over was not done: alike on all */
+    struct shl_giver giver;
+    struct shl_taker *taker; /* of a learner; world->lock for who sees it and who does not. NULL: it
+                                brought nothing over before it was let in */
+    bool lacked_memory;      /* here, while the hand-over under way was tried before */
+    enum shoal_status refused; /* why the last hand-over was not done: alike on all */
 };
 
 struct shl_move_list {
@@ -63,7 +69,8 @@ struct shl_move_list {
 /* ---- state.c ------------------------------------------------------------------------------ */
 
 enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, uint32_t replicas,
-                                   bool background, struct shoal_state **state);
+                                   bool background, uint64_t catch_up_bytes,
+                                   struct shoal_state **state);
 void shl_state_destroy(struct shoal_state *state);
 /* A checked array; its name is copied. */
 enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_state_array *given);
@@ -74,11 +81,14 @@ enum shoal_status shl_state_add(struct shoal_state *state, const struct shoal_st
 struct shl_meeting {
     struct shoal_comm *comm;
     uint32_t known_count;             /* members that have the state; 0: it is new to all */
+    bool caught_up;                   /* all others brought some over before they were let in */
     const struct shl_voters *leaving; /* they are to own nothing any more; NULL: nobody leaves */
     uint32_t veteran; /* the first that founded the job or committed a step; comm->size: none */
     bool known[SHL_MEMBERS_MAX];
 };
 
+/* Names, kinds and sizes of all arrays, in order. */
+enum shoal_status shl_state_schema(const struct shoal_state *state, uint8_t hash[SHL_HASH_BYTES]);
 /* Meet the others. SHOAL_ERR_MISMATCH on all: they registered different arrays. */
 enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_comm *comm,
                                  struct shl_meeting *meeting);
@@ -145,8 +155,13 @@ size_t shl_state_lost(const struct shoal_state *state, struct shoal_state_loss *
                       size_t capacity);
 enum shoal_status shl_state_say_lost(const struct shoal_state *state);
 
-/* ---- pull.c, verify.c ----------------------------------------------------------------------- */
+/* ---- differ.c, pull.c, verify.c ---------------------------------------------------------------
+ */
 
+/* Leave of the chunks those that somebody who joined lacks. `status`: how this member comes to it;
+ * all fail when one does. */
+enum shoal_status shl_state_differ(struct shoal_state *state, const struct shl_meeting *meeting,
+                                   enum shoal_status status, struct shl_chunks *chunks);
 enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_meeting *meeting);
 
 enum shoal_status shl_state_verify(struct shoal_state *state, struct shoal_state_divergence *found,

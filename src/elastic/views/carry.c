@@ -29,11 +29,16 @@ static enum shoal_status give_up_leaving(struct shoal_world *world)
 
 enum shoal_status shl_views_ready(struct shoal_world *world)
 {
+    bool learned = world->learning && !world->ended;
+    if (learned)
+        shl_views_caught_up(world);
     while (!world->ended && !(world->usable && !world->stopped)) {
         uint64_t until_ns = world->leave_ns ? world->leave_ns : UINT64_MAX;
         if (!shl_views_wait(world, until_ns) && shl_now_ns() >= until_ns && !world->ended)
             return give_up_leaving(world);
     }
+    if (learned && !world->ended)
+        shl_views_show(world);
     return world->ended ? shl_views_ended(world) : SHOAL_OK;
 }
 

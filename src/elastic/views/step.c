@@ -52,7 +52,11 @@ static enum shoal_status begin_locked(struct shoal_world *world, struct shoal_st
 enum shoal_status shl_views_begin(struct shoal_world *world, struct shoal_step *step)
 {
     shl_views_enter(world);
+    shl_views_catch_up(world);
     enum shoal_status status = begin_locked(world, step);
+    const struct shl_follower *follower = world->follower;
+    if (status != SHOAL_OK && follower && follower->forget)
+        follower->forget(follower->arg);
     shl_views_exit(world);
     return status;
 }

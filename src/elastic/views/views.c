@@ -60,6 +60,16 @@ static void on_news(void *arg)
     pthread_mutex_unlock(&world->lock);
 }
 
+static bool on_mail(void *arg, uint64_t from, const void *bytes, size_t size)
+{
+    struct shoal_world *world = arg;
+    pthread_mutex_lock(&world->lock);
+    const struct shl_follower *follower = world->follower;
+    bool read = follower && follower->mail && follower->mail(follower->arg, from, bytes, size);
+    pthread_mutex_unlock(&world->lock);
+    return read;
+}
+
 void shl_views_end(struct shoal_world *world, enum shoal_status status, const char *text)
 {
     if (world->ended)
@@ -180,7 +190,7 @@ static enum shoal_status create_node(struct shoal_world *world)
         .epoch_floor = given->epoch_floor,
         .recovery_ns = given->recovery_timeout_ms * MS,
         .join_ns = given->join_timeout_ms * MS,
-        .owner = {world, on_fence, on_publish, on_end, on_news},
+        .owner = {world, on_fence, on_publish, on_end, on_news, on_mail},
     };
     return shl_node_create(&node, &world->node);
 }
@@ -193,14 +203,15 @@ static enum shoal_status start(struct shoal_world *world)
     return shl_node_start(world->node);
 }
 
-/* A founder or a learner until its first view is there. The node ends it when the time is over. */
+/* A founder until its first view is there; a learner too, unless it is to catch up first. The node
+ * ends it when the time is over. */
 static enum shoal_status get_in(struct shoal_world *world)
 {
     pthread_mutex_lock(&world->lock);
-    while (!world->usable && !world->ended)
+    while (!world->usable && !world->ended && !shl_views_learn(world))
         shl_views_wait(world, UINT64_MAX);
     enum shoal_status status = world->ended ? shl_views_ended(world) : SHOAL_OK;
-    if (status == SHOAL_OK)
+    if (status == SHOAL_OK && !world->learning)
         shl_views_show(world);
     shl_views_call_from(world);
     pthread_mutex_unlock(&world->lock);
@@ -214,7 +225,8 @@ enum shoal_status shl_views_join(const struct shl_views_options *options, struct
     if (status == SHOAL_OK)
         status = start(world);
     if (status == SHOAL_OK) {
-        shl_node_caught_up(world->node);
+        if (!options->world.catch_up)
+            shl_node_caught_up(world->node);
         status = get_in(world);
     }
     if (status == SHOAL_OK) {
@@ -276,6 +288,8 @@ void shl_views_destroy(struct shoal_world *world)
     if (world->builder_runs)
         end_together(world);
     stop_builder(world);
+    if (world->follower && world->follower->end)
+        world->follower->end(world->follower->arg);
     shl_node_destroy(world->node);
     if (world->follower)
         world->follower->gone = true;

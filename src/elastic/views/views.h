@@ -9,6 +9,7 @@
  *   call.c    the program's operations        step.c  steps, leaving, questions
  *   started.c operations that were started, which a thread carries out while the program computes
  *   follow.c  where state that follows the members is called
+ *   learn.c   a worker that has not been let in yet
  *   behind.c  steps that last one commit later, so that state is made safe meanwhile
  *   streams.c samples, whose position moves when a step is committed
  *
@@ -74,6 +75,13 @@ struct shl_follower {
     enum shoal_status (*start)(void *arg, struct shoal_comm *comm,
                                const struct shl_members *members);
     void (*abandon)(void *arg);
+    /* A learner's first step begins: get what can be had before it is let in. */
+    void (*catch_up)(void *arg);
+    void (*forget)(void *arg); /* no step began: the program has its arrays back */
+    /* lock, and from the node's thread: the follower of another member, or of a learner, wrote.
+     * false: nothing here wants it. */
+    bool (*mail)(void *arg, uint64_t from, const void *bytes, size_t size);
+    void (*end)(void *arg); /* the node is about to be destroyed: do not use it any more */
 };
 
 /* A step that the program has ended, and that can still be lost. */
@@ -135,6 +143,7 @@ struct shoal_world {
     uint32_t joined_since;    /* members, since its last step was committed */
     uint32_t joined_told;     /* of these, when its step under way began */
     bool leaving, leave_told; /* leave_told: the node knows */
+    bool learning;            /* nobody was told yet that it can be let in */
     uint64_t leave_ns;        /* when a call that waits gives up; 0: never */
     struct shl_oplog *log;
     struct shoal_op_info last;
@@ -238,6 +247,15 @@ enum shoal_status shl_views_follow_leavers(struct shoal_world *world);
 bool shl_views_drop_stale(struct shoal_world *world);
 /* lock, which is given away meanwhile: before the operation that commits. */
 enum shoal_status shl_views_follow_refresh(struct shoal_world *world);
+
+/* ---- learn.c ------------------------------------------------------------------------------ */
+
+/* lock: of a worker whose world returns before it is let in. true: it is one. */
+bool shl_views_learn(struct shoal_world *world);
+/* calling, lock, which is given away meanwhile: a step is about to begin. */
+void shl_views_catch_up(struct shoal_world *world);
+/* lock, which is given away meanwhile: it can be let in. */
+void shl_views_caught_up(struct shoal_world *world);
 
 /* ---- behind.c ----------------------------------------------------------------------------- */
 
