@@ -16,7 +16,7 @@ PYTHON_PACKAGES=(python3-numpy python3-sklearn python3-pip python3-venv)
 TORCH_PACKAGES=(python3-torch)
 NETWORK_PACKAGES=(iproute2)
 KERNEL_PACKAGES=(linux-source-6.1 make gcc libc6-dev bison flex bc xz-utils)
-RDMA_PACKAGES=(libibverbs-dev librdmacm-dev ibverbs-providers iproute2)
+RDMA_PACKAGES=(libibverbs-dev librdmacm-dev ibverbs-providers iproute2 nftables)
 COVERAGE_PACKAGES=(gcovr)
 
 say() {

@@ -11,6 +11,7 @@
 #include "elastic/store/coordinator.h"
 #include "support/test.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,20 +79,34 @@ static void remove_journal(const struct members *members)
     unlink(lock);
 }
 
+static struct members_shared *share(const char *path)
+{
+    int fd = -1, flags = MAP_SHARED | MAP_NORESERVE | (path ? 0 : MAP_ANONYMOUS);
+    if (path) {
+        fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(ftruncate(fd, sizeof(struct members_shared)), 0);
+    }
+    void *shared = mmap(NULL, sizeof(struct members_shared), PROT_READ | PROT_WRITE, flags, fd, 0);
+    assert_true(shared != MAP_FAILED);
+    if (path)
+        close(fd);
+    return shared;
+}
+
 void members_open(struct members *members, const struct members_job *job)
 {
     static unsigned serial;
     memset(members, 0, sizeof(*members));
     members->job = job;
-    members->shared = mmap(NULL, sizeof(*members->shared), PROT_READ | PROT_WRITE,
-                           MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    assert_true(members->shared != MAP_FAILED);
+    members->shared = share(job->file);
     snprintf(members->journal, sizeof(members->journal), "/tmp/shoal-members-%d-%u", (int)getpid(),
              serial);
     remove_journal(members); /* of a process that had this number before */
-    if (job->store) {
-        assert_true(strlen(job->store) < sizeof(members->address));
-        memcpy(members->address, job->store, strlen(job->store) + 1);
+    const char *given = job->store ? job->store : job->address;
+    if (given) {
+        assert_true(strlen(given) < sizeof(members->address));
+        memcpy(members->address, given, strlen(given) + 1);
     } else if (job->hosts) {
         char host[32];
         hosts_address(job->hosts, host, sizeof(host));
@@ -107,28 +122,18 @@ void members_open(struct members *members, const struct members_job *job)
         members_start(members, i);
 }
 
-static void run_member(struct members *members, uint32_t slot)
+void members_take_part(struct member *self, const char *store)
 {
-    const struct members_job *job = members->job;
-    struct member self = {.slot = slot,
-                          .report = &members->shared->reports[slot],
-                          .shared = members->shared,
-                          .job = job};
-    const char *const *settings = job->victim == slot + 1 ? job->victim_settings : job->settings;
+    const struct members_job *job = self->job;
+    const char *const *settings =
+        job->victim == self->slot + 1 ? job->victim_settings : job->settings;
     size_t count = 0;
     while (settings && settings[count])
         count++;
-    if (job->hosts)
-        hosts_enter(slot % job->hosts);
-    if (job->domains) { /* this process is the member's own */
-        char domain[16];
-        snprintf(domain, sizeof(domain), "node-%u", slot % job->domains);
-        setenv("SHOAL_FAILURE_DOMAIN", domain, 1);
-    }
     struct shoal_context_options context = {
         .struct_size = sizeof(context), .settings = settings, .setting_count = count};
     struct shoal_world_options options = {.struct_size = sizeof(options),
-                                          .store = members->address,
+                                          .store = store,
                                           .world_start = job->start,
                                           .world_min = job->min,
                                           .step_mode = job->mode,
@@ -136,22 +141,44 @@ static void run_member(struct members *members, uint32_t slot)
                                           .recovery_timeout_ms = job->recovery_timeout_ms,
                                           .op_timeout_ms = job->op_timeout_ms,
                                           .catch_up = job->catch_up};
-    int status = shoal_context_create(&context, &self.context);
+    int status = shoal_context_create(&context, &self->context);
     if (status == SHOAL_OK)
-        status = shoal_world_join(self.context, &options, &self.world);
-    self.report->join_status = status;
-    snprintf(self.report->text, sizeof(self.report->text), "%s", shoal_last_error());
+        status = shoal_world_join(self->context, &options, &self->world);
+    self->report->join_status = status;
+    snprintf(self->report->text, sizeof(self->report->text), "%s", shoal_last_error());
     if (status == SHOAL_OK) {
         struct shoal_view view = {.struct_size = sizeof(view)};
-        shoal_world_view(self.world, &view);
-        self.report->rank = view.rank;
-        job->body(&self);
-        self.report->done = 1;
+        shoal_world_view(self->world, &view);
+        self->report->rank = view.rank;
+        job->body(self);
+        self->report->done = 1;
     }
-    shoal_world_destroy(self.world);
-    if (shoal_context_destroy(self.context) != SHOAL_OK)
-        fprintf(stderr, "member %u: %s\n", slot, shoal_last_error());
+    shoal_world_destroy(self->world);
+    if (shoal_context_destroy(self->context) != SHOAL_OK)
+        fprintf(stderr, "member %u: %s\n", self->slot, shoal_last_error());
     fflush(NULL);
+}
+
+static void run_member(struct members *members, uint32_t slot)
+{
+    const struct members_job *job = members->job;
+    struct member self = {.slot = slot,
+                          .report = &members->shared->reports[slot],
+                          .shared = members->shared,
+                          .job = job};
+    if (job->boot) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* what it becomes has to clean up */
+        job->boot(slot);
+        _exit(127);
+    }
+    if (job->hosts)
+        hosts_enter(slot % job->hosts);
+    if (job->domains) { /* this process is the member's own */
+        char domain[16];
+        snprintf(domain, sizeof(domain), "node-%u", slot % job->domains);
+        setenv("SHOAL_FAILURE_DOMAIN", domain, 1);
+    }
+    members_take_part(&self, members->address);
     _exit(0);
 }
 
@@ -204,7 +231,7 @@ void members_close(struct members *members)
             hung++;
             print_error("member %u hangs after %u operations\n", i,
                         members->shared->reports[i].count);
-            kill(members->pids[i], SIGKILL);
+            kill(members->pids[i], members->job->boot ? SIGTERM : SIGKILL);
             waitpid(members->pids[i], NULL, 0);
         }
         if (WIFSIGNALED(members->exits[i]) && WTERMSIG(members->exits[i]) != SIGKILL)
@@ -213,6 +240,7 @@ void members_close(struct members *members)
     if (members->coordinator) {
         kill(members->coordinator, SIGKILL);
         waitpid(members->coordinator, NULL, 0);
+        members->coordinator = 0;
         remove_journal(members);
     }
     assert_int_equal(hung, 0);

@@ -8,6 +8,7 @@
 #define TESTS_MULTIPROC_MEMBERS_H
 
 #include <shoal/shoal.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -26,7 +27,9 @@ struct member_saw {
 };
 
 struct member_report {
-    int join_status, status; /* status: what ended its loop */
+    /* Status: what ended its loop. Reports begin at pages, as other kernels may write them. */
+    alignas(4096) int join_status;
+    int status;
     char text[512];
     uint32_t rank;            /* in its first view */
     _Atomic uint32_t count;   /* of `saw` */
@@ -63,7 +66,10 @@ struct members_job {
     uint32_t domains;  /* slot s is in failure domain s modulo them; 0: not told */
     const char *store; /* of somebody else's; NULL: a coordinator of this job's */
     bool catch_up;     /* whoever comes later gets state before it is let in */
-    bool restarts;     /* the coordinator keeps a journal, so that it can be started again */
+    const char *address; /* of this job's coordinator; NULL: any that is free */
+    const char *file;    /* `members_shared` is this file, which is made; NULL: of no file */
+    void (*boot)(uint32_t slot); /* becomes the program that takes part; NULL: the process does */
+    bool restarts; /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */
     uint32_t op_timeout_ms, recovery_timeout_ms;
@@ -107,11 +113,17 @@ void members_finish(struct members *members, const uint32_t *slots, uint32_t cou
  * epoch. `slots`: who came through to the end. */
 void members_check_samples(const struct members *members, const uint32_t *slots, uint32_t count);
 
+/* Joins, does the job's body and ends: the whole life of a member's process. */
+void members_take_part(struct member *self, const char *store);
+
 /* A body: sums of 1 << slot in a loop, every value checked, until `stop`. */
 void members_loop(struct member *self);
 /* A body: steps of two such sums over some samples; whoever joins gets the state by a broadcast,
  * and whoever is told to by `leave` or by SIGTERM leaves. */
 void members_steps(struct member *self);
+/* A body: as members_loop, but the results are in memory of shoal_mem_alloc, and each is checked
+ * again some operations later: what a former member writes late is found wherever it lands. */
+void members_keep(struct member *self);
 /* For other bodies: what an operation or a step came to, and why the loop ended. */
 void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask);
 void members_end_with(struct member *self, int status);

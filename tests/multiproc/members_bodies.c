@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define KEPT 5 /* results of members_keep */
+
 /* ---- what members do --------------------------------------------------------------------------
  */
 
@@ -96,6 +98,39 @@ void members_loop(struct member *self)
     members_end_with(self, status);
     free(recv);
     free(send);
+}
+
+/* The result is right, and still that of the operation which `mask` was seen of. */
+static int check_kept(const struct member *self, const int64_t *kept, int64_t mask)
+{
+    if (kept[7] == mask && is_right(self, kept))
+        return SHOAL_OK;
+    print_error("member %u: a result of contributors %llx has changed since\n", self->slot,
+                (unsigned long long)mask);
+    return SHOAL_ERR_INTERNAL;
+}
+
+void members_keep(struct member *self)
+{
+    size_t bytes = self->job->elements * sizeof(int64_t);
+    void *send = NULL, *recv[KEPT] = {NULL};
+    int64_t masks[KEPT] = {0}; /* what memory that holds no result yet looks like */
+    bool stop = false;
+    int status = shoal_mem_alloc(self->context, bytes, &send);
+    for (uint32_t i = 0; i < KEPT && status == SHOAL_OK; i++)
+        status = shoal_mem_alloc(self->context, bytes, &recv[i]);
+    for (uint32_t at = 0; status == SHOAL_OK && !stop; at = (at + 1) % KEPT) {
+        status = check_kept(self, recv[at], masks[at]);
+        if (status == SHOAL_OK)
+            status = members_sum(self, send, recv[at], &stop);
+        masks[at] = ((int64_t *)recv[at])[7];
+    }
+    for (uint32_t i = 0; i < KEPT && status == SHOAL_OK; i++)
+        status = check_kept(self, recv[i], masks[i]);
+    members_end_with(self, status);
+    for (uint32_t i = 0; i < KEPT; i++)
+        shoal_mem_free(self->context, recv[i]);
+    shoal_mem_free(self->context, send);
 }
 
 /* ---- steps ------------------------------------------------------------------------------------

@@ -10,7 +10,11 @@
 #   -o FOLDER    what is written below it stays
 #   -t SECONDS   limit of time (300)
 #   -m MIB       the guest's memory (1024); the host gives it as it is touched
+#   -n TAP       the guest's interface vec0 is at this tap device, which is there already
+#   -p FILE      gets the number of the guest's process: SIGSTOP freezes the guest, SIGCONT thaws it
 #   -v           show the guest's console when all is over
+#
+# A signal that ends this script kills the guest at once, as a crash does.
 #
 # Exit status: the command's; 124 the limit was reached; 125 the guest died (the end of its console
 # follows) or could not start. Inside, SHOAL_TEST_GUEST is 1.
@@ -24,13 +28,15 @@ fail() { # reason
 }
 
 here=$(cd "$(dirname "$0")" && pwd)
-devices="" output="" limit=300 memory=1024 verbose=0
-while getopts d:o:t:m:v option; do
+devices="" output="" limit=300 memory=1024 tap="" process_file=/dev/null verbose=0
+while getopts d:o:t:m:n:p:v option; do
     case $option in
     d) devices=$OPTARG ;;
     o) output=$OPTARG ;;
     t) limit=$OPTARG ;;
     m) memory=$OPTARG ;;
+    n) tap=$OPTARG ;;
+    p) process_file=$OPTARG ;;
     v) verbose=1 ;;
     *) fail "unknown option; the head of $0 lists them" ;;
     esac
@@ -46,9 +52,19 @@ if [ -n "$output" ]; then
 fi
 
 guest_pid=""
+network=()
+[ -z "$tap" ] || network=("vec0:transport=tap,ifname=$tap,mtu=9000")
 shared=$(mktemp -d /tmp/shoal-guest.XXXXXX) # both sides see it; its name has no blanks
+# The guest's programs run in processes that its kernel traces. If it were killed alone, they would
+# go on as processes of the host; so its group, which it makes as it starts, goes with it.
+kill_guest() {
+    [ ! -s "$shared/process" ] || kill -KILL -- "-$(<"$shared/process")" 2>/dev/null || true
+}
 finish() {
-    [ -z "$guest_pid" ] || kill "$guest_pid" 2>/dev/null || true
+    if [ -n "$guest_pid" ]; then
+        kill_guest
+        kill "$guest_pid" 2>/dev/null || true # before the group is there
+    fi
     rm -rf "$shared"
 }
 trap finish EXIT
@@ -67,7 +83,10 @@ declare -p command folder output >"$shared/settings"
 export -p >"$shared/environment"
 
 # What passes for the CPU's random numbers are the host's; to gather its own takes a guest seconds.
-timeout --kill-after=5 "$limit" "$kernel" "mem=${memory}M" uml_dir="$shared/" \
+# shellcheck disable=SC2016
+timeout --kill-after=5 "$limit" bash -c 'echo $$ | tee "$0" "$1" >/dev/null; exec "${@:2}"' \
+    "$shared/process" "$process_file" \
+    "$kernel" "mem=${memory}M" uml_dir="$shared/" "${network[@]}" \
     root=none rootfstype=hostfs ro init="$shared/init.sh" guest_shared="$shared" \
     con=null con0=null,fd:1 ssl=null loglevel=5 \
     random.trust_cpu=on </dev/null >"$shared/console" 2>&1 &
@@ -76,6 +95,7 @@ tail --follow --lines=+1 --sleep-interval=0.1 --pid="$guest_pid" "$shared/out" &
 tail --follow --lines=+1 --sleep-interval=0.1 --pid="$guest_pid" "$shared/err" >&2 &
 ended=0
 wait "$guest_pid" || ended=$?
+kill_guest # what is left of one that was killed
 guest_pid=""
 wait # until the tails have shown the rest
 

@@ -2,10 +2,11 @@
 # Inside the guest: makes fresh RDMA devices, then becomes the command. Devices of an earlier call
 # are removed first, so that no test inherits the faults of another.
 #
-# Usage: devices.sh [rxe=N] [siw=N] [mtu=BYTES] [ipv6=1] command [argument]...
+# Usage: devices.sh [rxe=N] [siw=N] [host=ADDRESS] [mtu=BYTES] [ipv6=1] command [argument]...
 #
 #   rxe=N   Soft-RoCE: rxe0.. on v0.. (10.77.0.1..), cables p0.. in the bridge br0
 #   siw=N   soft iWARP: siw0.. on w0.. (10.78.0.1..), whose traffic takes the loopback
+#   host=A  Soft-RoCE with other guests: rxe0 on vec0 (guest.sh -n), which gets the address A/LENGTH
 #   mtu=N   of v0.. (9000, which lets RDMA use 4096; 1500 gives 1024)
 #   ipv6=1  fd77::1.. on v0.., fd78::1.. on w0.. as well
 #
@@ -14,11 +15,12 @@
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
-rxe=0 siw=0 mtu=9000 ipv6=0
+rxe=0 siw=0 host="" mtu=9000 ipv6=0
 while [ $# -gt 0 ]; do
     case $1 in
     rxe=*) rxe=${1#*=} ;;
     siw=*) siw=${1#*=} ;;
+    host=*) host=${1#*=} ;;
     mtu=*) mtu=${1#*=} ;;
     ipv6=*) ipv6=${1#*=} ;;
     *) break ;;
@@ -107,8 +109,14 @@ siw_network() {
     done
 }
 
+host_network() {
+    echo "address add $host dev vec0"
+    echo "link set vec0 up"
+}
+
 rdma_devices() {
     local i
+    [ -z "$host" ] || echo "link add rxe0 type rxe netdev vec0"
     for ((i = 0; i < rxe; i++)); do echo "link add rxe$i type rxe netdev v$i"; done
     for ((i = 0; i < siw; i++)); do echo "link add siw$i type siw netdev w$i"; done
 }
@@ -121,6 +129,7 @@ reset_ipv6_rules
     [ "$rxe" = 0 ] || rxe_network
     rxe_neighbours
     siw_network
+    [ -z "$host" ] || host_network
 } | ip -batch -
 rdma_devices >/run/rdma-devices
 rdma -b /run/rdma-devices
