@@ -28,13 +28,17 @@ done
 need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}" "${NETWORK_PACKAGES[@]}" \
     "${ETCD_PACKAGES[@]}"
 cmake --preset dev >/dev/null
-cmake --build --preset dev --parallel "$(nproc)" --target elastic_chaos_test elastic_hosts_test |
-    tail -n 1
+targets=(elastic_chaos_test elastic_hosts_test)
+if tests/rdma/guest/kernel.sh --find >/dev/null; then
+    need_packages "${RDMA_PACKAGES[@]}"
+    targets+=(rdma_guests_test)
+fi
+cmake --build --preset dev --parallel "$(nproc)" --target "${targets[@]}" | tail -n 1
 
 run() { # TEST [ARGUMENT...]
     local log
     log=$(mktemp)
-    if ! SHOAL_TEST_CHAOS_S=10 "build-dev/tests/multiproc/$1" "${@:2}" >"$log" 2>&1; then
+    if ! SHOAL_TEST_CHAOS_S=10 "build-dev/tests/$1" "${@:2}" >"$log" 2>&1; then
         cat "$log"
         rm "$log"
         die "round $round of $* failed"
@@ -48,8 +52,11 @@ round=0
 end=$((SECONDS + 60 * minutes))
 while [ "$SECONDS" -lt "$end" ]; do
     round=$((round + 1))
-    run elastic_chaos_test
-    run elastic_chaos_test etcd
-    run elastic_hosts_test
+    run multiproc/elastic_chaos_test
+    run multiproc/elastic_chaos_test etcd
+    run multiproc/elastic_hosts_test
+    case " ${targets[*]} " in
+    *" rdma_guests_test "*) run rdma/rdma_guests_test tests/rdma/guest.sh chaos ;;
+    esac
 done
 say "$round rounds passed"

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BOOT_LIMIT "150" /* seconds a guest lives at most */
+#define BOOT_LIMIT "300" /* seconds a guest lives at most */
 
 static char folder[] = "/tmp/shoal-guests-XXXXXX";
 static const char *script;

@@ -2,7 +2,7 @@
  * An elastic job whose members are connected by RDMA between hosts that fail as a whole: guest
  * kernels that crash, stand still, or are cut off while the job's operations go on.
  *
- * Usage: rdma_guests_test GUEST_SH [nightly]
+ * Usage: rdma_guests_test GUEST_SH [nightly | chaos]     chaos: SHOAL_TEST_CHAOS_S seconds of it
  *        rdma_guests_test member FILE JOB SLOT...     what it runs in its guests
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -11,6 +11,7 @@
 #include "rdma/guest_member.h"
 #include "rdma/guests.h"
 
+#include "support/random.h"
 #include "support/test.h"
 
 #include <signal.h>
@@ -46,7 +47,8 @@ static const struct members_job jobs[] = {
 static const char *guest_sh;
 static struct members members;
 static struct members_job job;
-static uint32_t number; /* of the job */
+static uint32_t number;    /* of the job */
+static uint32_t at[HOSTS]; /* slot of the member that each host has now */
 
 /* In a child: the guest with this slot's member, and with that of the second slot of its host. */
 static void boot_host(uint32_t slot)
@@ -73,6 +75,8 @@ static void open_job(uint32_t which)
     job = jobs[which];
     snprintf(file, sizeof(file), "%s/job", guests_folder());
     job.file = file;
+    for (uint32_t i = 0; i < HOSTS; i++)
+        at[i] = i;
     job.boot = boot_host;
     double began_s = members_now_s();
     members_open(&members, &job);
@@ -127,7 +131,7 @@ static void print_pause(const char *of, uint32_t from)
 }
 
 /* Who is left ends well. What anybody saw, those included that did not come to the end, is what
- * who is left saw. */
+ * who is left saw; but nobody else need have seen the last of those. */
 static void close_job(const uint32_t *left, uint32_t count)
 {
     uint32_t slots[MEMBERS_MAX], seen = count;
@@ -140,6 +144,8 @@ static void close_job(const uint32_t *left, uint32_t count)
             slots[seen++] = slot;
     }
     members_finish(&members, left, count, 20);
+    for (uint32_t i = count; i < seen; i++)
+        members.shared->reports[slots[i]].count--;
     assert_true(members_check_history(&members, slots, seen) >= 20);
 }
 
@@ -185,11 +191,11 @@ static void short_trouble(enum trouble what, uint32_t host, uint32_t other)
     else
         guests_heal();
     double ended_s = members_now_s();
-    members_await(&members, 0, 2);
+    members_await(&members, at[0], 2);
     print_message("%s for %.0f ms: work went on after %.0f ms\n", names[what],
                   (ended_s - began_s) * 1e3, (members_now_s() - ended_s) * 1e3);
     for (uint32_t i = 0; i < HOSTS; i++)
-        members_await(&members, i, 5);
+        members_await(&members, at[i], 5);
 }
 
 static void short_troubles(void)
@@ -294,6 +300,60 @@ static void a_one_way_cut_ends_in_one_view(void **state)
     assert_int_equal(last(0)->epoch, epoch + 1);
 }
 
+/* ---- chaos ------------------------------------------------------------------------------------
+ */
+
+/* Whoever is out of its host's machine makes room for another, which joins. */
+static void replace(uint32_t host)
+{
+    uint32_t slot = at[host];
+    assert_int_equal(waitpid(members.pids[slot], &members.exits[slot], 0), members.pids[slot]);
+    members.pids[slot] = 0;
+    at[host] = slot + HOSTS;
+    members_start(&members, at[host]);
+    members_await(&members, at[host], 5);
+}
+
+static void long_trouble(uint32_t what, uint32_t host)
+{
+    uint32_t other = at[(host + 1) % HOSTS];
+    if (what == 0)
+        members_kill(&members, at[host], SIGTERM);
+    else if (what == 1)
+        guests_freeze(host);
+    else
+        guests_cut_off(host);
+    await_size(other, HOSTS - 1);
+    members_await(&members, other, 5);
+    if (what == 1)
+        guests_thaw(host);
+    else if (what == 2)
+        guests_heal();
+    if (what)
+        await_evicted(at[host]);
+    replace(host);
+}
+
+static void hosts_fail_at_random(void **state)
+{
+    (void)state;
+    uint64_t random = shl_test_seed();
+    const char *seconds = getenv("SHOAL_TEST_CHAOS_S");
+    open_job(STEPS);
+    double end_s = members_now_s() + (seconds ? atof(seconds) : 60);
+    for (uint32_t round = 0; members_now_s() < end_s; round++) {
+        uint32_t host = (uint32_t)(shl_test_random(&random) % HOSTS);
+        uint32_t other = (host + 1 + (uint32_t)(shl_test_random(&random) % (HOSTS - 1))) % HOSTS;
+        uint32_t what = (uint32_t)(shl_test_random(&random) % 6);
+        print_message("round %u: trouble %u, host %u (%u)\n", round, what, host, other);
+        if (what >= 3)
+            short_trouble((enum trouble)(what - 3), host, other);
+        else if (at[host] + HOSTS < MEMBERS_MAX)
+            long_trouble(what, host);
+    }
+    close_job(at, HOSTS);
+}
+
 static int run_member(int argc, char **argv)
 {
     const struct members_job *of = &jobs[atoi(argv[3])];
@@ -321,6 +381,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_one_way_cut_ends_in_one_view, clean_up),
         cmocka_unit_test_teardown(a_host_that_crashes_takes_all_its_members, clean_up),
     };
+    const struct CMUnitTest chaos[] = {
+        cmocka_unit_test_teardown(hosts_fail_at_random, clean_up),
+    };
     if (argc >= 5 && !strcmp(argv[1], "member"))
         return run_member(argc, argv);
     if (argc < 2)
@@ -328,5 +391,7 @@ int main(int argc, char **argv)
     guest_sh = argv[1];
     if (argc > 2 && !strcmp(argv[2], "nightly"))
         return cmocka_run_group_tests(nightly, NULL, NULL);
+    if (argc > 2 && !strcmp(argv[2], "chaos"))
+        return cmocka_run_group_tests(chaos, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
