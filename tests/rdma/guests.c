@@ -152,3 +152,23 @@ void guests_heal(void)
 {
     command("nft flush table bridge cuts");
 }
+
+void guests_count_rdma(uint32_t guest)
+{
+    command("nft add rule bridge cuts forward iifname t%u udp dport 4791 counter", guest);
+}
+
+uint64_t guests_rdma_packets(void)
+{
+    unsigned long long packets = 0;
+    FILE *rules = popen("nft list chain bridge cuts forward", "r"); /* NOLINT(cert-env33-c) */
+    char line[256];
+    assert_non_null(rules);
+    while (fgets(line, sizeof(line), rules)) {
+        const char *at = strstr(line, "counter packets ");
+        if (at)
+            packets = strtoull(at + strlen("counter packets "), NULL, 10);
+    }
+    assert_int_equal(pclose(rules), 0);
+    return packets;
+}

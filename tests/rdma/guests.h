@@ -38,4 +38,8 @@ void guests_cut(uint32_t from, uint32_t to);
 void guests_cut_off(uint32_t guest);
 void guests_heal(void); /* all that were cut */
 
+/* RDMA packets that a guest has sent to others since then; guests_heal forgets it. */
+void guests_count_rdma(uint32_t guest);
+uint64_t guests_rdma_packets(void);
+
 #endif

@@ -222,8 +222,11 @@ static void short_troubles_cost_nobody_its_place_and_a_long_freeze_does(void **s
     await_size(2, HOSTS - 1);
     print_pause("frozen for long", before);
     members_await(&members, 0, 20);
+    guests_count_rdma(1);
     guests_thaw(1);
     await_evicted(1);
+    print_message("it has sent %llu RDMA packets since\n",
+                  (unsigned long long)guests_rdma_packets());
     close_job((const uint32_t[]){0, 2}, 2);
 }
 
