@@ -29,7 +29,8 @@ memory_limits() {
     done | awk '{ printf "%.0f\n", $1 / 1048576 }'
     group=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup) # version 1
     if [ -r "$group/memory.stat" ]; then
-        awk '$1 == "hierarchical_memory_limit" { printf "%.0f\n", $2 / 1048576 }' "$group/memory.stat"
+        awk '$1 == "hierarchical_memory_limit" { printf "%.0f\n", $2 / 1048576 }' \
+            "$group/memory.stat"
     fi
 }
 
