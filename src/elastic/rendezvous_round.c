@@ -278,6 +278,10 @@ void shl_rendezvous_round_expire(struct shl_rendezvous_member *member)
 void shl_rendezvous_round_dismiss(struct shl_rendezvous_server *server)
 {
     struct shl_list *node, *next;
+    /* Who is here after a round was complete wants the next communicator and came before this one's
+     * server had gone: it tries again, and finds the next server. */
+    if (server->round.epoch > 0)
+        return;
     SHL_LIST_FOR_EACH(node, next, &server->members)
     {
         struct shl_rendezvous_member *member =

@@ -133,6 +133,31 @@ static void ranks_may_come_before_the_server(void **state)
     shl_rendezvous_stop(server);
 }
 
+/* A communicator is destroyed and made again: one rank is back before rank 0's server has gone. */
+static void who_comes_back_early_finds_the_next_server(void **state)
+{
+    struct joiner joiners[2];
+    char address[SHL_SOCK_TEXT_BYTES];
+    (void)state;
+    reserve(address, sizeof(address));
+    struct shl_rendezvous_server *server = serve(address);
+    joiners_prepare(joiners, 2, address, &config, &key);
+    joiners_launch(joiners, 2);
+    joiners_gather(joiners, 2);
+    joiners_assert_met(joiners, 2);
+    joiners_release(joiners, 2);
+    joiners_prepare(joiners, 2, address, &config, &key);
+    joiners_launch(&joiners[1], 1);
+    shl_time->sleep_ns(60 * MS);
+    shl_rendezvous_stop(server);
+    server = serve(address);
+    joiner_run(&joiners[0]);
+    joiners_gather(&joiners[1], 1);
+    joiners_assert_met(joiners, 2);
+    joiners_release(joiners, 2);
+    shl_rendezvous_stop(server);
+}
+
 static _Atomic int lookups_that_fail;
 
 static int late_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
@@ -400,6 +425,7 @@ int main(void)
         cmocka_unit_test(all_learn_everything),
         cmocka_unit_test(addresses_of_every_kind),
         cmocka_unit_test(ranks_may_come_before_the_server),
+        cmocka_unit_test(who_comes_back_early_finds_the_next_server),
         cmocka_unit_test(the_absent_are_listed),
         cmocka_unit_test(nobody_serves),
         cmocka_unit_test(contradictions_fail_all_at_once),
