@@ -152,6 +152,12 @@ const struct shl_control_address *shl_control_own_address(const struct shl_contr
     return &control->own;
 }
 
+enum shoal_status shl_control_mac(const struct shl_control *control, const void *data, size_t bytes,
+                                  uint8_t mac[SHL_MAC_BYTES])
+{
+    return shl_mac_compute(control->key.bytes, data, bytes, mac);
+}
+
 /* ---- the thread -------------------------------------------------------------------------- */
 
 static void take_commands(struct shl_control *control)

@@ -99,6 +99,11 @@ enum shoal_status shl_control_start(struct shl_control *control,
                                     const struct shl_control_address *addresses, uint64_t epoch,
                                     uint64_t incarnation, uint64_t deadline_ns);
 
+/* shl_control_mac - HMAC-SHA-256 under the key of this job, which is derived from its secret and
+ * name, for proofs that do not travel over channels. Threads: any. */
+enum shoal_status shl_control_mac(const struct shl_control *control, const void *data, size_t bytes,
+                                  uint8_t mac[32]);
+
 /* shl_control_stop - say goodbye to peers (so that they do not take it for a crash), stop the
  * thread. After it no callback comes. Then destroy. */
 void shl_control_stop(struct shl_control *control);

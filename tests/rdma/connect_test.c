@@ -1,9 +1,10 @@
 /*
  * Connecting by rdma_cm, over the stand-ins for libibverbs and librdmacm: what each failure on the
- * way leads to, and that nobody is let in who was not told the nonce.
+ * way leads to, and that nobody is let in who does not know the secret of the job.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "control/mac.h"
 #include "core/log.h"
 #include "rdma/in_place_world.h"
 #include "support/verbs_soft.h"
@@ -86,16 +87,16 @@ static void a_peer_that_goes_while_it_is_called_is_told(void **state)
     assert_apart(VERBS_SOFT_CM_GONE, "unreachable", "");
 }
 
-static void who_calls_without_the_nonce_is_turned_down(void **state)
+static void who_calls_without_the_proof_is_turned_down(void **state)
 {
     (void)state;
     assert_apart(VERBS_SOFT_CM_WRONG_CALL, "rejected", "");
 }
 
-static void who_answers_without_the_nonce_is_left(void **state)
+static void who_answers_without_the_proof_is_left(void **state)
 {
     (void)state;
-    assert_apart(VERBS_SOFT_CM_WRONG_ANSWER, "does not know what was told", "");
+    assert_apart(VERBS_SOFT_CM_WRONG_ANSWER, "does not prove that it is the peer", "");
 }
 
 static void another_queue_pair_does_not_call(void **state)
@@ -126,12 +127,8 @@ static void calls_for_other_pairs_are_turned_down(void **state)
     struct world *world = world_open(&adapter, 2, 1);
     struct shl_verbs_link *link = link_of(world, 1, 0);
     struct shl_verbs_join *join = &link->direct.lanes[0].join;
-    struct shl_verbs_call call = {.magic = SHL_VERBS_MAGIC,
-                                  .version = SHL_VERBS_VERSION,
-                                  .direct = true,
-                                  .rank = 0,
-                                  .life = join->life};
-    memcpy(call.nonce, link->nonce, sizeof(call.nonce));
+    struct shl_verbs_call call;
+    CHECK_OK(world, shl_verbs_proof_show(&link_of(world, 0, 1)->direct.lanes[0].join, &call));
     struct shl_verbs_join fresh = *join;
     fresh.state = SHL_VERBS_JOIN_AWAITED;
     fresh.begun = false;
@@ -153,9 +150,82 @@ static void calls_for_other_pairs_are_turned_down(void **state)
         other.index += wrong == 2;
         other.direct = wrong != 3;
         other.version += wrong == 4;
-        other.nonce[15] ^= wrong == 5;
+        other.mac[31] ^= wrong == 5;
         called.call = other;
         CHECK(world, !shl_verbs_join_called(&fresh, &called));
+    }
+    world_close(world);
+}
+
+static enum shoal_status prove(const struct shl_verbs_proof *proof, const uint8_t key[32],
+                               struct shl_verbs_call *call)
+{
+    return shl_mac_compute(key, proof, sizeof(*proof), call->mac);
+}
+
+/* Under another secret the same words prove nothing, neither of a call nor of an answer. */
+static void another_secret_proves_nothing(void **state)
+{
+    static const uint8_t other_key[32] = {1};
+    struct world *world = world_open(&adapter, 2, 1);
+    (void)state;
+    for (uint32_t rank = 0; rank < 2; rank++) {
+        const struct shl_verbs_join *from = &link_of(world, rank, 1 - rank)->join,
+                                    *to = &link_of(world, 1 - rank, rank)->join;
+        struct shl_verbs_call call;
+        struct shl_verbs_proof proof;
+        CHECK_OK(world, shl_verbs_proof_show(from, &call));
+        CHECK(world, shl_verbs_proof_holds(to, &call));
+        shl_verbs_proof_fill(from, true, &proof);
+        CHECK_OK(world, prove(&proof, other_key, &call));
+        CHECK(world, !shl_verbs_proof_holds(to, &call));
+    }
+    world_close(world);
+}
+
+/* What a rank said itself does not come back as the peer's word, also if who sends it adapts all
+ * that can be read. */
+static void a_reflected_proof_is_refused(void **state)
+{
+    struct world *world = world_open(&adapter, 2, 1);
+    (void)state;
+    for (uint32_t rank = 0; rank < 2; rank++) {
+        const struct shl_verbs_join *join = &link_of(world, rank, 1 - rank)->join;
+        struct shl_verbs_call call;
+        CHECK_OK(world, shl_verbs_proof_show(join, &call));
+        CHECK(world, !shl_verbs_proof_holds(join, &call));
+        call.rank = 1 - rank;
+        CHECK(world, !shl_verbs_proof_holds(join, &call));
+    }
+    world_close(world);
+}
+
+/* A proof of another life, pair, world or link, although it says that it is for this one. */
+static void a_recorded_proof_is_refused(void **state)
+{
+    struct world *world = world_open(&adapter, 2, 1);
+    struct shl_verbs_link *from = link_of(world, 0, 1), *to = link_of(world, 1, 0);
+    struct shl_transport_env *env = &world->ranks[0].env;
+    (void)state;
+    for (unsigned of = 0; of < 6; of++) {
+        struct shl_verbs_join recorded = from->join, now = to->join;
+        struct shl_verbs_call call;
+        uint8_t nonce[SHL_VERBS_NONCE_BYTES];
+        memcpy(nonce, to->nonce, sizeof(nonce));
+        recorded.life += of == 0;
+        recorded.index += of == 1;
+        recorded.direct ^= of == 2;
+        env->epoch += of == 3;
+        env->incarnation += of == 4;
+        CHECK_OK(world, shl_verbs_proof_show(&recorded, &call));
+        env->epoch -= of == 3;
+        env->incarnation -= of == 4;
+        call.life = now.life;
+        call.index = (uint8_t)now.index;
+        call.direct = now.direct;
+        to->nonce[0] ^= of == 5; /* of a link made later */
+        CHECK(world, !shl_verbs_proof_holds(&now, &call));
+        memcpy(to->nonce, nonce, sizeof(nonce));
     }
     world_close(world);
 }
@@ -371,12 +441,15 @@ int main(void)
         cmocka_unit_test_setup(a_peer_that_refuses_is_told, set_up_well),
         cmocka_unit_test_setup(a_peer_that_is_silent_is_not_awaited_for_ever, set_up_well),
         cmocka_unit_test_setup(a_peer_that_goes_while_it_is_called_is_told, set_up_well),
-        cmocka_unit_test_setup(who_calls_without_the_nonce_is_turned_down, set_up_well),
-        cmocka_unit_test_setup(who_answers_without_the_nonce_is_left, set_up_well),
+        cmocka_unit_test_setup(who_calls_without_the_proof_is_turned_down, set_up_well),
+        cmocka_unit_test_setup(who_answers_without_the_proof_is_left, set_up_well),
         cmocka_unit_test_setup(another_queue_pair_does_not_call, set_up_well),
         cmocka_unit_test_setup(another_queue_pair_does_not_answer, set_up_well),
         cmocka_unit_test_setup(a_job_without_faults_connects_afterwards, set_up_well),
         cmocka_unit_test_setup(calls_for_other_pairs_are_turned_down, set_up_well),
+        cmocka_unit_test_setup(another_secret_proves_nothing, set_up_well),
+        cmocka_unit_test_setup(a_reflected_proof_is_refused, set_up_well),
+        cmocka_unit_test_setup(a_recorded_proof_is_refused, set_up_well),
         cmocka_unit_test_setup(many_strangers_do_not_keep_a_rank_busy, set_up_well),
         cmocka_unit_test_setup(a_connection_that_ends_is_made_anew, set_up_well),
         cmocka_unit_test_setup(who_ends_a_connection_may_say_why, set_up_well),

@@ -3,11 +3,11 @@
  * for.
  *
  * Each rail listens at its address; ports and a nonce of each end are told over the control
- * connection, which is authenticated. The rank with the lower number calls. It shows the nonce that
- * its peer told, and is shown its own in return; and the queue pairs that connect are the ones that
- * were told, where rdma_cm names them (iWARP has no numbers). So nobody is let in, and nobody
- * answers, who cannot read what these two exchange. Who can read packets of the fabric sees nonces,
- * and could also forge packets of a connection that stands: a fabric is trusted that far.
+ * connection, which is authenticated. The rank with the lower number calls. Call and answer prove
+ * by an HMAC over these nonces that their makers know the secret of the job (verbs_proof.h); and
+ * the queue pairs that connect are the ones that were told, where rdma_cm names them (iWARP has no
+ * numbers). Who can change packets of the fabric could still forge those of a connection that
+ * stands: a fabric is trusted that far.
  * A call names one queue pair and one life of it, and each is answered once.
  *
  *   APART -> AWAITED (the pair is made) -> RESOLVING -> ROUTING -> CALLING -> JOINED  (it calls)
@@ -15,7 +15,7 @@
  *
  * Nothing here waits: every step follows from an event of the library's channel, or a deadline.
  *
- * Invariant: a queue pair is JOINED only with one whose owner knows its nonce, over the rail that
+ * Invariant: a queue pair is JOINED only with one whose owner knows the secret, over the rail that
  * it is on, and (but for iWARP) with the number that the peer told.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -25,6 +25,7 @@
 
 #include "core/list.h"
 #include "core/status.h"
+#include "transport/verbs/verbs_proof.h"
 #include "transport/verbs/verbs_wire.h"
 
 #define SHL_VERBS_SAY_NS UINT64_C(300000000) /* in which a peer says why it ended a connection */
@@ -62,16 +63,6 @@ struct shl_verbs_join {
     uint64_t broken_ns; /* since when something is wrong with a joined pair; 0: nothing is */
     char cause[160];
 };
-
-/* Private data of a call and of its answer. */
-struct shl_verbs_call {
-    uint32_t magic;
-    uint16_t version;
-    uint8_t direct, index; /* a lane, else the pair for frames of this rail */
-    uint32_t rank, life;
-    uint8_t nonce[SHL_VERBS_NONCE_BYTES]; /* of whom it is for */
-};
-_Static_assert(sizeof(struct shl_verbs_call) == 32, "InfiniBand's connection manager takes 56");
 
 /* What an event says, once it is given back to the library. */
 struct shl_verbs_cm_event {

@@ -67,30 +67,13 @@ static struct shl_verbs_greeting greeting_of(const struct shl_verbs_join *join)
 /* ---- what is shown -----------------------------------------------------------------------------
  */
 
-static struct shl_verbs_call show(const struct shl_verbs_join *join)
+/* false: it cannot be shown. */
+static bool show(struct shl_verbs_join *join, struct shl_verbs_call *call)
 {
-    struct shl_verbs_greeting peer = greeting_of(join);
-    struct shl_verbs_call call = {.magic = SHL_VERBS_MAGIC,
-                                  .version = SHL_VERBS_VERSION,
-                                  .direct = join->direct,
-                                  .index = (uint8_t)join->index,
-                                  .rank = join->link->t->env->rank,
-                                  .life = join->life};
-    memcpy(call.nonce, peer.nonce, sizeof(call.nonce));
-    return call;
-}
-
-/* Is it from the peer of this pair, about this pair? Takes as long whatever is wrong. */
-static bool is_shown(const struct shl_verbs_join *join, const struct shl_verbs_call *call)
-{
-    unsigned differs = 0;
-    for (size_t i = 0; i < sizeof(call->nonce); i++)
-        differs |= (unsigned)(call->nonce[i] ^ join->link->nonce[i]);
-    differs |= call->magic ^ SHL_VERBS_MAGIC;
-    differs |= (unsigned)(call->version ^ SHL_VERBS_VERSION);
-    differs |= (call->rank ^ join->link->peer) | (call->life ^ join->life);
-    differs |= (unsigned)(call->direct ^ join->direct) | (call->index ^ join->index);
-    return differs == 0;
+    if (shl_verbs_proof_show(join, call) == SHOAL_OK)
+        return true;
+    fail(join, "rdma_cm: %s", shl_error_text());
+    return false;
 }
 
 /* Is it the pair that the peer told? iWARP's have no numbers. */
@@ -162,14 +145,14 @@ static bool make_ready(struct shl_verbs_join *join)
 
 static void answer(struct shl_verbs_join *join)
 {
-    const struct shl_verbs_call call = show(join);
-    struct rdma_conn_param param = parameters(join, &call);
+    struct shl_verbs_call call;
     if (!is_told(join, join->named)) {
         fail(join, "rdma_cm: another queue pair calls than was told over the control connection");
         return;
     }
-    if (!make_ready(join))
+    if (!show(join, &call) || !make_ready(join))
         return;
+    struct rdma_conn_param param = parameters(join, &call);
     errno = 0;
     join->state = SHL_VERBS_JOIN_ANSWERING;
     if (shl_verbs_cm->accept(join->id, &param) != 0)
@@ -180,8 +163,8 @@ bool shl_verbs_join_called(struct shl_verbs_join *join, const struct shl_verbs_c
 {
     const struct shl_verbs_link *link = join->link;
     if (join->state != SHL_VERBS_JOIN_AWAITED || link->t->env->rank < link->peer ||
-        !is_shown(join, &event->call) || !is_of_rail(join, event->id) ||
-        (join->begun && !is_told(join, event->pair)))
+        !is_of_rail(join, event->id) || (join->begun && !is_told(join, event->pair)) ||
+        !shl_verbs_proof_holds(join, &event->call))
         return false;
     join->id = event->id;
     join->id->context = join;
@@ -214,7 +197,9 @@ static void resolve(struct shl_verbs_join *join)
 
 static void call(struct shl_verbs_join *join)
 {
-    const struct shl_verbs_call shown = show(join);
+    struct shl_verbs_call shown;
+    if (!show(join, &shown))
+        return;
     struct rdma_conn_param param = parameters(join, &shown);
     errno = 0;
     join->state = SHL_VERBS_JOIN_CALLING;
@@ -228,8 +213,8 @@ static void call(struct shl_verbs_join *join)
 /* The peer has answered. */
 static void on_answer(struct shl_verbs_join *join, const struct shl_verbs_cm_event *event)
 {
-    if (!is_shown(join, &event->call)) {
-        fail(join, "rdma_cm: who answers does not know what was told over the control connection");
+    if (!shl_verbs_proof_holds(join, &event->call)) {
+        fail(join, "rdma_cm: who answers does not prove that it is the peer");
         return;
     }
     if (!is_told(join, event->pair)) {

@@ -19,7 +19,7 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 8
+#define SHL_VERBS_VERSION 9
 #define SHL_VERBS_BLOB_VERSION 3 /* of descriptions, which builds without RDMA publish as well */
 #define SHL_VERBS_QPS_MAX 4      /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
@@ -103,7 +103,7 @@ struct shl_verbs_greeting {
     uint32_t reserved;
     uint8_t gid[16];
     uint32_t direct_psn, window_key;             /* the remote key of the windows */
-    uint8_t nonce[SHL_VERBS_NONCE_BYTES];        /* who calls by rdma_cm shows it */
+    uint8_t nonce[SHL_VERBS_NONCE_BYTES];        /* which proofs by rdma_cm cover */
     struct shl_verbs_end rails[SHL_VERBS_RAILS]; /* of the direct pairs */
     uint32_t pairs[SHL_VERBS_LANES];             /* direct pairs by lane; 0: none */
 };
