@@ -1,9 +1,9 @@
 /*
- * The device of this process.
+ * The device of this process, but for its queue pairs (verbs_soft_pair.c).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "support/verbs_soft.h"
+#include "support/verbs_soft_parts.h"
 
 #include "transport/verbs/verbs_sys.h"
 
@@ -17,10 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAIRS_MAX 4096
 #define REGIONS_MAX 4096
-#define RECVS_MAX 64
-#define INLINE_BYTES_IWARP 64
 
 struct queue {
     struct ibv_cq cq; /* first */
@@ -29,29 +26,19 @@ struct queue {
     bool armed;
 };
 
-struct pair {
-    struct ibv_qp qp; /* first */
-    enum ibv_qp_state state;
-    uint32_t peer;
-    struct ibv_recv_wr recvs[RECVS_MAX];
-    struct ibv_sge recv_pieces[RECVS_MAX];
-    unsigned head, tail;
-};
-
 struct region {
     struct ibv_mr mr; /* first */
     int access;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct pair *pairs[PAIRS_MAX];       /* by number; never reused */
+pthread_mutex_t verbs_soft_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct region *regions[REGIONS_MAX]; /* by key, modulo */
-static uint32_t next_pair = 1, next_key = 1;
+static uint32_t next_key = 1;
 static unsigned objects;
 static struct ibv_device devices[VERBS_SOFT_DEVICES_MAX];
 static unsigned device_count;
 
-static void must(bool holds, const char *what)
+void verbs_soft_must(bool holds, const char *what)
 {
     if (holds)
         return;
@@ -59,15 +46,15 @@ static void must(bool holds, const char *what)
     abort();
 }
 
-static void *make(size_t bytes)
+void *verbs_soft_make(size_t bytes)
 {
     void *made = calloc(1, bytes);
-    must(made != NULL, "no memory");
+    verbs_soft_must(made != NULL, "no memory");
     __atomic_fetch_add(&objects, 1, __ATOMIC_RELAXED);
     return made;
 }
 
-static int unmake(void *object)
+int verbs_soft_unmake(void *object)
 {
     free(object);
     __atomic_fetch_sub(&objects, 1, __ATOMIC_RELAXED);
@@ -98,7 +85,7 @@ static void free_device_list(struct ibv_device **list)
 
 static struct ibv_context *open_device(struct ibv_device *which)
 {
-    struct ibv_context *context = make(sizeof(*context));
+    struct ibv_context *context = verbs_soft_make(sizeof(*context));
     context->device = which;
     context->async_fd = eventfd(0, EFD_CLOEXEC);
     return context;
@@ -107,7 +94,7 @@ static struct ibv_context *open_device(struct ibv_device *which)
 static int close_device(struct ibv_context *context)
 {
     close(context->async_fd);
-    return unmake(context);
+    return verbs_soft_unmake(context);
 }
 
 static int query_device(struct ibv_context *context, struct ibv_device_attr *attr)
@@ -132,7 +119,7 @@ static ssize_t query_gid_table(struct ibv_context *context, struct ibv_gid_entry
 {
     static const uint8_t loopback[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
     (void)context, (void)flags;
-    must(capacity > 0 && entry_bytes == sizeof(*entries), "a table of no size");
+    verbs_soft_must(capacity > 0 && entry_bytes == sizeof(*entries), "a table of no size");
     memset(entries, 0, sizeof(*entries));
     memcpy(entries->gid.raw, loopback, sizeof(loopback));
     entries->port_num = 1;
@@ -152,27 +139,27 @@ static int query_pkey(struct ibv_context *context, uint8_t port, int index, uint
 
 static struct ibv_pd *alloc_pd(struct ibv_context *context)
 {
-    struct ibv_pd *pd = make(sizeof(*pd));
+    struct ibv_pd *pd = verbs_soft_make(sizeof(*pd));
     pd->context = context;
     return pd;
 }
 
 static int dealloc_pd(struct ibv_pd *pd)
 {
-    return unmake(pd);
+    return verbs_soft_unmake(pd);
 }
 
 static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *memory, size_t bytes, int access)
 {
-    struct region *region = make(sizeof(*region));
-    pthread_mutex_lock(&lock);
+    struct region *region = verbs_soft_make(sizeof(*region));
+    pthread_mutex_lock(&verbs_soft_lock);
     while (regions[next_key % REGIONS_MAX])
         next_key++;
     region->mr = (struct ibv_mr){
         .pd = pd, .addr = memory, .length = bytes, .lkey = next_key, .rkey = next_key};
     region->access = access;
     regions[next_key++ % REGIONS_MAX] = region;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&verbs_soft_lock);
     return &region->mr;
 }
 
@@ -192,14 +179,14 @@ static struct ibv_mr *reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t b
 
 static int dereg_mr(struct ibv_mr *mr)
 {
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&verbs_soft_lock);
     regions[mr->lkey % REGIONS_MAX] = NULL;
-    pthread_mutex_unlock(&lock);
-    return unmake(mr);
+    pthread_mutex_unlock(&verbs_soft_lock);
+    return verbs_soft_unmake(mr);
 }
 
-static bool covers(const struct ibv_pd *pd, uint32_t key, uint64_t address, uint64_t bytes,
-                   int access)
+bool verbs_soft_covers(const struct ibv_pd *pd, uint32_t key, uint64_t address, uint64_t bytes,
+                       int access)
 {
     const struct region *region = regions[key % REGIONS_MAX];
     uint64_t start = region ? (uintptr_t)region->mr.addr : 0;
@@ -212,7 +199,7 @@ static bool covers(const struct ibv_pd *pd, uint32_t key, uint64_t address, uint
 
 static struct ibv_comp_channel *create_comp_channel(struct ibv_context *context)
 {
-    struct ibv_comp_channel *channel = make(sizeof(*channel));
+    struct ibv_comp_channel *channel = verbs_soft_make(sizeof(*channel));
     channel->context = context;
     channel->fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
     return channel;
@@ -221,20 +208,20 @@ static struct ibv_comp_channel *create_comp_channel(struct ibv_context *context)
 static int destroy_comp_channel(struct ibv_comp_channel *channel)
 {
     close(channel->fd);
-    return unmake(channel);
+    return verbs_soft_unmake(channel);
 }
 
 static struct ibv_cq *create_cq(struct ibv_context *context, int entries, void *arg,
                                 struct ibv_comp_channel *channel, int vector)
 {
-    struct queue *queue = make(sizeof(*queue));
+    struct queue *queue = verbs_soft_make(sizeof(*queue));
     (void)vector;
     queue->cq.context = context;
     queue->cq.cq_context = arg;
     queue->cq.channel = channel;
     queue->capacity = (unsigned)entries;
     queue->ring = calloc(queue->capacity, sizeof(*queue->ring));
-    must(queue->ring != NULL, "no memory");
+    verbs_soft_must(queue->ring != NULL, "no memory");
     return &queue->cq;
 }
 
@@ -242,13 +229,13 @@ static int destroy_cq(struct ibv_cq *cq)
 {
     struct queue *queue = (struct queue *)cq;
     free(queue->ring);
-    return unmake(queue);
+    return verbs_soft_unmake(queue);
 }
 
-static void complete(struct ibv_cq *cq, const struct ibv_wc *completion)
+void verbs_soft_complete(struct ibv_cq *cq, const struct ibv_wc *completion)
 {
     struct queue *queue = (struct queue *)cq;
-    must(queue->head - queue->tail < queue->capacity, "a completion queue overflows");
+    verbs_soft_must(queue->head - queue->tail < queue->capacity, "a completion queue overflows");
     queue->ring[queue->head++ % queue->capacity] = *completion;
     if (queue->armed && cq->channel)
         eventfd_write(cq->channel->fd, 1);
@@ -259,19 +246,19 @@ static int poll_cq(struct ibv_cq *cq, int capacity, struct ibv_wc *completions)
 {
     struct queue *queue = (struct queue *)cq;
     int count = 0;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&verbs_soft_lock);
     for (; count < capacity && queue->tail != queue->head; count++)
         completions[count] = queue->ring[queue->tail++ % queue->capacity];
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&verbs_soft_lock);
     return count;
 }
 
 static int req_notify_cq(struct ibv_cq *cq, int solicited_only)
 {
     (void)solicited_only;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&verbs_soft_lock);
     ((struct queue *)cq)->armed = true;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&verbs_soft_lock);
     return 0;
 }
 
@@ -285,147 +272,6 @@ static int get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, vo
 static void ack_cq_events(struct ibv_cq *cq, unsigned count)
 {
     (void)cq, (void)count;
-}
-
-/* ---- queue pairs -------------------------------------------------------------------------- */
-
-static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
-{
-    if (verbs_soft_is_iwarp() && attr->cap.max_inline_data > INLINE_BYTES_IWARP) {
-        errno = EINVAL;
-        return NULL;
-    }
-    struct pair *pair = make(sizeof(*pair));
-    pthread_mutex_lock(&lock);
-    must(next_pair < PAIRS_MAX, "too many queue pairs");
-    pair->qp = (struct ibv_qp){.context = pd->context,
-                               .pd = pd,
-                               .send_cq = attr->send_cq,
-                               .recv_cq = attr->recv_cq,
-                               .qp_num = next_pair};
-    pair->state = IBV_QPS_RESET;
-    pairs[next_pair++] = pair;
-    pthread_mutex_unlock(&lock);
-    return &pair->qp;
-}
-
-/* What waits on a pair in ERR completes without effect. */
-static void flush(struct pair *pair)
-{
-    for (; pair->tail != pair->head; pair->tail++) {
-        struct ibv_wc completion = {.wr_id = pair->recvs[pair->tail % RECVS_MAX].wr_id,
-                                    .status = IBV_WC_WR_FLUSH_ERR,
-                                    .qp_num = pair->qp.qp_num};
-        complete(pair->qp.recv_cq, &completion);
-    }
-}
-
-static int modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
-{
-    struct pair *pair = (struct pair *)qp;
-    must(mask & IBV_QP_STATE, "a queue pair is modified without a state");
-    pthread_mutex_lock(&lock);
-    /* RESET, INIT, RTR, RTS; and from anywhere to ERR, where it stays */
-    bool legal = attr->qp_state == pair->state + 1 || attr->qp_state == IBV_QPS_ERR;
-    legal = legal && !(verbs_soft_is_iwarp() && attr->qp_state == IBV_QPS_RTR);
-    if (legal && attr->qp_state == IBV_QPS_ERR) {
-        pair->state = IBV_QPS_ERR;
-        flush(pair);
-    } else if (legal) {
-        pair->state = attr->qp_state;
-        pair->peer = mask & IBV_QP_DEST_QPN ? attr->dest_qp_num : pair->peer;
-    }
-    pthread_mutex_unlock(&lock);
-    return legal ? 0 : EINVAL;
-}
-
-static int destroy_qp(struct ibv_qp *qp)
-{
-    pthread_mutex_lock(&lock);
-    pairs[qp->qp_num] = NULL;
-    pthread_mutex_unlock(&lock);
-    return unmake(qp);
-}
-
-static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *chain, struct ibv_recv_wr **bad)
-{
-    struct pair *pair = (struct pair *)qp;
-    (void)bad;
-    pthread_mutex_lock(&lock);
-    for (; chain; chain = chain->next) {
-        unsigned at = pair->head++ % RECVS_MAX;
-        must(pair->head - pair->tail <= RECVS_MAX, "too many receive requests");
-        must(chain->num_sge == 0 || covers(qp->pd, chain->sg_list->lkey, chain->sg_list->addr,
-                                           chain->sg_list->length, IBV_ACCESS_LOCAL_WRITE),
-             "a receive request for memory that is not registered");
-        pair->recv_pieces[at] = chain->num_sge ? *chain->sg_list : (struct ibv_sge){0};
-        pair->recvs[at] = *chain;
-    }
-    pthread_mutex_unlock(&lock);
-    return 0;
-}
-
-/* What becomes of a request, and what the peer gets. */
-static enum ibv_wc_status carry_out(struct pair *pair, const struct ibv_send_wr *request)
-{
-    struct pair *peer = pair->peer < PAIRS_MAX ? pairs[pair->peer] : NULL;
-    const struct ibv_sge *piece = request->num_sge ? request->sg_list : NULL;
-    uint32_t bytes = piece ? piece->length : 0;
-    bool told = request->opcode != IBV_WR_RDMA_WRITE;
-    bool write = request->opcode != IBV_WR_SEND;
-    if (!peer || peer->state < IBV_QPS_RTR || peer->state > IBV_QPS_RTS ||
-        peer->peer != pair->qp.qp_num)
-        return IBV_WC_RETRY_EXC_ERR;
-    if (told && peer->head == peer->tail)
-        return IBV_WC_RNR_RETRY_EXC_ERR;
-    if (piece && !covers(pair->qp.pd, piece->lkey, piece->addr, bytes, 0))
-        return IBV_WC_LOC_PROT_ERR;
-    unsigned at = peer->tail % RECVS_MAX;
-    const struct ibv_sge *into = &peer->recv_pieces[at];
-    if (write && bytes &&
-        !covers(peer->qp.pd, request->wr.rdma.rkey, request->wr.rdma.remote_addr, bytes,
-                IBV_ACCESS_REMOTE_WRITE))
-        return IBV_WC_REM_ACCESS_ERR;
-    if (!write && bytes > into->length)
-        return IBV_WC_REM_INV_REQ_ERR;
-    uint64_t target = write ? request->wr.rdma.remote_addr : into->addr;
-    if (bytes)
-        memcpy((void *)(uintptr_t)target, (const void *)(uintptr_t)piece->addr, bytes);
-    if (!told)
-        return IBV_WC_SUCCESS;
-    peer->tail++;
-    struct ibv_wc completion = {.wr_id = peer->recvs[at].wr_id,
-                                .status = IBV_WC_SUCCESS,
-                                .opcode = write ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
-                                .byte_len = bytes,
-                                .imm_data = request->imm_data,
-                                .qp_num = peer->qp.qp_num};
-    complete(peer->qp.recv_cq, &completion);
-    return IBV_WC_SUCCESS;
-}
-
-static int post_send(struct ibv_qp *qp, struct ibv_send_wr *chain, struct ibv_send_wr **bad)
-{
-    struct pair *pair = (struct pair *)qp;
-    (void)bad;
-    pthread_mutex_lock(&lock);
-    must(pair->state >= IBV_QPS_RTS, "a request on a queue pair that is not connected");
-    for (; chain; chain = chain->next) {
-        must(!verbs_soft_is_iwarp() || (chain->opcode != IBV_WR_RDMA_WRITE_WITH_IMM &&
-                                        !(chain->send_flags & IBV_SEND_INLINE)),
-             "an iWARP device is asked for what it does not do");
-        enum ibv_wc_status status =
-            pair->state == IBV_QPS_RTS ? carry_out(pair, chain) : IBV_WC_WR_FLUSH_ERR;
-        struct ibv_wc completion = {.wr_id = chain->wr_id, .status = status, .qp_num = qp->qp_num};
-        if (status != IBV_WC_SUCCESS) {
-            pair->state = IBV_QPS_ERR;
-            flush(pair);
-        }
-        if (status != IBV_WC_SUCCESS || chain->send_flags & IBV_SEND_SIGNALED)
-            complete(qp->send_cq, &completion);
-    }
-    pthread_mutex_unlock(&lock);
-    return 0;
 }
 
 /* ---- events ------------------------------------------------------------------------------- */
@@ -465,27 +311,15 @@ bool verbs_soft_is_iwarp(void)
     return devices[0].transport_type == IBV_TRANSPORT_IWARP;
 }
 
-void verbs_soft_join(uint32_t one, uint32_t other)
-{
-    pthread_mutex_lock(&lock);
-    struct pair *a = pairs[one], *b = pairs[other];
-    if (a && b && a->state == IBV_QPS_INIT && b->state == IBV_QPS_INIT) {
-        a->state = b->state = IBV_QPS_RTS;
-        a->peer = other;
-        b->peer = one;
-    }
-    pthread_mutex_unlock(&lock);
-}
-
 struct ibv_device *verbs_soft_device(unsigned number)
 {
-    must(number < device_count, "no such device");
+    verbs_soft_must(number < device_count, "no such device");
     return &devices[number];
 }
 
 void verbs_soft_install(unsigned count)
 {
-    must(count <= VERBS_SOFT_DEVICES_MAX, "too many devices");
+    verbs_soft_must(count <= VERBS_SOFT_DEVICES_MAX, "too many devices");
     for (unsigned i = 0; i < count; i++) {
         devices[i].transport_type = IBV_TRANSPORT_IB;
         snprintf(devices[i].name, sizeof(devices[i].name), "soft%u", i);
@@ -512,11 +346,11 @@ void verbs_soft_install(unsigned count)
                                                req_notify_cq,
                                                get_cq_event,
                                                ack_cq_events,
-                                               create_qp,
-                                               modify_qp,
-                                               destroy_qp,
-                                               post_send,
-                                               post_recv,
+                                               verbs_soft_create_qp,
+                                               verbs_soft_modify_qp,
+                                               verbs_soft_destroy_qp,
+                                               verbs_soft_post_send,
+                                               verbs_soft_post_recv,
                                                get_async_event,
                                                ack_async_event,
                                                wc_status_str,

@@ -1,227 +1,14 @@
 /*
- * Discovery of RDMA ports on machines that do not exist: a table of functions stands for
- * libibverbs, to show what soft devices cannot (InfiniBand, several ports, nodes that do not open,
- * odd tables).
+ * Discovery of RDMA ports on machines that do not exist: which can be used, in which order, which
+ * become rails, and why the others cannot.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "transport/verbs/verbs_port.h"
-
 #include "support/fault.h"
-#include "support/test.h"
-#include "transport/verbs/verbs_sys.h"
+#include "verbs_machine.h"
 
 #include <errno.h>
 #include <stdio.h>
-
-#define DEVICES_MAX 4
-#define GIDS_MAX 8
-
-struct fake_device {
-    struct ibv_device device; /* first: what the code under test gets */
-    struct ibv_context context;
-    int open_errno, query_errno, gid_errno;
-    uint8_t ports;
-    struct ibv_port_attr port[3]; /* from 1 */
-    struct ibv_gid_entry gids[GIDS_MAX];
-    int gid_count;
-};
-
-static struct fake_device machine[DEVICES_MAX];
-static int machine_size, list_errno, open_count;
-
-static struct fake_device *fake_of(struct ibv_device *device)
-{
-    return (struct fake_device *)device;
-}
-
-static struct ibv_device **fake_list(int *count)
-{
-    static struct ibv_device *list[DEVICES_MAX + 1];
-    if (list_errno) {
-        errno = list_errno;
-        return NULL;
-    }
-    for (int i = 0; i < machine_size; i++)
-        list[i] = &machine[i].device;
-    *count = machine_size;
-    return list;
-}
-
-static void fake_free_list(struct ibv_device **list)
-{
-    (void)list;
-}
-
-static struct ibv_context *fake_open(struct ibv_device *device)
-{
-    struct fake_device *fake = fake_of(device);
-    if (fake->open_errno) {
-        errno = fake->open_errno;
-        return NULL;
-    }
-    open_count++;
-    fake->context.device = device;
-    return &fake->context;
-}
-
-static int fake_close(struct ibv_context *context)
-{
-    (void)context;
-    open_count--;
-    return 0;
-}
-
-static int fake_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
-{
-    attr->phys_port_cnt = fake_of(context->device)->ports;
-    return fake_of(context->device)->query_errno;
-}
-
-static int fake_query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr)
-{
-    *attr = fake_of(context->device)->port[port];
-    return 0;
-}
-
-static ssize_t fake_gids(struct ibv_context *context, struct ibv_gid_entry *entries,
-                         size_t capacity, uint32_t flags, size_t entry_bytes)
-{
-    struct fake_device *fake = fake_of(context->device);
-    assert_int_equal(flags, 0);
-    assert_int_equal(entry_bytes, sizeof(*entries));
-    assert_true((size_t)fake->gid_count <= capacity);
-    memcpy(entries, fake->gids, (size_t)fake->gid_count * sizeof(*entries));
-    return fake->gid_errno ? -fake->gid_errno : fake->gid_count;
-}
-
-static uint16_t pkeys[] = {0xffff, 0, 0x8007, 0x0003}; /* of all ports */
-
-static int fake_query_pkey(struct ibv_context *context, uint8_t port, int index, uint16_t *key)
-{
-    (void)context, (void)port;
-    if (index < 0 || (size_t)index >= sizeof(pkeys) / sizeof(pkeys[0]))
-        return EINVAL;
-    *key = (uint16_t)(pkeys[index] >> 8 | pkeys[index] << 8);
-    return 0;
-}
-
-static const struct shl_verbs_sys fake_table = {
-    .get_device_list = fake_list,
-    .free_device_list = fake_free_list,
-    .open_device = fake_open,
-    .close_device = fake_close,
-    .query_device = fake_query_device,
-    .query_port = fake_query_port,
-    .query_gid_table = fake_gids,
-    .query_pkey = fake_query_pkey,
-};
-
-/* ---- machines ----------------------------------------------------------------------------- */
-
-static struct fake_device *add_device(const char *name, uint8_t link_layer)
-{
-    struct fake_device *fake = &machine[machine_size++];
-    memset(fake, 0, sizeof(*fake));
-    snprintf(fake->device.name, sizeof(fake->device.name), "%s", name);
-    snprintf(fake->device.dev_name, sizeof(fake->device.dev_name), "uverbs%d", machine_size - 1);
-    fake->device.transport_type = IBV_TRANSPORT_IB;
-    fake->ports = 1;
-    for (int i = 1; i < 3; i++)
-        fake->port[i] = (struct ibv_port_attr){.state = IBV_PORT_ACTIVE,
-                                               .active_mtu = IBV_MTU_4096,
-                                               .link_layer = link_layer,
-                                               .active_speed = 32, /* 25 Gbit/s a lane */
-                                               .active_width = 2,  /* 4 lanes */
-                                               .lid = 7,
-                                               .pkey_tbl_len = 4};
-    return fake;
-}
-
-static void add_gid(struct fake_device *fake, uint32_t index, uint32_t type, const char *hex)
-{
-    struct ibv_gid_entry *entry = &fake->gids[fake->gid_count++];
-    memset(entry, 0, sizeof(*entry));
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned byte;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
-        entry->gid.raw[i] = (uint8_t)byte;
-    }
-    entry->gid_index = index;
-    entry->port_num = 1;
-    entry->gid_type = type;
-}
-
-#define LINK_LOCAL "fe80000000000000020a4dfffe000001"
-#define LOOPBACK_V4 "00000000000000000000ffff7f000001" /* the one address all machines have */
-#define ELSEWHERE_V4 "00000000000000000000ffffc0000207"
-#define HOLE "00000000000000000000000000000000"
-
-static struct fake_device *add_roce(const char *name)
-{
-    struct fake_device *fake = add_device(name, IBV_LINK_LAYER_ETHERNET);
-    add_gid(fake, 0, IBV_GID_TYPE_ROCE_V1, LINK_LOCAL);
-    add_gid(fake, 1, IBV_GID_TYPE_ROCE_V2, LINK_LOCAL);
-    add_gid(fake, 2, IBV_GID_TYPE_ROCE_V1, LOOPBACK_V4);
-    add_gid(fake, 5, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
-    return fake;
-}
-
-static struct shl_verbs_port found[8];
-static uint32_t found_count;
-
-static enum shoal_status (*finder)(const struct shl_config *config, struct shl_verbs_port *ports,
-                                   uint32_t capacity, uint32_t *count);
-
-static const char *pkey = "";
-
-static enum shoal_status find(const char *hca, const char *gid_index)
-{
-    char settings[3][128];
-    char *const nothing[] = {NULL};
-    const char *const list[] = {settings[0], settings[1], settings[2]};
-    struct shl_config_options options = {
-        .settings = list, .setting_count = 3, .environment = nothing};
-    struct shl_config config;
-    snprintf(settings[0], sizeof(settings[0]), "SHOAL_IB_HCA=%s", hca);
-    snprintf(settings[1], sizeof(settings[1]), "SHOAL_IB_GID_INDEX=%s", gid_index);
-    snprintf(settings[2], sizeof(settings[2]), "SHOAL_IB_PKEY=%s", pkey);
-    SHL_TRY(shl_config_load(&options, &config));
-    found_count = 0;
-    enum shoal_status status = finder(&config, found, 8, &found_count);
-    shl_config_free(&config);
-    assert_int_equal(open_count, 0); /* closed again, whatever happened */
-    return status;
-}
-
-static const struct shl_verbs_port *port_named(const char *device, uint32_t number)
-{
-    for (uint32_t i = 0; i < found_count; i++)
-        if (strcmp(found[i].device, device) == 0 && found[i].port == number)
-            return &found[i];
-    fail_msg("no entry for %s:%u", device, number);
-    return NULL;
-}
-
-static void assert_rejected(const char *device, uint32_t number, const char *part)
-{
-    const struct shl_verbs_port *port = port_named(device, number);
-    assert_false(port->usable);
-    if (!strstr(port->reason, part))
-        fail_msg("\"%s\" is not in the reason \"%s\"", part, port->reason);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    shl_verbs = &fake_table;
-    finder = shl_verbs_ports_find;
-    machine_size = list_errno = open_count = 0;
-    pkey = "";
-    return 0;
-}
-
-/* ---- tests -------------------------------------------------------------------------------- */
 
 static void roce_port_is_described(void **state)
 {
@@ -238,35 +25,6 @@ static void roce_port_is_described(void **state)
     assert_int_equal(port->gid_index, 5); /* not 2: that is version 1 */
     assert_string_equal(port->gid_text, "127.0.0.1");
     assert_string_equal(port->interface, "lo");
-}
-
-static void gid_without_interface_here_is_rejected(void **state)
-{
-    (void)state;
-    struct fake_device *fake = add_device("rocep1", IBV_LINK_LAYER_ETHERNET);
-    add_gid(fake, 1, IBV_GID_TYPE_ROCE_V2, LINK_LOCAL);
-    add_gid(fake, 3, IBV_GID_TYPE_ROCE_V2, ELSEWHERE_V4);
-    ASSERT_OK(find("", ""));
-    assert_rejected("rocep1", 1, "GID 1 fe80:0:0:0:20a:4dff:fe00:1 (RoCE v2) is link-local");
-    assert_rejected("rocep1", 1,
-                    "GID 3 192.0.2.7 (RoCE v2) no interface in this network namespace");
-}
-
-static void empty_table_and_holes(void **state)
-{
-    (void)state;
-    add_device("bare", IBV_LINK_LAYER_ETHERNET);
-    struct fake_device *holes = add_device("holes", IBV_LINK_LAYER_ETHERNET);
-    add_gid(holes, 0, IBV_GID_TYPE_IB, HOLE);
-    add_gid(holes, 9, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
-    add_gid(holes, 9, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
-    holes->gids[2].port_num = 2; /* another port's */
-    struct fake_device *unreadable = add_roce("unreadable");
-    unreadable->gid_errno = EPERM;
-    ASSERT_OK(find("", ""));
-    assert_rejected("bare", 1, "GID table is empty");
-    assert_int_equal(port_named("holes", 1)->gid_index, 9);
-    assert_rejected("unreadable", 1, "cannot be read: Operation not permitted");
 }
 
 static void partition_key_by_index_or_value(void **state)
@@ -355,45 +113,6 @@ static void the_nearest_ports_are_chosen(void **state)
                 assert_non_null(strstr(ports[k].reason, "good; "));
         }
     }
-}
-
-static void gid_index_can_be_asked_for(void **state)
-{
-    (void)state;
-    add_roce("mlx5_0");
-    ASSERT_OK(find("", "1"));
-    assert_true(port_named("mlx5_0", 1)->usable); /* link-local, but somebody wants it */
-    assert_int_equal(port_named("mlx5_0", 1)->gid_index, 1);
-    ASSERT_OK(find("", "4"));
-    assert_rejected("mlx5_0", 1, "GID 4, which this port does not have");
-    ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", "one"));
-    ASSERT_DETAIL("SHOAL_IB_GID_INDEX=\"one\"");
-    ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", "-1"));
-    ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", "65536"));
-}
-
-static void every_gid_has_an_entry(void **state)
-{
-    (void)state;
-    struct fake_device *fake = add_roce("mlx5_0");
-    add_gid(fake, 7, IBV_GID_TYPE_ROCE_V2, ELSEWHERE_V4);
-    add_gid(fake, 9, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
-    add_roce("mlx5_1");
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 2);
-    finder = shl_verbs_gids_find;
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 3); /* only those that could be used, the best one first */
-    assert_string_equal(found[1].device, "mlx5_0");
-    assert_int_equal(found[0].gid_index, 5);
-    assert_false(found[0].spare_gid);
-    assert_int_equal(found[1].gid_index, 9);
-    assert_true(found[1].spare_gid && found[1].usable);
-    assert_non_null(strstr(found[1].reason, "instead of GID 5"));
-    assert_false(found[2].spare_gid);
-    ASSERT_OK(find("=mlx5_0", "9"));
-    assert_int_equal(found_count, 2); /* the other device is listed, with its reason */
-    assert_int_equal(found[0].gid_index, 9);
 }
 
 static void infiniband_needs_a_lid(void **state)
@@ -512,12 +231,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(roce_port_is_described, set_up),
-        cmocka_unit_test_setup(gid_without_interface_here_is_rejected, set_up),
-        cmocka_unit_test_setup(empty_table_and_holes, set_up),
         cmocka_unit_test_setup(partition_key_by_index_or_value, set_up),
         cmocka_unit_test_setup(the_nearest_ports_are_chosen, set_up),
-        cmocka_unit_test_setup(gid_index_can_be_asked_for, set_up),
-        cmocka_unit_test_setup(every_gid_has_an_entry, set_up),
         cmocka_unit_test_setup(infiniband_needs_a_lid, set_up),
         cmocka_unit_test_setup(every_device_has_an_entry, set_up),
         cmocka_unit_test_setup(best_port_comes_first, set_up),
