@@ -102,6 +102,12 @@ static bool env_wanted(void *arg, const struct shl_tag *tag)
     return shl_incident_wanted(arg, tag);
 }
 
+static bool env_carried(void *arg, uint32_t peer)
+{
+    const struct shl_engine *engine = arg;
+    return engine->route[peer] != SHL_ENGINE_NO_ROUTE;
+}
+
 static void env_seen(void *arg, uint32_t peer, const struct shl_tag *tag,
                      const struct shl_signature *signature)
 {
@@ -126,6 +132,7 @@ enum shoal_status shl_engine_open(struct shl_engine *engine, const struct shl_tr
                                            .heap = engine->heap,
                                            .memory = engine->memory,
                                            .near = shl_topology_near,
+                                           .carried = env_carried,
                                            .wanted = env_wanted,
                                            .seen = env_seen,
                                            .lost = env_lost};

@@ -109,6 +109,9 @@ struct shl_transport_env {
     struct shl_memory *memory;   /* what the caller keeps, and may stay registered; NULL: nothing */
     shl_near_fn *near;           /* how near a device is to this thread; NULL: unknown */
 
+    /* Does an earlier transport carry what goes to this peer? Both ends answer alike; asked from
+     * attach on. NULL: none does. */
+    bool (*carried)(void *arg, uint32_t peer);
     /* Is a message of this operation still of interest? false: drop it (aborted or finished). */
     bool (*wanted)(void *arg, const struct shl_tag *tag);
     /* A message came whose signature differs from what was posted, or that is not posted (yet).

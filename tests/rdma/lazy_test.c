@@ -31,6 +31,64 @@ static bool are_neighbours(uint32_t size, uint32_t a, uint32_t b)
     return (a + 1) % size == b || (b + 1) % size == a;
 }
 
+/* Every rank meets another host at the start, and both ends of a pair know alike whether they do.
+ */
+static void every_rank_has_a_neighbour_elsewhere(void **state)
+{
+    static const char *const layouts[] = {"aaaabbbb", "aabbccdd", "abababab", "abcdefgh",
+                                          "aaaaaaab"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+        uint64_t hosts[RANKS];
+        struct shl_transport_env envs[RANKS] = {0};
+        struct shl_transport *t = calloc(RANKS, sizeof(*t));
+        assert_non_null(t);
+        for (uint32_t rank = 0; rank < RANKS; rank++) {
+            hosts[rank] = (uint64_t)layouts[i][rank];
+            envs[rank].rank = rank;
+            envs[rank].size = RANKS;
+            t[rank].env = &envs[rank];
+            t[rank].hosts = hosts;
+        }
+        for (uint32_t rank = 0; rank < RANKS; rank++) {
+            uint32_t elsewhere = 0;
+            for (uint32_t peer = 0; peer < RANKS; peer++) {
+                bool awake = peer != rank && !shl_verbs_sleeps_first(&t[rank], peer);
+                elsewhere += awake && hosts[peer] != hosts[rank];
+                assert_true(awake || !are_neighbours(RANKS, rank, peer));
+                assert_true(peer == rank || awake == !shl_verbs_sleeps_first(&t[peer], rank));
+            }
+            assert_true(elsewhere > 0);
+        }
+        free(t);
+    }
+}
+
+/* What another transport carries already costs no queue pair and no word. */
+static bool is_even(void *arg, uint32_t peer)
+{
+    (void)arg;
+    return peer % 2 == 0;
+}
+
+static void let_others_carry(struct world *world)
+{
+    for (uint32_t rank = 0; rank < world->size; rank += 2)
+        world->ranks[rank].env.carried = is_even; /* even ranks reach each other */
+}
+
+static void carried_pairs_are_left_alone(void **state)
+{
+    (void)state;
+    adjust_world = let_others_carry;
+    struct world *world = NULL;
+    assert_int_equal(world_create(&adapter, 4, 1, &world), SHOAL_OK);
+    CHECK(world, !world->ranks[0].reaches[2] && !world->ranks[2].reaches[0]);
+    CHECK(world, !link_of(world, 0, 2) && !link_of(world, 2, 0));
+    CHECK(world, world->ranks[0].reaches[1] && world->ranks[1].reaches[3]);
+    world_close(world);
+}
+
 /* One message an edge, both ends at the same time. */
 static void exchange(struct world *world, uint32_t a, uint32_t b, uint64_t seq)
 {
@@ -357,6 +415,8 @@ static void a_sleeping_link_uses_the_ports_that_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(every_rank_has_a_neighbour_elsewhere, set_up),
+        cmocka_unit_test_setup(carried_pairs_are_left_alone, set_up),
         cmocka_unit_test_setup(a_ring_needs_no_further_pairs, set_up),
         cmocka_unit_test_setup(a_tree_connects_its_edges, set_up),
         cmocka_unit_test_setup(the_first_message_arrives_whoever_begins, set_up),

@@ -87,6 +87,12 @@ void shl_hook_trace_print(const struct shl_transport *t, void (*line)(void *arg,
 
 /* ---- callbacks from below ------------------------------------------------------------------- */
 
+static bool on_carried(void *arg, uint32_t peer)
+{
+    const struct shl_transport *t = arg;
+    return t->outer->carried && t->outer->carried(t->outer->arg, peer);
+}
+
 static bool on_wanted(void *arg, const struct shl_tag *tag)
 {
     const struct shl_transport *t = arg;
@@ -230,6 +236,7 @@ static enum shoal_status trace_open(size_t place, const struct shl_transport_env
     made->outer = env;
     made->env = *env;
     made->env.arg = made;
+    made->env.carried = on_carried;
     made->env.wanted = on_wanted;
     made->env.seen = on_seen;
     made->env.lost = on_lost;

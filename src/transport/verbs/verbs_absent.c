@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/sys.h"
 #include "transport/transport.h"
+#include "transport/verbs/verbs_host.h"
 #include "transport/verbs/verbs_probe.h"
 #include "transport/verbs/verbs_wire.h"
 
@@ -77,13 +78,13 @@ static void absent_close(struct shl_transport *t)
 static size_t absent_describe(struct shl_transport *t, void *blob, size_t capacity)
 {
     struct shl_bytes out = shl_bytes_writer(blob, capacity);
-    (void)t;
     shl_bytes_put_u8(&out, SHL_VERBS_BLOB_VERSION);
     shl_bytes_put_u8(&out, 0); /* usable */
     shl_bytes_put_u8(&out, SHL_VERBS_UNKNOWN_KIND);
     shl_bytes_put_u8(&out, 0); /* rails, */
     shl_bytes_put_u8(&out, 0); /* the nearest of them, */
     shl_bytes_put_u8(&out, 0); /* by rdma_cm */
+    shl_bytes_put_u64(&out, shl_verbs_host(t->env));
     shl_bytes_put_string(&out, REASON);
     return out.failed ? 0 : out.at;
 }

@@ -1,9 +1,10 @@
 /*
  * What ranks tell each other before they connect, and connecting.
  *
- * A pair of neighbours uses verbs when a frame has crossed each way and both have said so over the
- * control channel; whatever else happens, both use the next transport, and each logs why. Of other
- * pairs nothing but greetings is awaited: they connect when they are used (verbs_wake.c).
+ * Pairs that an earlier transport carries are left alone. A pair of neighbours (verbs_wake.c) uses
+ * verbs when a frame has crossed each way and both have said so over the control channel; whatever
+ * else happens, both use the next transport, and each logs why. Of other pairs nothing but
+ * greetings is awaited: they connect when they are used.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,6 +15,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "transport/verbs/verbs_host.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +33,7 @@ size_t shl_verbs_describe(struct shl_transport *t, void *blob, size_t capacity)
     shl_bytes_put_u8(&out, (uint8_t)t->rail_count);
     shl_bytes_put_u8(&out, (uint8_t)t->nearest);
     shl_bytes_put_u8(&out, t->port.by_cm);
+    shl_bytes_put_u64(&out, shl_verbs_host(t->env));
     shl_bytes_put_string(&out, t->usable ? t->port.device : t->why_not);
     return out.failed ? 0 : out.at;
 }
@@ -54,6 +57,7 @@ static const char *judge(const struct shl_transport *t, uint32_t peer, const voi
     uint8_t rails = shl_bytes_get_u8(&in);
     uint8_t nearest = shl_bytes_get_u8(&in);
     uint8_t by_cm = shl_bytes_get_u8(&in);
+    (void)shl_bytes_get_u64(&in);
     char told[SHL_VERBS_CAUSE_BYTES];
     shl_bytes_get_string(&in, told, sizeof(told));
     if (in.failed || version != SHL_VERBS_BLOB_VERSION)
@@ -299,6 +303,22 @@ static void connect_all(struct shl_transport *t, uint64_t deadline_ns)
     }
 }
 
+/* The host of a rank; 0: its description is not legal. */
+static uint64_t host_of(const void *blob, size_t blob_bytes)
+{
+    struct shl_bytes in = shl_bytes_reader(blob, blob ? blob_bytes : 0);
+    uint8_t version = shl_bytes_get_u8(&in);
+    for (int skipped = 0; skipped < 5; skipped++)
+        (void)shl_bytes_get_u8(&in);
+    uint64_t host = shl_bytes_get_u64(&in);
+    return in.failed || version != SHL_VERBS_BLOB_VERSION ? 0 : host;
+}
+
+static bool is_carried(const struct shl_transport_env *env, uint32_t peer)
+{
+    return env->carried && env->carried(env->arg, peer);
+}
+
 static enum shoal_status dial_all(struct shl_transport *t, const void *const *blobs,
                                   const size_t *blob_bytes, uint64_t deadline_ns)
 {
@@ -306,10 +326,13 @@ static enum shoal_status dial_all(struct shl_transport *t, const void *const *bl
         shl_log(SHL_LOG_WARN, "verbs reaches nobody: %s", t->why_not);
         return SHOAL_OK;
     }
+    for (uint32_t peer = 0; peer < t->env->size; peer++)
+        t->hosts[peer] = host_of(blobs[peer], blob_bytes[peer]);
+    t->hosts[t->env->rank] = shl_verbs_host(t->env);
     for (uint32_t peer = 0; peer < t->env->size; peer++) {
         char text[SHL_VERBS_CAUSE_BYTES];
         uint32_t rail = 0;
-        if (peer == t->env->rank)
+        if (peer == t->env->rank || is_carried(t->env, peer))
             continue;
         const char *why = judge(t, peer, blobs[peer], blob_bytes[peer], &rail, text);
         if (why) {

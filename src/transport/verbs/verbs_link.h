@@ -170,6 +170,7 @@ struct shl_transport {
     bool usable;
     char why_not[SHL_VERBS_CAUSE_BYTES];
     struct shl_verbs_link **links; /* by peer; NULL: not reached */
+    uint64_t *hosts;               /* by rank: equal numbers are one host */
     struct shl_verbs_calls *calls;
     struct shl_verbs_cm *cm; /* NULL: queue pairs are connected over the control connection */
     struct shl_verbs_seeker *seeker; /* NULL: not needed so far */

@@ -70,6 +70,7 @@ static void free_transport(struct shl_transport *t)
     shl_verbs_calls_close(t->calls);
     if (t->epoll_fd >= 0)
         shl_fd->close(t->epoll_fd);
+    shl_mem->free(t->hosts);
     shl_mem->free(t->links);
     shl_mem->free(t);
 }
@@ -94,7 +95,8 @@ static enum shoal_status verbs_open(const struct shl_transport_env *env, struct 
     if (t->epoll_fd < 0)
         status = shl_fail_errno("epoll_create");
     t->links = shl_mem->alloc(env->size * sizeof(*t->links));
-    if (status == SHOAL_OK && !t->links)
+    t->hosts = shl_mem->alloc(env->size * sizeof(*t->hosts));
+    if (status == SHOAL_OK && (!t->links || !t->hosts))
         status = shl_fail(SHOAL_ERR_NOMEM, "no memory for verbs links to %u ranks", env->size);
     if (status == SHOAL_OK)
         status = shl_verbs_calls_create(&t->calls);

@@ -2,12 +2,12 @@
  * Links that are made when they are first used.
  *
  * A queue pair costs locked memory and a place in the device's cache, and most schedules use few
- * peers. So attach connects neighbours only, by rank, which shows that the network carries between
- * these, and nothing about other pairs; every other link has its control channel, knows how the
- * peer's rails are reached, and sleeps. The first message that is posted for either end wakes it,
- * and its first frame the other end. From there on it is a link whose frames go by the channel
- * because no rail worked, and which looks for ways to the peer as if its rails had come back
- * (verbs_seek.h, verbs_move.h, verbs_fence.c).
+ * peers. So attach connects neighbours only: by rank, and each rank with the next one on another
+ * host, which shows that the network carries between these, and nothing about other pairs; every
+ * other link has its control channel, knows how the peer's rails are reached, and sleeps. The first
+ * message that is posted for either end wakes it, and its first frame the other end. From there on
+ * it is a link whose frames go by the channel because no rail worked, and which looks for ways to
+ * the peer as if its rails had come back (verbs_seek.h, verbs_move.h, verbs_fence.c).
  *
  * Invariant: a link that sleeps has no queue pair, no memory of the device's, and nothing to send.
  *
@@ -18,10 +18,21 @@
 #include "core/log.h"
 #include "core/sys.h"
 
+/* The next rank after this one that is on another host; the rank itself: there is none. */
+static uint32_t next_elsewhere(const struct shl_transport *t, uint32_t rank)
+{
+    uint32_t next = (rank + 1) % t->env->size;
+    while (next != rank && t->hosts[next] == t->hosts[rank])
+        next = (next + 1) % t->env->size;
+    return next;
+}
+
 bool shl_verbs_sleeps_first(const struct shl_transport *t, uint32_t peer)
 {
-    uint32_t apart = (peer + t->env->size - t->env->rank) % t->env->size;
-    return apart != 1 && apart != t->env->size - 1;
+    uint32_t rank = t->env->rank;
+    uint32_t apart = (peer + t->env->size - rank) % t->env->size;
+    return apart != 1 && apart != t->env->size - 1 && next_elsewhere(t, rank) != peer &&
+           next_elsewhere(t, peer) != rank;
 }
 
 void shl_verbs_lie_down(struct shl_verbs_link *link)

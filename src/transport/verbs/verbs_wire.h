@@ -20,7 +20,7 @@
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
 #define SHL_VERBS_VERSION 9
-#define SHL_VERBS_BLOB_VERSION 3 /* of descriptions, which builds without RDMA publish as well */
+#define SHL_VERBS_BLOB_VERSION 4 /* of descriptions, which builds without RDMA publish as well */
 #define SHL_VERBS_QPS_MAX 4      /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
 #define SHL_VERBS_LANES (SHL_VERBS_RAILS * SHL_VERBS_QPS_MAX)
