@@ -291,7 +291,10 @@ static void decide_anew(struct shoal_world *world, struct shl_op *op, enum shoal
                         const char *text)
 {
     uint64_t epoch = world->epoch;
-    op->attempts++;
+    /* Somebody returned this result, and another computes: both live, and waiting is all it takes.
+     * Else there would have been a change already. */
+    bool is_waiting = status == SHOAL_ERR_TIMEOUT && op->due == SHL_OP_FORWARD;
+    op->attempts += !is_waiting;
     shl_log(status == SHOAL_ERR_NOMEM ? SHL_LOG_WARN : SHL_LOG_INFO, "operation %llu, try %u: %s",
             (unsigned long long)op->seq, op->attempts, text);
     if (op->attempts < ATTEMPTS) {
