@@ -336,8 +336,10 @@ void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_recor
         move->peer_left = true;
         move->peer_taken = record->taken;
         move->peer_rails = record->rails;
-        if (record->returned)
+        if (record->returned) {
+            move->missing &= ~(uint32_t)record->rails; /* its way here is one from here, too */
             shl_verbs_direct_trust(link);
+        }
         leave(link);
     } else if (pair) {
         move->peer_paired = true;
