@@ -125,6 +125,20 @@ static void a_ring_needs_no_further_pairs(void **state)
     }
 }
 
+struct tree {
+    struct world *world;
+    uint32_t ends; /* of links that have pairs, over all ranks */
+};
+
+static bool is_grown(void *arg)
+{
+    const struct tree *tree = arg;
+    uint32_t ends = 0;
+    for (uint32_t rank = 0; rank < tree->world->size; rank++)
+        ends += peers_with_pairs(tree->world, rank);
+    return ends >= tree->ends;
+}
+
 static void a_tree_connects_its_edges(void **state)
 {
     (void)state;
@@ -137,6 +151,10 @@ static void a_tree_connects_its_edges(void **state)
             edges[parent] += !are_neighbours(size, parent, child);
             edges[child] += !are_neighbours(size, parent, child);
         }
+        struct tree tree = {world, 2 * size};
+        for (uint32_t rank = 0; rank < size; rank++)
+            tree.ends += edges[rank];
+        world_run(world, is_grown, &tree); /* messages arrive before */
         for (uint32_t rank = 0; rank < size; rank++)
             CHECK(world, peers_with_pairs(world, rank) == 2 + edges[rank]);
         world_close(world);
