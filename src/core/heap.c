@@ -308,6 +308,19 @@ enum shoal_status shl_heap_abandon(struct shl_heap *heap, void *pointer)
     return release(heap, pointer, false);
 }
 
+void shl_heap_trim(struct shl_heap *heap, void *pointer, size_t bytes)
+{
+    uint64_t offset = shl_heap_offset(heap, pointer, bytes);
+    if (offset == UINT64_MAX)
+        return;
+    uint64_t first = round_up(offset, PAGE_BYTES), end = (offset + bytes) / PAGE_BYTES * PAGE_BYTES;
+    int result = 0;
+    do
+        if (first < end)
+            result = shl_mem->punch(heap->fd, (off_t)first, (off_t)(end - first));
+    while (result != 0 && errno == EINTR);
+}
+
 /* ---- lookups ---------------------------------------------------------------------------- */
 
 uint64_t shl_heap_offset(const struct shl_heap *heap, const void *pointer, size_t bytes)

@@ -32,6 +32,10 @@ enum shoal_status shl_heap_free(struct shl_heap *heap, void *pointer);
  * handed out again, until the heap is destroyed. */
 enum shoal_status shl_heap_abandon(struct shl_heap *heap, void *pointer);
 
+/* Whole pages of a part of a range go back to the kernel, where it takes them, and read as zero.
+ * The range stays. */
+void shl_heap_trim(struct shl_heap *heap, void *pointer, size_t bytes);
+
 /* Offset in the memfd of a range that lies inside the heap; UINT64_MAX otherwise. Called for every
  * operation, so it takes no lock and compares bounds only: a range that was freed or never handed
  * out is still safe for peers to touch. */

@@ -85,22 +85,3 @@ void shl_state_put_back(const struct shoal_state *state)
             memcpy(array->data, array->shots[state->shot], array->bytes);
     }
 }
-
-static void keep_array(const struct shoal_state *state, const struct shl_state_array *array)
-{
-    for (uint32_t s = 0; s < state->table.shards; s++) {
-        const struct shl_copy *copy = &array->copies[s];
-        uint64_t bytes = shl_state_shard_bytes(state, array, s);
-        if (bytes && shl_table_find(&state->table, s, state->id) == 0)
-            memcpy(copy->slot[copy->now ^ 1], shl_state_shard_data(state, array, s), bytes);
-    }
-}
-
-void shl_state_keep(struct shoal_state *state)
-{
-    uint64_t begin_ns = shl_now_ns();
-    for (uint32_t a = 0; a < state->array_count; a++)
-        if (state->arrays[a].copies)
-            keep_array(state, &state->arrays[a]);
-    state->stats.keep_ns = shl_now_ns() - begin_ns;
-}

@@ -1,11 +1,12 @@
 /*
- * Sharded arrays at the end of a step: owners send what they have to the replicas, before the step
- * is committed; once it is, that is the version to go back to.
+ * Sharded arrays at the end of a step: owners keep what they have made and send it to the replicas,
+ * before the step is committed; once it is, that is the version to go back to.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core/array.h"
 #include "core/sys.h"
+#include "device/reduce.h"
 #include "elastic/state/state.h"
 
 #include <string.h>
@@ -45,7 +46,7 @@ void shl_state_count_moves(struct shl_state_stats *stats, const struct shl_move_
 
 /* ---- refresh --------------------------------------------------------------------------------- */
 
-/* A shard of an array, from its owner to the replicas' other slots. */
+/* A shard of an array, from what its owner has kept to the replicas' second slots. */
 static enum shoal_status add_refresh(const struct shoal_state *state,
                                      const struct shl_state_array *array, uint32_t shard,
                                      const struct shl_members *members, struct shl_move_list *list)
@@ -57,10 +58,8 @@ static enum shoal_status add_refresh(const struct shoal_state *state,
         uint32_t from = shl_members_find(members, row[0]), to = shl_members_find(members, row[i]);
         if (from == SHL_MEMBER_NONE || to == SHL_MEMBER_NONE)
             return shl_fail(SHOAL_ERR_INTERNAL, "shard %u is held by a member that is gone", shard);
-        const uint8_t *src = state->background ? copy->slot[copy->now ^ 1]
-                                               : shl_state_shard_data(state, array, shard);
-        SHL_TRY(shl_state_add_move(
-            list, (struct shl_move){src, copy->slot[copy->now ^ 1], bytes, from, to}));
+        uint8_t *slot = copy->slot[copy->now ^ 1].at; /* here: the owner's, or a replica's */
+        SHL_TRY(shl_state_add_move(list, (struct shl_move){slot, slot, bytes, from, to}));
     }
     return SHOAL_OK;
 }
@@ -80,8 +79,10 @@ enum shoal_status shl_state_refresh(void *arg, struct shoal_comm *comm,
 {
     struct shoal_state *state = arg;
     struct shl_move_list list = {.count = 0};
-    uint64_t begin_ns = shl_now_ns();
     enum shoal_status status;
+    if (!state->background)
+        shl_state_keep(state);
+    uint64_t begin_ns = shl_now_ns();
     if (!shl_state_finish(state, &status)) {
         status = shl_state_list_refresh(state, members, &list);
         if (status == SHOAL_OK && list.count > 0)
@@ -97,30 +98,43 @@ enum shoal_status shl_state_refresh(void *arg, struct shoal_comm *comm,
 
 /* ---- the two ends of a step ------------------------------------------------------------------ */
 
-static void commit_array(const struct shoal_state *state, struct shl_state_array *array)
+/* The program works on its array, and the slot is read here only when a step is given up: stores
+ * that pass the cache by leave it to the program. */
+static void keep_array(const struct shoal_state *state, const struct shl_state_array *array)
 {
     for (uint32_t s = 0; s < state->table.shards; s++) {
-        struct shl_copy *copy = &array->copies[s];
-        uint32_t at = shl_table_find(&state->table, s, state->id);
+        const struct shl_copy *copy = &array->copies[s];
         uint64_t bytes = shl_state_shard_bytes(state, array, s);
-        if (at == 0 && bytes && !state->background)
-            memcpy(copy->slot[copy->now], shl_state_shard_data(state, array, s), bytes);
-        else if (at != UINT32_MAX)
-            copy->now ^= 1;
+        if (bytes && shl_table_find(&state->table, s, state->id) == 0)
+            shl_copy(copy->slot[copy->now ^ 1].at, shl_state_shard_data(state, array, s), bytes,
+                     true);
     }
+}
+
+void shl_state_keep(struct shoal_state *state)
+{
+    uint64_t begin_ns = shl_now_ns();
+    for (uint32_t a = 0; a < state->array_count; a++)
+        if (state->arrays[a].copies)
+            keep_array(state, &state->arrays[a]);
+    state->stats.keep_ns = shl_now_ns() - begin_ns;
+}
+
+static void commit_array(const struct shoal_state *state, struct shl_state_array *array)
+{
+    for (uint32_t s = 0; s < state->table.shards; s++)
+        if (shl_table_find(&state->table, s, state->id) != UINT32_MAX)
+            array->copies[s].now ^= 1;
 }
 
 void shl_state_commit(struct shoal_state *state)
 {
-    uint64_t begin_ns = shl_now_ns();
     for (uint32_t a = 0; a < state->array_count; a++)
         if (state->arrays[a].copies)
             commit_array(state, &state->arrays[a]);
     if (state->ahead)
         state->shot ^= 1;
     state->ahead = false;
-    if (!state->background)
-        state->stats.keep_ns = shl_now_ns() - begin_ns;
 }
 
 static void roll_array_back(const struct shoal_state *state, const struct shl_state_array *array)
@@ -129,7 +143,7 @@ static void roll_array_back(const struct shoal_state *state, const struct shl_st
         const struct shl_copy *copy = &array->copies[s];
         uint64_t bytes = shl_state_shard_bytes(state, array, s);
         if (bytes && shl_table_find(&state->table, s, state->id) == 0)
-            memcpy(shl_state_shard_data(state, array, s), copy->slot[copy->now], bytes);
+            memcpy(shl_state_shard_data(state, array, s), copy->slot[copy->now].at, bytes);
     }
 }
 

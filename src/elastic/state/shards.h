@@ -3,10 +3,11 @@
  * and replicas (shoal/placement.h). What the owner works on is the program's own array; beside it
  * stand copies of the last committed version.
  *
- * Two versions. A replica has two slots for a shard: the committed version, and the one that a
- * refresh writes. Committing turns them round. The owner keeps one copy, of the committed version,
- * which the next commit overwrites, and from which it goes back when a step is given up. So until
- * the commit of a step is decided, everybody still has the version before.
+ * Two versions. All that hold a shard have two slots for it: the committed version, and the next.
+ * When a step ends, the owner keeps what it has made in its second slot, and from there it goes to
+ * the replicas' second slots. Committing turns the slots of all round. From its first slot an owner
+ * goes back when a step is given up. So until the commit of a step is decided, everybody still has
+ * the version before.
  *
  * A fresh shard has no committed version: at the beginning, and when all copies were lost. Its
  * owner's array counts.
@@ -27,9 +28,17 @@
 #define SHL_SHARDS_DEFAULT 512u
 #define SHL_SHARD_ELEMENTS_MIN 256u /* of an array; so small arrays have fewer shards */
 
+struct shl_slab; /* slots.h */
+
+struct shl_slot {
+    uint8_t *at; /* NULL: not needed here */
+    size_t bytes;
+    struct shl_slab *slab; /* what it was cut from */
+};
+
 struct shl_copy {
-    uint8_t *slot[2]; /* NULL: not needed here */
-    uint8_t now;      /* which holds the committed version */
+    struct shl_slot slot[2];
+    uint8_t now; /* which holds the committed version */
 };
 
 /* Who holds what. */

@@ -118,43 +118,47 @@ void shl_state_drop_pending(struct shoal_state *state)
     for (uint32_t a = 0; a < state->array_count; a++) {
         struct shl_state_array *array = &state->arrays[a];
         for (uint32_t s = 0; array->pending && s < state->table.shards; s++) {
-            shl_mem->free(array->pending[s].slot[0]);
-            shl_mem->free(array->pending[s].slot[1]);
-            array->pending[s] = (struct shl_copy){.now = 0};
+            shl_slot_free(&array->pending[s].slot[0]);
+            shl_slot_free(&array->pending[s].slot[1]);
         }
     }
 }
 
-static enum shoal_status allocate_slot(uint8_t **slot, uint64_t bytes)
+/* Does this member need a slot for a shard that it has not? 0: for the committed version. */
+static bool is_lacking(const struct shoal_state *state, const struct shl_state_array *array,
+                       uint32_t shard, unsigned slot, uint64_t id)
 {
-    *slot = shl_mem->alloc(bytes);
-    if (!*slot)
-        return shl_fail_errno("cannot allocate a copy of a shard of %llu bytes",
-                              (unsigned long long)bytes);
-    return SHOAL_OK;
+    const struct shl_copy *copy = &array->copies[shard];
+    return shl_table_find(&state->next, shard, id) != UINT32_MAX &&
+           shl_state_shard_bytes(state, array, shard) > 0 && !copy->slot[copy->now ^ slot].at;
 }
 
-/* What this member needs for one shard and has not. */
-static enum shoal_status allocate_copy(struct shoal_state *state, struct shl_state_array *array,
-                                       uint32_t shard, uint64_t id)
+/* What this member needs for an array and has not. */
+static enum shoal_status allocate_array(struct shoal_state *state, struct shl_state_array *array,
+                                        uint64_t id)
 {
-    uint64_t bytes = shl_state_shard_bytes(state, array, shard);
-    uint32_t at = shl_table_find(&state->next, shard, id);
-    struct shl_copy *copy = &array->copies[shard], *pending = &array->pending[shard];
-    if (at == UINT32_MAX || bytes == 0)
+    struct shl_slab *slab;
+    size_t room = 0;
+    for (unsigned i = 0; i < 2; i++)
+        for (uint32_t s = 0; s < state->next.shards; s++)
+            if (is_lacking(state, array, s, i, id))
+                room += shl_slot_room(shl_state_shard_bytes(state, array, s));
+    if (room == 0)
         return SHOAL_OK;
-    if (!copy->slot[copy->now])
-        SHL_TRY(allocate_slot(&pending->slot[0], bytes));
-    if ((at > 0 || state->background) && !copy->slot[copy->now ^ 1])
-        SHL_TRY(allocate_slot(&pending->slot[1], bytes));
+    SHL_TRY(shl_slab_make(state->world->options.heap, room, &slab));
+    for (unsigned i = 0; i < 2; i++)
+        for (uint32_t s = 0; s < state->next.shards; s++)
+            if (is_lacking(state, array, s, i, id))
+                array->pending[s].slot[i] =
+                    shl_slab_cut(slab, shl_state_shard_bytes(state, array, s));
     return SHOAL_OK;
 }
 
 static enum shoal_status allocate_copies(struct shoal_state *state, uint64_t id)
 {
     for (uint32_t a = 0; a < state->array_count; a++)
-        for (uint32_t s = 0; state->arrays[a].copies && s < state->next.shards; s++)
-            SHL_TRY(allocate_copy(state, &state->arrays[a], s, id));
+        if (state->arrays[a].copies)
+            SHL_TRY(allocate_array(state, &state->arrays[a], id));
     return SHOAL_OK;
 }
 
@@ -185,7 +189,7 @@ static uint32_t find_givers(const struct spread *spread, uint32_t shard, uint32_
 static uint8_t *target(const struct shl_state_array *array, uint32_t shard)
 {
     const struct shl_copy *copy = &array->copies[shard];
-    return copy->slot[copy->now] ? copy->slot[copy->now] : array->pending[shard].slot[0];
+    return copy->slot[copy->now].at ? copy->slot[copy->now].at : array->pending[shard].slot[0].at;
 }
 
 /* All arrays' parts of a shard from one member to another. */
@@ -200,7 +204,7 @@ static enum shoal_status add_moves(const struct spread *spread, uint32_t shard, 
             continue;
         const struct shl_copy *copy = &array->copies[shard];
         const uint8_t *src =
-            fresh ? shl_state_shard_data(state, array, shard) : copy->slot[copy->now];
+            fresh ? shl_state_shard_data(state, array, shard) : copy->slot[copy->now].at;
         SHL_TRY(shl_state_add_move(spread->list,
                                    (struct shl_move){src, target(array, shard), bytes, from, to}));
     }
@@ -307,25 +311,20 @@ static void install_copy(struct shoal_state *state, struct shl_state_array *arra
     uint32_t before = shl_table_find(&state->table, shard, state->next_id);
     uint32_t at = shl_table_find(&state->next, shard, state->next_id);
     uint64_t bytes = shl_state_shard_bytes(state, array, shard);
-    if (pending->slot[0])
-        copy->slot[copy->now] = pending->slot[0];
-    if (pending->slot[1])
-        copy->slot[copy->now ^ 1] = pending->slot[1];
-    *pending = (struct shl_copy){.now = 0};
     for (unsigned i = 0; i < 2; i++) {
-        bool needed = at == 0 ? i == copy->now || state->background : at != UINT32_MAX;
-        if (needed)
-            continue;
-        shl_mem->free(copy->slot[i]);
-        copy->slot[i] = NULL;
+        if (pending->slot[i].at)
+            copy->slot[copy->now ^ i] = pending->slot[i];
+        pending->slot[i] = (struct shl_slot){.at = NULL};
     }
+    for (unsigned i = 0; i < 2 && at == UINT32_MAX; i++)
+        shl_slot_free(&copy->slot[i]);
     if (at != 0 || bytes == 0)
         return;
     uint8_t *data = shl_state_shard_data(state, array, shard);
     if (state->table.fresh[shard])
-        memcpy(copy->slot[copy->now], data, bytes);
+        memcpy(copy->slot[copy->now].at, data, bytes);
     else if (before != 0 && !state->next.fresh[shard])
-        memcpy(data, copy->slot[copy->now], bytes);
+        memcpy(data, copy->slot[copy->now].at, bytes);
 }
 
 bool shl_state_install(struct shoal_state *state)

@@ -144,16 +144,23 @@ static void free_array(struct shl_state_array *array)
     shl_mem->free(array->name);
 }
 
-static void free_state(struct shoal_state *state)
+/* The world is being destroyed, and after it may be the context, whose heap the slots are of. */
+static void free_slots(void *arg)
 {
+    struct shoal_state *state = arg;
     for (uint32_t a = 0; a < state->array_count; a++) {
         struct shl_state_array *array = &state->arrays[a];
         for (uint32_t s = 0; array->copies && s < state->table.shards; s++) {
-            shl_mem->free(array->copies[s].slot[0]);
-            shl_mem->free(array->copies[s].slot[1]);
+            shl_slot_free(&array->copies[s].slot[0]);
+            shl_slot_free(&array->copies[s].slot[1]);
         }
     }
     shl_state_drop_pending(state);
+}
+
+static void free_state(struct shoal_state *state)
+{
+    free_slots(state);
     shl_giver_free(&state->giver);
     shl_taker_free(state->taker);
     for (uint32_t a = 0; a < state->array_count; a++)
@@ -198,7 +205,8 @@ enum shoal_status shl_state_create(struct shoal_world *world, uint32_t shards, u
                                             .catch_up = catch_up,
                                             .forget = forget,
                                             .mail = mail,
-                                            .end = end};
+                                            .end = end,
+                                            .orphan = free_slots};
     if (status == SHOAL_OK)
         status = shl_views_attach(world, &state->follower);
     if (status != SHOAL_OK) {

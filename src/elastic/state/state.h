@@ -9,6 +9,7 @@
  *   pull.c     and what they lack then
  *   verify.c   do all have the same?
  *   shards.h   how sharded arrays are cut, and the table of who holds what
+ *   slots.h    memory for copies of shards
  *   spread.c   sharded arrays follow a change of the view
  *   refresh.c  what a step's end does to them
  *   behind.c   the same while the next step is computed
@@ -25,6 +26,7 @@
 #include "control/hash.h"
 #include "elastic/state/catch_up.h"
 #include "elastic/state/chunks.h"
+#include "elastic/state/slots.h"
 #include "elastic/views/views.h"
 #include "engine/moves.h"
 
@@ -119,6 +121,8 @@ enum shoal_status shl_state_refresh(void *state, struct shoal_comm *comm,
 enum shoal_status shl_state_list_refresh(const struct shoal_state *state,
                                          const struct shl_members *members,
                                          struct shl_move_list *list);
+/* What owners have made goes to their second slots, beside what is safe. */
+void shl_state_keep(struct shoal_state *state);
 void shl_state_commit(struct shoal_state *state);
 void shl_state_roll_back(struct shoal_state *state);
 enum shoal_status shl_state_gather(struct shoal_state *state, const struct shl_state_array *array);
@@ -133,8 +137,6 @@ void shl_state_abandon(void *state);
 /* The arrays as a step has them when it begins; `pending`: the one before can be given up. */
 void shl_state_shoot(struct shoal_state *state, bool pending);
 void shl_state_put_back(const struct shoal_state *state);
-/* What owners have made, beside what is safe. */
-void shl_state_keep(struct shoal_state *state);
 
 uint64_t shl_state_shard_bytes(const struct shoal_state *state, const struct shl_state_array *array,
                                uint32_t shard);

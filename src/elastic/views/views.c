@@ -291,6 +291,8 @@ void shl_views_destroy(struct shoal_world *world)
     if (world->follower && world->follower->end)
         world->follower->end(world->follower->arg);
     shl_node_destroy(world->node);
+    if (world->follower && world->follower->orphan)
+        world->follower->orphan(world->follower->arg);
     if (world->follower)
         world->follower->gone = true;
     shl_streams_keep(world);

@@ -81,7 +81,8 @@ struct shl_follower {
     /* lock, and from the node's thread: the follower of another member, or of a learner, wrote.
      * false: nothing here wants it. */
     bool (*mail)(void *arg, uint64_t from, const void *bytes, size_t size);
-    void (*end)(void *arg); /* the node is about to be destroyed: do not use it any more */
+    void (*end)(void *arg);    /* the node is about to be destroyed: do not use it any more */
+    void (*orphan)(void *arg); /* the world is over: give back what is of its context */
 };
 
 /* A step that the program has ended, and that can still be lost. */

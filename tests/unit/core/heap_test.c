@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -121,6 +122,24 @@ static void ranges_are_zero_even_when_pages_cannot_go_back(void **state)
     assert_ptr_equal(again, first);
     assert_true(is_zero(again, 3 * PAGE));
     ASSERT_OK(shl_heap_free(heap, again));
+}
+
+/* The pages that lie wholly within; what a part has of others stays. */
+static void parts_of_a_range_are_trimmed(void **state)
+{
+    struct shl_heap *heap = *state;
+    void *pointer;
+    ASSERT_OK(shl_heap_alloc(heap, 4 * PAGE, &pointer));
+    unsigned char *at = pointer;
+    memset(at, 7, 4 * PAGE);
+    shl_heap_trim(heap, at + 100, 3 * PAGE);
+    for (size_t i = 0; i < 4 * PAGE; i++)
+        assert_int_equal(at[i], i / PAGE == 1 || i / PAGE == 2 ? 0 : 7);
+    shl_heap_trim(heap, at + 1, PAGE); /* no whole page */
+    assert_int_equal(at[PAGE - 1], 7);
+    shl_heap_trim(heap, &heap, PAGE); /* not of it */
+    assert_int_equal(shl_heap_in_use(heap), 1);
+    ASSERT_OK(shl_heap_free(heap, pointer));
 }
 
 static void only_live_starts_can_be_freed(void **state)
@@ -346,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(freed_pages_go_back_and_read_zero, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ranges_are_zero_even_when_pages_cannot_go_back, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(parts_of_a_range_are_trimmed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_live_starts_can_be_freed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(offsets_end_at_the_heap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_refused, set_up, tear_down),
