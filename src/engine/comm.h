@@ -53,6 +53,19 @@ struct shl_group_run {
 struct shl_exec;
 struct shl_ways; /* ways.h */
 
+/*
+ * What a caller has to do beside its operation. In shared memory the line that shows this rank's
+ * part takes as long to get away as some hundred instructions, which are free there.
+ */
+struct shl_beside {
+    void *arg;
+    /* token. Once: others can see this rank's part, and nothing is written into its buffers yet; or
+     * it could not be started. */
+    void (*posted)(void *arg);
+    /* token. At most once, after that: it takes more than a moment. */
+    void (*waits)(void *arg);
+};
+
 struct shoal_request {
     struct shl_list link; /* in comm->ops, or comm->free_requests */
     struct shoal_comm *comm;
@@ -70,6 +83,7 @@ struct shoal_request {
     bool waited;    /* a blocked caller drives it */
     bool disagrees; /* a message with another signature came */
     struct shl_group_run group;
+    const struct shl_beside *beside; /* not told of its posting yet; NULL: nobody is to be told */
     struct shl_exec *exec;
     struct shl_plan *plan; /* its own, freed on completion; NULL: found by the call */
     char *text;            /* verdict, SHL_ENGINE_TEXT bytes; allocated with the request */
@@ -197,11 +211,23 @@ enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_
 /* The same with a plan of its own, which is taken over unless this fails. */
 enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struct shoal_call *call,
                                             struct shl_plan *plan, struct shoal_request **request);
+/* The same with something to do beside, which is told of the posting here or later. */
+enum shoal_status shl_request_start_beside(struct shoal_comm *comm, const struct shoal_call *call,
+                                           const struct shl_beside *beside,
+                                           struct shoal_request **request);
 void shl_request_complete(struct shoal_request *request, enum shoal_status status,
                           const char *text);
 /* Stop touching buffers and peers' memory for it; then it waits for a verdict. */
 void shl_request_stop(struct shoal_request *request);
 void shl_request_free(struct shoal_request *request);
+/* token: nothing is written into its buffers before this. */
+static inline void shl_request_tell_posted(struct shoal_request *request)
+{
+    const struct shl_beside *beside = request->beside;
+    request->beside = NULL;
+    if (beside)
+        beside->posted(beside->arg);
+}
 struct shoal_request *shl_comm_request(struct shoal_comm *comm, uint64_t seq);
 uint64_t shl_call_count_total(const struct shoal_call *call, uint32_t size);
 void shl_signature_text(const struct shl_signature *signature, uint64_t seq, char *text,
@@ -222,6 +248,9 @@ void shl_request_expire(struct shoal_request *request);
 /* Start, drive, and give up on all ranks when the time passes. Takes the token itself. */
 enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_call *call,
                                   uint64_t timeout_ns);
+/* The same with something to do beside. */
+enum shoal_status shl_request_run_beside(struct shoal_comm *comm, const struct shoal_call *call,
+                                         const struct shl_beside *beside, uint64_t timeout_ns);
 /* The same with a plan of its own, which is taken over in any case. */
 enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct shoal_call *call,
                                           struct shl_plan *plan, uint64_t timeout_ns);

@@ -115,6 +115,7 @@ static void post_call(struct shoal_request *request)
         request->group.mode = SHL_GROUP_STAGED; /* until phase 0 tells more */
         shl_group_post(comm->group, request->seq, 0, &request->signature, &place, sizeof(place));
     }
+    shl_request_tell_posted(request); /* before the fence, which waits for the line to be away */
     shl_group_wake(comm->group);
 }
 

@@ -117,6 +117,7 @@ static void activate(struct shoal_request *request)
     struct shl_engine *engine = comm->engine;
     request->state = comm->group && comm->size > 1 ? SHL_REQUEST_GATHER : SHL_REQUEST_SCHEDULE;
     if (comm->size == 1 && !request->plan) {
+        shl_request_tell_posted(request);
         complete_alone(request);
         return;
     }
@@ -126,9 +127,12 @@ static void activate(struct shoal_request *request)
         engine->transports[i].ops->review(engine->transports[i].t, comm->id, request->seq);
     if (SHL_UNLIKELY(engine->disagreements > 0))
         shl_incident_raise_seen(engine);
-    if (request->state == SHL_REQUEST_GATHER)
+    if (request->state == SHL_REQUEST_GATHER) {
         shl_group_advance(request);
-    else if (request->state == SHL_REQUEST_SCHEDULE && shl_exec_start(request) != SHOAL_OK)
+        return;
+    }
+    shl_request_tell_posted(request);
+    if (request->state == SHL_REQUEST_SCHEDULE && shl_exec_start(request) != SHOAL_OK)
         shl_incident_raise(comm, request->seq, SHOAL_ERR_ABORTED, shl_error_text());
 }
 
@@ -149,14 +153,9 @@ static void start_queued(struct shoal_comm *comm)
     comm->starting = false;
 }
 
-enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
-                                    struct shoal_request **out)
-{
-    return shl_request_start_planned(comm, call, NULL, out);
-}
-
-enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struct shoal_call *call,
-                                            struct shl_plan *plan, struct shoal_request **out)
+static enum shoal_status start(struct shoal_comm *comm, const struct shoal_call *call,
+                               struct shl_plan *plan, const struct shl_beside *beside,
+                               struct shoal_request **out)
 {
     if (SHL_UNLIKELY(comm->broken != SHOAL_OK && comm->next_seq >= comm->broken_from))
         return shl_fail(comm->broken, "%s", comm->broken_text);
@@ -174,6 +173,7 @@ enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struc
     request->detached = request->waited = request->disagrees = false;
     request->exec = NULL;
     request->plan = plan;
+    request->beside = beside;
     request->text[0] = '\0';
     memset(&request->group, 0, sizeof(request->group));
     shl_list_append(&comm->ops, &request->link);
@@ -182,6 +182,25 @@ enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struc
     *out = request;
     start_queued(comm);
     return SHOAL_OK;
+}
+
+enum shoal_status shl_request_start(struct shoal_comm *comm, const struct shoal_call *call,
+                                    struct shoal_request **out)
+{
+    return start(comm, call, NULL, NULL, out);
+}
+
+enum shoal_status shl_request_start_planned(struct shoal_comm *comm, const struct shoal_call *call,
+                                            struct shl_plan *plan, struct shoal_request **out)
+{
+    return start(comm, call, plan, NULL, out);
+}
+
+enum shoal_status shl_request_start_beside(struct shoal_comm *comm, const struct shoal_call *call,
+                                           const struct shl_beside *beside,
+                                           struct shoal_request **out)
+{
+    return start(comm, call, NULL, beside, out);
 }
 
 /* The oldest number that this rank still works on; all below are finished here. */

@@ -191,6 +191,30 @@ enum shoal_status shl_request_run(struct shoal_comm *comm, const struct shoal_ca
     return shl_request_run_planned(comm, call, NULL, timeout_ns);
 }
 
+enum shoal_status shl_request_run_beside(struct shoal_comm *comm, const struct shoal_call *call,
+                                         const struct shl_beside *beside, uint64_t timeout_ns)
+{
+    struct shoal_request *request;
+    shl_token_take(comm->engine);
+    enum shoal_status status = shl_request_start_beside(comm, call, beside, &request);
+    if (SHL_LIKELY(status == SHOAL_OK)) {
+        request->timeout_ns = timeout_ns;
+        shl_request_tell_posted(request);
+        if (SHL_UNLIKELY(!spin_group(request))) {
+            beside->waits(beside->arg);
+            shl_request_wait(request, UINT64_MAX);
+        }
+        status = request->status;
+        if (SHL_UNLIKELY(status < 0))
+            shl_fail(status, "%s", request->text);
+        shl_request_free(request);
+    } else {
+        beside->posted(beside->arg);
+    }
+    shl_token_give(comm->engine);
+    return status;
+}
+
 enum shoal_status shl_request_run_planned(struct shoal_comm *comm, const struct shoal_call *call,
                                           struct shl_plan *plan, uint64_t timeout_ns)
 {

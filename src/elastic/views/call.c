@@ -8,9 +8,8 @@
 
 #include <string.h>
 
-/* lock */
-static enum shoal_status find_memory(struct shoal_world *world, size_t bytes,
-                                     struct shl_input *input)
+enum shoal_status shl_views_find_memory(struct shoal_world *world, size_t bytes,
+                                        struct shl_input *input)
 {
     if (input->bytes >= bytes)
         return SHOAL_OK;
@@ -35,7 +34,7 @@ void shl_views_give_input(struct shoal_world *world, struct shl_input *input)
     *input = (struct shl_input){0};
 }
 
-static void give_memory_back(struct shoal_world *world, struct shl_op *op)
+void shl_views_give_memory_back(struct shoal_world *world, struct shl_op *op)
 {
     if (op->in_step || !op->input || op->input_bytes < world->pool.bytes)
         return;
@@ -50,7 +49,7 @@ static enum shoal_status begin(struct shoal_world *world, size_t bytes, struct s
                                struct shl_op **op)
 {
     struct shl_input own = {0}, *input = given ? given : &own;
-    SHL_TRY(find_memory(world, bytes, input));
+    SHL_TRY(shl_views_find_memory(world, bytes, input));
     enum shoal_status status = shl_oplog_begin(world->log, false, op);
     if (status == SHOAL_OK && bytes) {
         (*op)->input = input->at;
@@ -157,7 +156,7 @@ static enum shoal_status check_shape(struct shoal_world *world, const struct sho
 static enum shoal_status end_call(struct shoal_world *world, struct shl_op *op,
                                   enum shoal_status status)
 {
-    give_memory_back(world, op);
+    shl_views_give_memory_back(world, op);
     shl_oplog_unpin(world->log);
     return status;
 }
@@ -166,6 +165,8 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
                                         struct shl_input *input)
 {
     struct shl_op *op;
+    if (!input && shl_views_is_quick(world, call))
+        return shl_views_call_quick(world, call);
     SHL_TRY(prepare(world));
     SHL_TRY(check_shape(world, call));
     SHL_TRY(check_root(world, call));
@@ -179,10 +180,11 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
 
 void shl_views_call_alone(struct shoal_world *world)
 {
-    world->callers++;
-    while (world->calling)
+    while (SHL_UNLIKELY(world->calling)) {
+        world->callers++;
         shl_views_wait(world, UINT64_MAX);
-    world->callers--;
+        world->callers--;
+    }
     world->calling = true;
 }
 
@@ -263,7 +265,7 @@ enum shoal_status shl_views_find_input(struct shoal_world *world, const struct s
                                        bool is_mean, struct shl_input *input)
 {
     size_t bytes = is_mean ? 2 * half_bytes(call) : overwritten_bytes(world, call);
-    return find_memory(world, bytes, input);
+    return shl_views_find_memory(world, bytes, input);
 }
 
 /* One sum: the weighted elements and, after them, the weights. */

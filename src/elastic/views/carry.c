@@ -103,8 +103,7 @@ static void finish(struct shoal_world *world, struct shl_op *op)
     }
 }
 
-/* lock: what the program may ask about the call under way. */
-static void note_last(struct shoal_world *world, const struct shl_op *op)
+void shl_views_note_last(struct shoal_world *world, const struct shl_op *op)
 {
     if (op->seq == world->log->pinned)
         *world->noted = (struct shoal_op_info){
@@ -116,7 +115,7 @@ static void note_held(struct shoal_world *world, struct shl_op *op)
 {
     pthread_mutex_lock(&world->lock);
     op->held = true;
-    note_last(world, op);
+    shl_views_note_last(world, op);
     pthread_mutex_unlock(&world->lock);
 }
 
@@ -186,11 +185,13 @@ static enum shoal_status forward(struct shoal_world *world, struct shl_op *op,
     return round_of(comm);
 }
 
-/* lock */
-static void keep(struct shoal_world *world, struct shl_op *op)
+void shl_views_keep(struct shoal_world *world, struct shl_op *op)
 {
-    if (op->result_bytes)
-        memcpy(world->log->kept + SHL_OPLOG_KEPT_HEAD, op->call.recv, op->result_bytes);
+    uint8_t *to = world->log->kept + SHL_OPLOG_KEPT_HEAD;
+    if (op->result_bytes == sizeof(uint64_t)) /* the shortest way for the shortest results */
+        memcpy(to, op->call.recv, sizeof(uint64_t));
+    else if (op->result_bytes)
+        memcpy(to, op->call.recv, op->result_bytes);
     op->kept = true;
 }
 
@@ -207,8 +208,8 @@ static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op
     if (status == SHOAL_OK) {
         bool everywhere = op->rounds || forwarded;
         if (!everywhere && !op->in_step)
-            keep(world, op);
-        note_last(world, op);
+            shl_views_keep(world, op);
+        shl_views_note_last(world, op);
         shl_oplog_held(world->log, op, everywhere);
     }
     world->users--;
@@ -315,9 +316,7 @@ static bool await_loss(struct shoal_world *world)
     return await_fence(world, epoch, PATIENCE_MS);
 }
 
-/* An error that all members have alike ends the operation; any other is the sign of a change, or
- * is made one. */
-static void stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
+void shl_views_stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status)
 {
     char text[SHL_WORLD_TEXT];
     if (!world->usable || world->ended)
@@ -370,6 +369,6 @@ enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *
             return outcome(op);
         enum shoal_status status = carry_once(world, next);
         if (status != SHOAL_OK)
-            stumble(world, next, status);
+            shl_views_stumble(world, next, status);
     }
 }

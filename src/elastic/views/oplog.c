@@ -24,7 +24,7 @@ static void release(struct shl_oplog *log, struct shl_op *op)
     log->idle[log->idle_count++] = (uint16_t)(op - log->ops);
     if (op->input)
         shl_mem->free(op->input);
-    memset(op, 0, sizeof(*op));
+    memset(op, 0, op->plain ? offsetof(struct shl_op, task) : sizeof(*op));
 }
 
 static struct shl_op *claim(struct shl_oplog *log, uint64_t seq)
@@ -136,6 +136,27 @@ enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool votes, struct shl_
     return SHOAL_OK;
 }
 
+bool shl_oplog_is_calm(const struct shl_oplog *log)
+{
+    uint64_t seq = log->started + 1;
+    return !log->due && !log->retry && log->started >= log->decided &&
+           seq - log->settled <= SHL_OPS_MAX && !is_full(log, seq);
+}
+
+struct shl_op *shl_oplog_begin_plain(struct shl_oplog *log)
+{
+    release_old(log);
+    struct shl_op *op = claim(log, ++log->started);
+    op->begun = op->plain = true;
+    op->in_step = log->in_step;
+    if (log->in_step && !log->step_first)
+        log->step_first = op->seq;
+    log->pinned = op->seq;
+    op->due = SHL_OP_RUN;
+    log->due++;
+    return op;
+}
+
 struct shl_op *shl_oplog_next(struct shl_oplog *log)
 {
     uint64_t seq = log->settled + 1;
@@ -177,7 +198,8 @@ static void count_votes(struct shl_oplog *log, const struct shl_op *op)
         log->committed = log->parties = log->voting;
 }
 
-void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
+/* Every member has begun it, and so holds all before it. */
+static void hold(struct shl_oplog *log, struct shl_op *op)
 {
     set_due(log, op, SHL_OP_NOTHING);
     op->held = true;
@@ -188,6 +210,17 @@ void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
     }
     if (log->settled < op->seq - 1)
         log->settled = op->seq - 1;
+}
+
+void shl_oplog_end_plain(struct shl_oplog *log, struct shl_op *op)
+{
+    hold(log, op);
+    log->pinned = 0;
+}
+
+void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
+{
+    hold(log, op);
     if (everywhere) {
         op->settled = true;
         count_votes(log, op);

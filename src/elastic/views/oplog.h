@@ -20,6 +20,7 @@
 #include "elastic/membership/outcome.h"
 
 #include <shoal/collectives.h>
+#include <stddef.h>
 
 #define SHL_OPLOG_SLOTS (2 * SHL_OPS_MAX)
 #define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
@@ -60,24 +61,25 @@ struct shl_op {
     bool small;       /* returns without one where keeping the result costs less */
     bool redone;      /* a decision had it done again: in a step it may have been returned before */
     bool restores;    /* recv was the input, and may be overwritten: send is `input` from now on */
+    bool plain;       /* `task` and what follows is not used */
     enum shl_op_due due;
     uint32_t source; /* FORWARD: rank in the view in force */
     enum shoal_status status;
+    uint32_t contributors;
+    uint32_t attempts;      /* that ended with what is an error here alone */
     struct shoal_call call; /* as it is carried out: send may be `input` */
-    struct shl_task *task;  /* instead of the call; NULL: none */
-    uint64_t root_id;       /* member; 0: it has no root */
-    uint64_t shape;         /* shl_members_hash, of those that its buffers are made for, so that it
-                               cannot be redone by others; 0: any */
+    uint64_t epoch;         /* of the view that made the result */
     size_t result_bytes;
     uint8_t *input; /* of the library; NULL: the caller's is used */
     size_t input_bytes;
-    void *mean; /* weighted mean: where the quotients go; call.recv is the library's */
+    struct shl_task *task; /* instead of the call; NULL: none. Plain operations end before this */
+    uint64_t root_id;      /* member; 0: it has no root */
+    uint64_t shape;        /* shl_members_hash, of those that its buffers are made for, so that it
+                              cannot be redone by others; 0: any */
+    void *mean;            /* weighted mean: where the quotients go; call.recv is the library's */
     uint64_t vote[SHL_VOTES]; /* commit: what this member brings: wanted, samples, does it leave */
     uint64_t wanted, gained;  /* commit: what all brought: highest and sum */
     uint64_t earned;          /* late: the sum of the votes that were brought then */
-    uint64_t epoch;           /* of the view that made the result */
-    uint32_t contributors;
-    uint32_t attempts; /* that ended with what is an error here alone */
 };
 
 struct shl_voters {
@@ -121,6 +123,12 @@ void shl_oplog_free(struct shl_oplog *log);
  * failed since the last that was settled; nothing happened. The caller fills in what it is;
  * `failed` when that was decided before. */
 enum shoal_status shl_oplog_begin(struct shl_oplog *log, bool is_commit, struct shl_op **op);
+/* Is nothing left to do, and would shl_oplog_begin succeed? Then the second begins a plain
+ * operation, and the third says that its result is here and ends the call; what nobody needs any
+ * more is released with the next one. */
+bool shl_oplog_is_calm(const struct shl_oplog *log);
+struct shl_op *shl_oplog_begin_plain(struct shl_oplog *log);
+void shl_oplog_end_plain(struct shl_oplog *log, struct shl_op *op);
 /* The lowest operation that is left to do; NULL: none. */
 struct shl_op *shl_oplog_next(struct shl_oplog *log);
 /* Its result is here; `everywhere`: after a completion round. */

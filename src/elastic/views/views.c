@@ -97,7 +97,8 @@ void shl_views_show(struct shoal_world *world)
 static uint64_t this_thread(void)
 {
     static _Atomic uint64_t last;
-    static _Thread_local uint64_t number;
+    /* Found without a call, in every operation. */
+    static _Thread_local uint64_t number __attribute__((tls_model("initial-exec")));
     if (!number)
         number = atomic_fetch_add(&last, 1) + 1;
     return number;

@@ -7,6 +7,7 @@
  *   oplog.h   which operations still matter, and what a decision means for them
  *   carry.c   carrying operations out, however many views that takes
  *   call.c    the program's operations        step.c  steps, leaving, questions
+ *   quick.c   small sums while nothing happens, with little beside what the engine does
  *   started.c operations that were started, which a thread carries out while the program computes
  *   follow.c  where state that follows the members is called
  *   learn.c   a worker that has not been let in yet
@@ -195,9 +196,24 @@ enum shoal_status shl_views_ready(struct shoal_world *world);
 /* lock: do all that is left to do, `op` (NULL: none) included, and return its outcome. */
 enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *op);
 
+/* lock, which is given away meanwhile: `op` ended with this error here. One that all members have
+ * alike ends it; any other is the sign of a change, or is made one. */
+void shl_views_stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status);
+/* lock: the result is here, before anybody knows that it is everywhere. */
+void shl_views_keep(struct shoal_world *world, struct shl_op *op);
+/* lock: what the program may ask about the call under way. */
+void shl_views_note_last(struct shoal_world *world, const struct shl_op *op);
+
 /* lock, which is given away meanwhile: have all members decide about what is open, in a next view.
  * Returns when this one is given up. */
 void shl_views_decide(struct shoal_world *world);
+
+/* ---- quick.c ----------------------------------------------------------------------------- */
+
+/* calling, lock: is it small, and nothing out of the ordinary? */
+bool shl_views_is_quick(const struct shoal_world *world, const struct shoal_call *call);
+/* Then, lock, which is given away if it takes more than a moment: one operation of the program. */
+enum shoal_status shl_views_call_quick(struct shoal_world *world, const struct shoal_call *call);
 
 /* ---- call.c ------------------------------------------------------------------------------ */
 
@@ -207,6 +223,11 @@ enum shoal_status shl_views_call_locked(struct shoal_world *world, const struct 
                                         struct shl_input *input);
 enum shoal_status shl_views_mean_locked(struct shoal_world *world, const struct shoal_call *call,
                                         double weight, struct shl_input *input);
+/* lock: memory for an input of so many bytes, unless there is enough; and what an operation has
+ * taken and need not keep, back. */
+enum shoal_status shl_views_find_memory(struct shoal_world *world, size_t bytes,
+                                        struct shl_input *input);
+void shl_views_give_memory_back(struct shoal_world *world, struct shl_op *op);
 /* lock: memory for the input of a call that will be made, and back with what was not taken. */
 enum shoal_status shl_views_find_input(struct shoal_world *world, const struct shoal_call *call,
                                        bool is_mean, struct shl_input *input);
