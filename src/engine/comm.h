@@ -59,8 +59,8 @@ struct shl_ways; /* ways.h */
  */
 struct shl_beside {
     void *arg;
-    /* token. Once: others can see this rank's part, and nothing is written into its buffers yet; or
-     * it could not be started. */
+    /* token. Once, before anything is written into its buffers: others can see this rank's part,
+     * where that does not let them write; or it could not be started. */
     void (*posted)(void *arg);
     /* token. At most once, after that: it takes more than a moment. */
     void (*waits)(void *arg);

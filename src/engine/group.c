@@ -113,6 +113,7 @@ static void post_call(struct shoal_request *request)
             request->group.way = choose_way(comm, call, &place);
         place.way = request->group.way;
         request->group.mode = SHL_GROUP_STAGED; /* until phase 0 tells more */
+        shl_request_tell_posted(request); /* as soon as others know its place they write there */
         shl_group_post(comm->group, request->seq, 0, &request->signature, &place, sizeof(place));
     }
     shl_request_tell_posted(request); /* before the fence, which waits for the line to be away */
