@@ -90,10 +90,12 @@ struct shoal_world_options {
  * that comes later gets its world before it is let in: the view has epoch 0 and no members until
  * then. Its first shoal_step_begin brings over the replicated arrays of a shoal_state
  * (shoal/state.h) while the members train, then it is let in. Any other call that waits for members
- * has it let in at once. To founders the option makes no difference. Owns     the caller gets the
- * world, and ends it before the context; options are copied Errors   SHOAL_ERR_ABSENT too few
- * founders came, or not let in in time; SHOAL_ERR_STORE; those of shoal_comm_create; *world is
- * untouched
+ * has it let in at once. To founders the option makes no difference.
+ *
+ * Owns     the caller gets the world, and ends it before the context; options are copied
+ *
+ * Errors   SHOAL_ERR_ABSENT too few founders came, or not let in in time; SHOAL_ERR_STORE; those of
+ *          shoal_comm_create; *world is untouched
  */
 SHOAL_API enum shoal_status shoal_world_join(struct shoal_context *context,
                                              const struct shoal_world_options *options,

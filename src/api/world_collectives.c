@@ -8,9 +8,11 @@
 #include "api/world.h"
 #include "elastic/views/views.h"
 
-/* lock */
-static enum shoal_status check_call(const struct shoal_world *world, const struct shoal_call *call)
+/* lock. Roots and sizes are those of a view, which who is not let in yet has to have first. */
+static enum shoal_status check_call(struct shoal_world *world, const struct shoal_call *call)
 {
+    if (SHL_UNLIKELY(world->learning))
+        SHL_TRY(shl_views_ready(world));
     const struct shl_ranks ranks = {
         .rank = world->seen_rank, .size = world->seen.count, .user_ops = world->user_op_count};
     return shl_check_call(&ranks, call);

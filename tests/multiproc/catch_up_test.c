@@ -11,9 +11,7 @@
 #include "support/test.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,6 +20,7 @@
 #define FROZEN (CHUNKS * CHUNK_WORDS - 5) /* that no step changes */
 #define HOT (2 * CHUNK_WORDS)             /* that all do */
 #define SHARDED 3000
+#define TWO_CHUNKS (2ull * SHL_CHUNK_BYTES)
 #define BYTES (8ull * (FROZEN + HOT + 1))
 
 /* What members tell the test, beside their reports. */
@@ -38,6 +37,8 @@ static struct {
     bool hasty;      /* all call an operation before each step, joiners before their first */
     bool turns_back; /* the joiner ends its world before its first step */
     bool other;      /* the joiner registers something else */
+    /* A member and 1: once it has given two chunks it begins no step, so that nobody is let in. */
+    _Atomic uint32_t holds;
     struct told told[MEMBERS_MAX];
 } * shared;
 
@@ -129,7 +130,12 @@ static int train(struct member *self, struct model *model)
 {
     struct shoal_step step = {.struct_size = sizeof(step)};
     int64_t send[2] = {self->shared->stop, 1}, recv[2];
-    int status = shared->hasty ? shoal_world_barrier(self->world) : SHOAL_OK;
+    int64_t word = 0;
+    while (shared->holds == self->slot + 1 && shared->told[self->slot].given_bytes >= TWO_CHUNKS)
+        usleep(100);
+    int status = SHOAL_OK;
+    if (shared->hasty)
+        status = shoal_world_broadcast(self->world, &word, &word, 1, SHOAL_I64, 0);
     if (status == SHOAL_OK)
         status = shoal_step_begin(self->world, &step);
     if (status != SHOAL_OK)
@@ -302,9 +308,11 @@ static void a_learner_is_killed(void **state)
     struct members_job job = make_job(SHOAL_STEP_RETAIN, tcp);
     members_open(&members, &job);
     members_await(&members, 0, 2);
+    shared->holds = 0 + 1;
     members_start(&members, 3);
-    await_given(&members, 0, 2 * SHL_CHUNK_BYTES);
+    await_given(&members, 0, TWO_CHUNKS);
     members_kill(&members, 3, SIGKILL);
+    shared->holds = 0;
     members_await(&members, 0, 3);
     for (uint32_t i = 0; i < 3; i++)
         await_nothing_held(i);
@@ -323,9 +331,11 @@ static void a_giver_is_killed(void **state)
     struct members_job job = make_job(SHOAL_STEP_ABORT, tcp);
     members_open(&members, &job);
     members_await(&members, 0, 2);
+    shared->holds = 1 + 1;
     members_start(&members, 3);
-    await_given(&members, 1, 2 * SHL_CHUNK_BYTES);
+    await_given(&members, 1, TWO_CHUNKS);
     members_kill(&members, 1, SIGKILL);
+    shared->holds = 0;
     members_await(&members, 3, 1);
     finish(&members, (const uint32_t[]){0, 2, 3}, 3);
     assert_int_equal(shared->told[3].received, 8ull * (HOT + 1));

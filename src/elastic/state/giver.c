@@ -116,6 +116,16 @@ static void forget(struct shl_giver *giver, uint64_t id)
         *taker = (struct shl_giver_taker){.id = 0};
 }
 
+static bool is_in(const struct shl_list *list, uint64_t from, uint64_t chunk)
+{
+    for (const struct shl_list *at = list->next; at != list; at = at->next) {
+        const struct shl_giving *giving = SHL_CONTAINER_OF(at, struct shl_giving, link);
+        if (giving->to == from && giving->chunk == chunk)
+            return true;
+    }
+    return false;
+}
+
 static bool take_request(struct shl_giver *giver, uint64_t from,
                          const struct shl_catch_up_mail *mail)
 {
@@ -123,6 +133,8 @@ static bool take_request(struct shl_giver *giver, uint64_t from,
         memcmp(mail->schema, giver->schema, SHL_HASH_BYTES) != 0)
         return false;
     struct shl_giver_taker *taker = find_or_add(giver, from);
+    if (is_in(&giver->asked, from, mail->chunk) || is_in(&giver->copied, from, mail->chunk))
+        return true; /* by the session before this one */
     if (!taker || taker->asked == SHL_CATCH_UP_ASKED)
         return false;
     struct shl_giving *giving = shl_mem->alloc(sizeof(*giving));

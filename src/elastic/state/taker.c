@@ -233,7 +233,7 @@ static void finish_arrived(struct shl_taker *taker)
 static bool has_ended(struct shoal_world *world)
 {
     pthread_mutex_lock(&world->lock);
-    bool ended = world->ended;
+    bool ended = world->ended || world->leaving;
     pthread_mutex_unlock(&world->lock);
     return ended;
 }
