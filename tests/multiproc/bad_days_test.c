@@ -132,12 +132,15 @@ static bool group_make(void)
 {
     static const char *const places[] = {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"};
     static const char *const limits[] = {"memory.limit_in_bytes", "memory.max"};
+    static const char *const swaps[] = {"memory.memsw.limit_in_bytes", "memory.swap.max"};
     char limit[32];
     snprintf(limit, sizeof(limit), "%u", MEMORY_LIMIT_BYTES);
     for (int i = 0; i < 2; i++) {
         snprintf(small_group, sizeof(small_group), "%s/shoal-test-%d", places[i], getpid());
-        if (mkdir(small_group, 0755) == 0 && group_write(limits[i], limit))
+        if (mkdir(small_group, 0755) == 0 && group_write(limits[i], limit)) {
+            (void)group_write(swaps[i], i ? "0" : limit); /* there may be no swap to limit */
             return true;
+        }
         rmdir(small_group);
     }
     return false;
@@ -155,13 +158,20 @@ static void take_all_memory(struct rank *self)
     int status = ranks_sum(self);
     for (size_t taken = 0; self->rank == 1 && taken < 4 * (size_t)MEMORY_LIMIT_BYTES;
          taken += 1 << 20) {
-        char *more = malloc(1 << 20);
-        if (more)
-            memset(more, 1, 1 << 20);
+        volatile char *more = malloc(1 << 20);
+        for (size_t at = 0; more && at < 1 << 20; at += 1024)
+            more[at] = 1;
     }
     while (status == SHOAL_OK)
         status = ranks_sum(self);
     ranks_tell(self, status);
+}
+
+static int group_remove(void **state)
+{
+    (void)state;
+    rmdir(small_group);
+    return 0;
 }
 
 static void test_out_of_memory(void **state)
@@ -173,7 +183,6 @@ static void test_out_of_memory(void **state)
     struct ranks_job job = {
         .size = 3, .settings = settings, .before = enter_small_group, .body = take_all_memory};
     struct rank_report *reports = ranks_run(&job);
-    rmdir(small_group);
     for (uint32_t r = 0; r < 3; r += 2) {
         assert_int_equal(reports[r].status, SHOAL_ERR_PEER);
         if (!strstr(reports[r].text, "rank 1 lost") || !strstr(reports[r].text, "oom_kill"))
@@ -435,7 +444,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_rank),
         cmocka_unit_test(test_stopped_rank),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test_teardown(test_out_of_memory, group_remove),
         cmocka_unit_test(test_absent_ranks_are_listed),
         cmocka_unit_test(test_sixty_four_ranks),
         cmocka_unit_test(test_fork),

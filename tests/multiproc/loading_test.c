@@ -11,11 +11,13 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <shoal/shoal.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,13 +162,16 @@ static void run(void (*body)(void), int expected)
         pids[rank] = fork();
         assert_true(pids[rank] >= 0);
         if (pids[rank] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             body();
             _exit(0);
         }
     }
+    int ended[RANKS] = {0};
+    for (int rank = 0; rank < RANKS; rank++)
+        assert_int_equal(waitpid(pids[rank], &ended[rank], 0), pids[rank]);
     for (int rank = 0; rank < RANKS; rank++) {
-        int status = 0;
-        assert_int_equal(waitpid(pids[rank], &status, 0), pids[rank]);
+        int status = ended[rank];
         if (!WIFEXITED(status) || WEXITSTATUS(status) != expected)
             fail_msg("rank %d ended with status 0x%x", rank, (unsigned)status);
     }

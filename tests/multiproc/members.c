@@ -233,6 +233,7 @@ void members_close(struct members *members)
                         members->shared->reports[i].count);
             kill(members->pids[i], members->job->boot ? SIGTERM : SIGKILL);
             waitpid(members->pids[i], NULL, 0);
+            members->pids[i] = 0;
         }
         if (WIFSIGNALED(members->exits[i]) && WTERMSIG(members->exits[i]) != SIGKILL)
             fail_msg("member %u died of signal %d", i, WTERMSIG(members->exits[i]));

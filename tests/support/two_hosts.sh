@@ -18,9 +18,11 @@ two_hosts() {
     done
     for host in 0 1; do
         for _ in $(seq 100); do
-            ip -n "$prefix$host" link show eth0 | grep -q "state UP" && break
+            ip -n "$prefix$host" link show eth0 | grep -q "state UP" && continue 2
             sleep 0.05
         done
+        echo "$prefix$host has no carrier after 5 s" >&2
+        return 1
     done
 }
 
