@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Runs an elastic job under random faults for as long as wanted: members killed, stopped, sent away
 # (by SIGTERM too) and started, connections reset, the coordinator restarted, the leader of an etcd
-# cluster killed, hosts cut off; and, where a guest kernel is built, guests as hosts that speak RDMA.
-# Every value is checked, and afterwards that no two members saw
-# different outcomes.
+# cluster killed, hosts cut off; where a guest kernel is built, guests as hosts with RDMA as well.
+# Every value is checked, and afterwards that no two members saw different outcomes.
 #
 # Usage: chaos.sh [--minutes N]     5 minutes if not told otherwise
 #
