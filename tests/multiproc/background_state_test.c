@@ -67,18 +67,6 @@ static void die_if(const struct member *self, uint64_t step, enum moment moment)
         raise(SIGKILL);
 }
 
-static int add(struct model *model, const char *name, void *data, uint64_t count,
-               enum shoal_dtype dtype, enum shoal_state_kind kind)
-{
-    struct shoal_state_array array = {.struct_size = sizeof(array),
-                                      .name = name,
-                                      .data = data,
-                                      .count = count,
-                                      .dtype = dtype,
-                                      .kind = kind};
-    return shoal_state_add(model->state, &array);
-}
-
 static int open_model(struct member *self, struct model *model)
 {
     struct shoal_state_options options = {
@@ -99,9 +87,11 @@ static int open_model(struct member *self, struct model *model)
     if (status == SHOAL_OK)
         status = shoal_state_create(self->world, &options, &model->state);
     if (status == SHOAL_OK)
-        status = add(model, "big", model->big, FLOATS, SHOAL_F64, SHOAL_STATE_SHARDED);
+        status = members_add_array(model->state, "big", model->big, FLOATS, SHOAL_F64,
+                                   SHOAL_STATE_SHARDED);
     if (status == SHOAL_OK)
-        status = add(model, "w", model->weights, WEIGHTS, SHOAL_F32, SHOAL_STATE_REPLICATED);
+        status = members_add_array(model->state, "w", model->weights, WEIGHTS, SHOAL_F32,
+                                   SHOAL_STATE_REPLICATED);
     return status;
 }
 

@@ -49,18 +49,6 @@ struct model {
     bool stop, began;
 };
 
-static int add(struct model *model, const char *name, void *data, uint64_t count,
-               enum shoal_state_kind kind)
-{
-    return shoal_state_add(
-        model->state, &(struct shoal_state_array){.struct_size = sizeof(struct shoal_state_array),
-                                                  .name = name,
-                                                  .data = data,
-                                                  .count = count,
-                                                  .dtype = SHOAL_U64,
-                                                  .kind = kind});
-}
-
 static int open_model(struct member *self, struct model *model)
 {
     bool founds = self->slot < self->job->start;
@@ -76,14 +64,18 @@ static int open_model(struct member *self, struct model *model)
         model->hot[i] = founds ? i : 7;
     int status = shoal_state_create(self->world, &options, &model->state);
     if (status == SHOAL_OK)
-        status = add(model, "frozen", model->frozen, FROZEN - (shared->other && !founds),
-                     SHOAL_STATE_REPLICATED);
+        status = members_add_array(model->state, "frozen", model->frozen,
+                                   FROZEN - (shared->other && !founds), SHOAL_U64,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "hot", model->hot, HOT, SHOAL_STATE_REPLICATED);
+        status = members_add_array(model->state, "hot", model->hot, HOT, SHOAL_U64,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "steps", &model->steps, 1, SHOAL_STATE_REPLICATED);
+        status = members_add_array(model->state, "steps", &model->steps, 1, SHOAL_U64,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK && shared->background)
-        status = add(model, "sharded", model->sharded, SHARDED, SHOAL_STATE_SHARDED);
+        status = members_add_array(model->state, "sharded", model->sharded, SHARDED, SHOAL_U64,
+                                   SHOAL_STATE_SHARDED);
     return status;
 }
 

@@ -125,6 +125,9 @@ void members_steps(struct member *self);
  * again some operations later: what a former member writes late is found wherever it lands. */
 void members_keep(struct member *self);
 /* For other bodies: what an operation or a step came to, and why the loop ended. */
+/* An array of a state by its few settings; shoal_state_add. */
+int members_add_array(struct shoal_state *state, const char *name, void *data, uint64_t count,
+                      enum shoal_dtype dtype, enum shoal_state_kind kind);
 void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask);
 void members_end_with(struct member *self, int status);
 /* One such sum. *stop: somebody wants to end. */

@@ -16,6 +16,18 @@
 /* ---- what members do --------------------------------------------------------------------------
  */
 
+int members_add_array(struct shoal_state *state, const char *name, void *data, uint64_t count,
+                      enum shoal_dtype dtype, enum shoal_state_kind kind)
+{
+    struct shoal_state_array array = {.struct_size = sizeof(array),
+                                      .name = name,
+                                      .data = data,
+                                      .count = count,
+                                      .dtype = dtype,
+                                      .kind = kind};
+    return shoal_state_add(state, &array);
+}
+
 void members_note(struct member *self, uint64_t seq, uint64_t epoch, int64_t mask)
 {
     struct member_report *report = self->report;

@@ -38,18 +38,6 @@ static bool wrong(struct member *self, const char *what, uint64_t step, uint64_t
 /* ---- a member ----------------------------------------------------------------------------------
  */
 
-static int add(struct model *model, const char *name, void *data, uint64_t count,
-               enum shoal_dtype dtype)
-{
-    struct shoal_state_array array = {.struct_size = sizeof(array),
-                                      .name = name,
-                                      .data = data,
-                                      .count = count,
-                                      .dtype = dtype,
-                                      .kind = SHOAL_STATE_SHARDED};
-    return shoal_state_add(model->state, &array);
-}
-
 static int open_model(struct member *self, struct model *model)
 {
     struct shoal_state_options options = {
@@ -62,9 +50,11 @@ static int open_model(struct member *self, struct model *model)
         model->small[i] = finding_small_value(0, i);
     int status = shoal_state_create(self->world, &options, &model->state);
     if (status == SHOAL_OK)
-        status = add(model, "big", model->big, FLOATS, SHOAL_F64);
+        status = members_add_array(model->state, "big", model->big, FLOATS, SHOAL_F64,
+                                   SHOAL_STATE_SHARDED);
     if (status == SHOAL_OK)
-        status = add(model, "small", model->small, SMALL, SHOAL_F32);
+        status = members_add_array(model->state, "small", model->small, SMALL, SHOAL_F32,
+                                   SHOAL_STATE_SHARDED);
     return status;
 }
 

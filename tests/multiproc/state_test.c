@@ -50,17 +50,6 @@ struct model {
     bool stop;
 };
 
-static int add(struct model *model, const char *name, void *data, uint64_t count,
-               enum shoal_dtype dtype)
-{
-    return shoal_state_add(
-        model->state, &(struct shoal_state_array){.struct_size = sizeof(struct shoal_state_array),
-                                                  .name = name,
-                                                  .data = data,
-                                                  .count = count,
-                                                  .dtype = dtype});
-}
-
 static int create_in_background(struct shoal_world *world)
 {
     struct shoal_state_options options = {.struct_size = sizeof(options), .background = 1};
@@ -83,15 +72,20 @@ static int open_model(struct member *self, struct model *model)
     int status = shoal_state_create(self->world, NULL, &model->state);
     bool other = shared->story == DISAGREE && self->slot == 1;
     if (status == SHOAL_OK)
-        status = add(model, "weights", model->weights, WEIGHTS, SHOAL_I64);
+        status = members_add_array(model->state, "weights", model->weights, WEIGHTS, SHOAL_I64,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "nothing", NULL, 0, SHOAL_F64);
+        status =
+            members_add_array(model->state, "nothing", NULL, 0, SHOAL_F64, SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "small", model->small, SMALL - other, SHOAL_F32);
+        status = members_add_array(model->state, "small", model->small, SMALL - other, SHOAL_F32,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "steps", &model->steps, 1, SHOAL_U64);
+        status = members_add_array(model->state, "steps", &model->steps, 1, SHOAL_U64,
+                                   SHOAL_STATE_REPLICATED);
     if (status == SHOAL_OK)
-        status = add(model, "guard", model->guard, GUARD, SHOAL_U64);
+        status = members_add_array(model->state, "guard", model->guard, GUARD, SHOAL_U64,
+                                   SHOAL_STATE_REPLICATED);
     return status;
 }
 
