@@ -17,6 +17,7 @@ static void a_broken_direct_pair_is_replaced(void **state)
 {
     struct world *world = world_open(&adapter, 2, 1);
     (void)state;
+    hold_retries(world);
     world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
     for (uint32_t broken = 0; broken < 2; broken++) {
         struct parcel parcel = {.bytes = 8 * MIB};
@@ -57,6 +58,7 @@ static void a_rail_that_fails_is_left(void **state)
     struct world *world = world_open(&adapter, 2, 1);
     struct shl_verbs_link *sender = link_of(world, 0, 1), *receiver = link_of(world, 1, 0);
     (void)state;
+    hold_retries(world);
     world->ranks[0].t->register_bytes = world->ranks[1].t->register_bytes = 64 * KIB;
     struct parcel parcel = {.bytes = 8 * MIB};
     parcel_post(world, 0, &parcel);
@@ -175,6 +177,7 @@ static void frames_move_to_another_rail(void **state)
     (void)state;
     for (uint32_t polls = 0; polls < 6; polls++) {
         struct world *world = open_world();
+        hold_retries(world);
         for (uint32_t round = 0; round < RAILS - 1; round++) {
             uint32_t end = (round + polls) % 2;
             stream_post(world, round + 1, messages);
@@ -190,9 +193,31 @@ static void frames_move_to_another_rail(void **state)
     }
 }
 
+/* What is still to be said about the last move comes before what is said about the next. */
+static void words_about_moves_keep_their_order(void **state)
+{
+    struct world *world = open_world();
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    (void)state;
+    hold_retries(world);
+    link->channel.broken = link->channel.met_due = true; /* it cannot be said now */
+    break_pair(link->qp);
+    do
+        world_poll(world);
+    while (link->posted_recvs > 0);
+    for (uint32_t i = 0; i < 2 * SHL_VERBS_LOOKS; i++)
+        world_poll(world);
+    CHECK(world, link->move.step == SHL_VERBS_LEAVING && !link->channel.left_due);
+    link->channel.broken = link->channel.met_due = false;
+    world_run(world, has_moved, &(struct moves){world, 1});
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+}
+
 /* Break one pair for frames after the other. */
 static void leave_all_rails(struct world *world)
 {
+    hold_retries(world);
     for (uint32_t rail = 0; rail < RAILS; rail++) {
         break_pair(link_of(world, rail % 2, 1 - rail % 2)->qp);
         world_run(world, has_moved, &(struct moves){world, rail + 1});
@@ -220,6 +245,7 @@ static void the_channel_carries_when_no_rail_is_left(void **state)
     struct world *world = open_world();
     const struct shl_verbs_link *sender = link_of(world, 0, 1);
     (void)state;
+    hold_retries(world);
     for (uint32_t round = 0; round < RAILS; round++) {
         struct parcel parcel = {.bytes = 8 * MIB};
         uint64_t sent = sender->direct.bytes_sent;
@@ -232,6 +258,7 @@ static void the_channel_carries_when_no_rail_is_left(void **state)
         parcel_check(world, &parcel);
         stream_finish(world, messages);
     }
+    link_of(world, 0, 1)->move.retry_ns = link_of(world, 1, 0)->move.retry_ns = 0;
     world_run(world, all_rails_are_back, world);
     uint64_t in_place = sender->direct.bytes_sent;
     struct parcel parcel = {.bytes = 8 * MIB};
@@ -410,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_fails_is_left, set_up),
         cmocka_unit_test_setup(a_port_goes_down_and_returns, set_up),
         cmocka_unit_test_setup(frames_move_to_another_rail, set_up),
+        cmocka_unit_test_setup(words_about_moves_keep_their_order, set_up),
         cmocka_unit_test_setup(the_channel_carries_when_no_rail_is_left, set_up),
         cmocka_unit_test_setup(a_cancelled_receiver_is_left_alone_by_the_channel, set_up),
         cmocka_unit_test_setup(a_peer_that_closes_by_the_channel_says_goodbye, set_up),

@@ -189,6 +189,11 @@ void break_pair(struct ibv_qp *qp)
     assert_int_equal(verbs->modify_qp(qp, &attr, IBV_QP_STATE), 0);
 }
 
+void hold_retries(struct world *world)
+{
+    link_of(world, 0, 1)->move.retry_ns = link_of(world, 1, 0)->move.retry_ns = UINT64_MAX / 2;
+}
+
 uint32_t first_rail(const struct shl_verbs_link *link)
 {
     uint32_t rail = 0;

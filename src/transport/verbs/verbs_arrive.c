@@ -79,8 +79,7 @@ static void on_received(struct shl_verbs_link *link, const struct ibv_wc *comple
         shl_verbs_on_frame(link, (const struct shl_verbs_frame *)(const void *)bytes,
                            completion->byte_len);
     if (!link->qp)
-        return;                                          /* it failed meanwhile */
-    link->proof_received |= link->state == SHL_VERBS_UP; /* of a link that slept first */
+        return; /* it failed meanwhile */
     /* A peer that has settled on a new pair may already send by it. */
     if (link->move.step != SHL_VERBS_LEAVING && shl_verbs_pair_recv(link, slot) < 0)
         shl_verbs_rail_fail(link, link->qp_rail, "%s", shl_error_text());
@@ -126,6 +125,7 @@ void shl_verbs_arrive(struct shl_transport *t, const struct ibv_wc *completion)
         on_error(link, completion);
         return;
     }
+    link->proof_received |= link->state == SHL_VERBS_UP; /* of a link that slept first */
     if (!(completion->wr_id & SHL_VERBS_SEND_REQUEST)) {
         on_received(link, completion);
         return;

@@ -225,8 +225,9 @@ static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_LAN
         pulled = false;
         for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
             const struct shl_verbs_lane *lane = &direct->lanes[index];
-            if (lane->qp && batches[index].count < CHAIN &&
-                lane->requested - lane->completed < share && pull(link, index, &batches[index]))
+            if (lane->qp && !(direct->unproved >> shl_verbs_rail_of(index) & 1) &&
+                batches[index].count < CHAIN && lane->requested - lane->completed < share &&
+                pull(link, index, &batches[index]))
                 pulled = true;
         }
     }
@@ -271,8 +272,12 @@ static void completed(struct shl_verbs_link *link, struct shl_verbs_lane *lane, 
     upto = lane->completed + ((upto - lane->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
     while (lane->completed != upto && link->direct.life == life && lane->qp) {
         struct shl_verbs_write done = lane->requests[lane->completed % SHL_VERBS_SLOTS];
-        struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
         lane->completed++;
+        if (SHL_UNLIKELY(!done.xfer)) {
+            shl_verbs_direct_proved(&link->direct, lane);
+            continue;
+        }
+        struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
         state->outstanding--;
         state->acked += done.bytes;
         done.xfer->moved_bytes = state->acked;

@@ -45,6 +45,7 @@ struct shl_verbs_lane {
     uint32_t requested, completed;
     uint32_t signalled;
     uint32_t pieces; /* of the message that is being cut, carried here and not told yet */
+    bool proving;    /* a write of nothing is under way, which shows whether it carries */
     uint64_t quiet_ns;
     struct shl_verbs_write requests[SHL_VERBS_SLOTS];
 };
@@ -64,8 +65,9 @@ struct shl_verbs_direct {
     bool settle;       /* something was found complete while the pairs were drained */
     bool peer_reset;   /* the peer's end of the next life is known: */
     uint32_t peer_pairs[SHL_VERBS_LANES], peer_psn;
-    bool returned; /* to be told with the next reset: a rail has come back */
-    uint32_t bad;  /* rails that failed, as bits */
+    uint32_t returned; /* to be told with the next reset: rails, as bits, that have come back */
+    uint32_t bad;      /* rails that failed, as bits; */
+    uint32_t unproved; /* those that have come back, and have not carried anything since */
     uint32_t places_used;
     uint32_t rail_count; /* that both have */
     /* Where writes have no immediate value, what is sent instead: by lane, SHL_VERBS_PLACES to
@@ -145,13 +147,20 @@ void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t index,
                              const struct ibv_wc *completion);
 /* End it for good. */
 void shl_verbs_direct_shut(struct shl_verbs_link *link);
-/* The peer says that a rail works again; which, it does not matter. */
-void shl_verbs_direct_trust(struct shl_verbs_link *link);
-/* Use rails whose ports are up again, and tell the peer. */
-void shl_verbs_direct_return(struct shl_verbs_link *link);
 /* Has rdma_cm connected the pairs? Then the life begins. Returns how much was done. */
 unsigned shl_verbs_direct_join(struct shl_verbs_link *link);
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
 void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_frame *frame);
+
+/* ---- verbs_return.c: rails that come back */
+
+/* The peer says that these rails, as bits, work again. */
+void shl_verbs_direct_trust(struct shl_verbs_link *link, uint32_t rails);
+/* They do as seen from here: use them, and tell the peer. */
+void shl_verbs_direct_return(struct shl_verbs_link *link, uint32_t rails);
+/* The peer's ends are connected: see whether those rails carry that have come back. */
+void shl_verbs_direct_prove(struct shl_verbs_link *link);
+/* A lane has carried its write of nothing. */
+void shl_verbs_direct_proved(struct shl_verbs_direct *direct, struct shl_verbs_lane *lane);
 
 #endif

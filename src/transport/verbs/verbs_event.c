@@ -68,8 +68,7 @@ static void return_to_rail(struct shl_transport *t, uint32_t rail)
             rail >= link->direct.rail_count ||
             (link->direct.lanes[rail].qp && link->rail != SHL_VERBS_CHANNEL))
             continue;
-        link->move.unfit &= ~(1u << rail);
-        shl_verbs_seek(link);
+        shl_verbs_seek(link, 1u << rail);
     }
 }
 

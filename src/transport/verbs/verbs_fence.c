@@ -56,6 +56,8 @@ void shl_verbs_direct_absorb(struct shl_verbs_link *link, uint32_t index,
     upto = lane->completed + ((upto - lane->completed) & (uint32_t)(SHL_VERBS_SEND_REQUEST - 1));
     while (lane->completed != upto) {
         struct shl_verbs_write done = lane->requests[lane->completed++ % SHL_VERBS_SLOTS];
+        if (!done.xfer)
+            continue; /* it was to prove the lane */
         struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);
         state->outstanding -= went_well;
         link->direct.settle = link->direct.settle || shl_verbs_send_landed(state);
@@ -119,6 +121,7 @@ static void drop_apart(struct shl_verbs_link *link, bool distrust)
                     link->t->rails[rail].port.device, link->peer, lane->join.cause);
             link->direct.bad |= 1u << rail;
             link->direct.reset_wanted = true;
+            shl_verbs_retry_later(link);
         }
         shl_verbs_join_end(&lane->join, lane->qp);
         memset(lane, 0, sizeof(*lane));
@@ -251,7 +254,7 @@ static void say_reset(struct shl_verbs_link *link)
             frame.keys[rail] = lanes[rail].qp ? lanes[rail].qp->qp_num : 0;
         queue(link, &frame);
     }
-    direct->returned = false;
+    direct->returned = 0;
 }
 
 static void announce_all(struct shl_verbs_link *link)
@@ -315,20 +318,6 @@ void shl_verbs_direct_reset(struct shl_verbs_link *link)
         begin_life(link);
 }
 
-void shl_verbs_direct_trust(struct shl_verbs_link *link)
-{
-    link->direct.bad = link->move.missing | link->move.unfit;
-    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        link->direct.bad |= link->t->rails[rail].down ? 1u << rail : 0;
-}
-
-void shl_verbs_direct_return(struct shl_verbs_link *link)
-{
-    shl_verbs_direct_trust(link);
-    link->direct.returned = true;
-    link->direct.reset_wanted = true;
-}
-
 void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_frame *frame)
 {
     struct shl_verbs_direct *direct = &link->direct;
@@ -351,7 +340,7 @@ void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_fram
     direct->qps_told = 0;
     direct->peer_psn = frame->key;
     if (frame->length)
-        shl_verbs_direct_trust(link);
+        shl_verbs_direct_trust(link, frame->length);
     direct->peer_reset = true;
     if (direct->up)
         direct->reset_wanted = true; /* in a poll: completions are being handled now */
@@ -387,6 +376,7 @@ void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_fra
         state->posted = state->invited = true;
         link->direct.settle = true;
     }
+    shl_verbs_direct_prove(link);
 }
 
 /* ---- for good ------------------------------------------------------------------------------ */

@@ -77,7 +77,7 @@ void shl_verbs_link_hang_up(struct shl_verbs_link *link)
 void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state)
 {
     shl_verbs_direct_shut(link);
-    shl_verbs_seek_end(link);
+    (void)shl_verbs_seek_end(link);
     link->state = state;
     shl_verbs_join_end(&link->join, link->qp);
     link->qp = NULL;

@@ -16,7 +16,7 @@
 #define DRAIN_NS UINT64_C(1000000000)
 #define PAUSE_NS_MIN UINT64_C(1000000000)
 #define PAUSE_NS_MAX UINT64_C(64000000000)
-#define LASTED_NS UINT64_C(60000000000) /* a carrier that held for so long was a good one */
+#define LASTED_NS UINT64_C(60000000000) /* trouble that was over for so long is forgotten */
 #define TRIES 3 /* before a link that never had a rail is given up, where tcp is not allowed */
 
 /* ---- leaving ------------------------------------------------------------------------------- */
@@ -29,8 +29,6 @@ static void leave(struct shl_verbs_link *link)
         return;
     move->from_channel = link->rail == SHL_VERBS_CHANNEL;
     move->step = SHL_VERBS_LEAVING;
-    if (!move->from_channel && shl_now_ns() - move->since_ns > LASTED_NS)
-        move->pause_ns = 0;
     move->since_ns = shl_now_ns();
     move->looks = 0;
     link->rail = SHL_VERBS_NOWHERE;
@@ -54,6 +52,7 @@ void shl_verbs_rail_fail(struct shl_verbs_link *link, uint32_t rail, const char 
     if (!(link->direct.bad >> rail & 1))
         shl_log(SHL_LOG_WARN, "%s; what goes to rank %u goes another way", text, link->peer);
     shl_verbs_direct_distrust(link, rail);
+    shl_verbs_retry_later(link);
     if (link->rail == rail)
         leave(link);
 }
@@ -66,10 +65,20 @@ static uint32_t rails_down(const struct shl_verbs_link *link)
     return down;
 }
 
+static uint32_t rails_up(const struct shl_verbs_link *link)
+{
+    return ((1u << link->direct.rail_count) - 1) & ~rails_down(link);
+}
+
+/* Rails whose ports are up, and which are not used for some other reason. */
+static uint32_t rails_out(const struct shl_verbs_link *link)
+{
+    return rails_up(link) & (link->direct.bad | link->move.missing | link->move.unfit);
+}
+
 static uint32_t rails_working(const struct shl_verbs_link *link)
 {
-    return ((1u << link->direct.rail_count) - 1) &
-           ~(rails_down(link) | link->direct.bad | link->move.missing | link->move.unfit);
+    return rails_up(link) & ~rails_out(link);
 }
 
 /* ---- settling ------------------------------------------------------------------------------ */
@@ -90,20 +99,24 @@ static bool may_use_tcp(const struct shl_verbs_link *link)
     return link->t->env->config->transport & CONFIG_TRANSPORT_TCP;
 }
 
-static void postpone(struct shl_verbs_move *move)
+void shl_verbs_retry_later(struct shl_verbs_link *link)
 {
-    move->pause_ns *= 2;
+    struct shl_verbs_move *move = &link->move;
+    uint64_t now_ns = shl_now_ns();
+    if (now_ns < move->retry_ns)
+        return; /* with whatever else is to be tried then */
+    move->pause_ns = now_ns > move->retry_ns + LASTED_NS ? 0 : 2 * move->pause_ns;
     move->pause_ns = move->pause_ns < PAUSE_NS_MIN   ? PAUSE_NS_MIN
                      : move->pause_ns > PAUSE_NS_MAX ? PAUSE_NS_MAX
                                                      : move->pause_ns;
-    move->retry_ns = shl_now_ns() + move->pause_ns;
+    move->retry_ns = now_ns + move->pause_ns;
 }
 
 /* No rail could be used this time. A link that never had one is not given up for a moment's
  * trouble, but it is in the end, where tcp is not allowed. */
 static void try_later(struct shl_verbs_link *link)
 {
-    postpone(&link->move);
+    shl_verbs_retry_later(link);
     if (link->rail != SHL_VERBS_CHANNEL || link->proof_received || may_use_tcp(link) ||
         ++link->move.tries < TRIES)
         return;
@@ -113,25 +126,40 @@ static void try_later(struct shl_verbs_link *link)
                         link->peer);
 }
 
-void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t asked, uint32_t found)
+void shl_verbs_move_ask(struct shl_verbs_link *link, uint32_t asked)
+{
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        if (!link->direct.lanes[rail].qp)
+            link->move.missing |= asked & 1u << rail;
+}
+
+void shl_verbs_move_missed(struct shl_verbs_link *link, uint32_t missed, bool in_vain)
+{
+    link->move.missing |= missed;
+    if (in_vain)
+        try_later(link);
+    else
+        shl_verbs_retry_later(link);
+}
+
+/* Rails that were found, and no others: what is known of these has not changed. */
+void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found)
 {
     struct shl_verbs_move *move = &link->move;
-    move->missing = (move->missing | asked) & ~found;
-    found &= ~(rails_down(link) | move->unfit);
+    found &= rails_up(link);
+    move->missing &= ~found;
+    move->unfit &= ~found;
     bool gains = found && link->rail == SHL_VERBS_CHANNEL;
     for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
         gains = gains || (found >> rail & 1 && !link->direct.lanes[rail].qp);
-    if (!found)
-        try_later(link);
-    else if (move->missing)
-        postpone(move);
-    if (!gains)
-        return;
-    shl_verbs_direct_return(link);
-    if (link->rail != SHL_VERBS_CHANNEL)
-        return;
-    move->returned = true;
-    leave(link);
+    if (gains)
+        shl_verbs_direct_return(link, found);
+    if (gains && link->rail == SHL_VERBS_CHANNEL) {
+        move->returned |= found;
+        leave(link);
+    }
+    if (rails_out(link))
+        shl_verbs_retry_later(link);
 }
 
 static void settle(struct shl_verbs_link *link, uint32_t rail)
@@ -246,8 +274,10 @@ static void meet(struct shl_verbs_link *link, uint64_t now_ns)
 static bool is_drained(struct shl_verbs_link *link, uint64_t now_ns)
 {
     const struct shl_verbs_channel *channel = &link->channel;
-    if (link->move.from_channel) /* words about the move before come first */
-        return !channel->busy && !channel->pair_due && !channel->met_due;
+    if (channel->pair_due || channel->met_due)
+        return false; /* words about the move before come first */
+    if (link->move.from_channel)
+        return !channel->busy;
     return link->posted_recvs == 0 ||
            (++link->move.looks >= SHL_VERBS_LOOKS && now_ns > link->move.since_ns + DRAIN_NS);
 }
@@ -266,8 +296,8 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
         move->left = (struct shl_verbs_record){.life = move->life + 1,
                                                .taken = link->taken,
                                                .rails = (uint8_t)rails_working(link),
-                                               .returned = move->returned};
-        move->returned = false;
+                                               .returned = (uint8_t)move->returned};
+        move->returned = 0;
         link->taken_told = link->channel.taken = link->taken;
         link->channel.left_due = true;
         move->step = SHL_VERBS_GONE_FROM;
@@ -296,10 +326,9 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
 static bool retry_is_due(const struct shl_verbs_link *link, uint64_t now_ns)
 {
     const struct shl_verbs_move *move = &link->move;
-    bool wanted =
-        link->rail == SHL_VERBS_CHANNEL || (move->missing && move->step == SHL_VERBS_SETTLED);
-    return wanted && !link->quest && now_ns > move->retry_ns &&
-           rails_down(link) != (1u << link->direct.rail_count) - 1;
+    bool wanted = move->step == SHL_VERBS_SETTLED &&
+                  (link->rail == SHL_VERBS_CHANNEL ? rails_up(link) : rails_out(link));
+    return wanted && !link->quest && now_ns > move->retry_ns;
 }
 
 unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
@@ -308,7 +337,7 @@ unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
     if (link->state != SHL_VERBS_UP)
         return 0;
     if (SHL_UNLIKELY(retry_is_due(link, now_ns)))
-        shl_verbs_seek(link);
+        shl_verbs_seek(link, link->rail == SHL_VERBS_CHANNEL ? rails_up(link) : rails_out(link));
     if (link->move.step == SHL_VERBS_MEETING) /* it may be about other links */
         work += shl_verbs_cm_read(link->t);
     while (step(link, now_ns))
@@ -332,14 +361,12 @@ void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_recor
         shl_verbs_rouse(link);
         if (link->state != SHL_VERBS_UP)
             return;
-        shl_verbs_seek_end(link); /* the peer has found a way */
+        (void)shl_verbs_seek_end(link); /* the peer has found a way */
         move->peer_left = true;
         move->peer_taken = record->taken;
         move->peer_rails = record->rails;
-        if (record->returned) {
-            move->missing &= ~(uint32_t)record->rails; /* its way here is one from here, too */
-            shl_verbs_direct_trust(link);
-        }
+        if (record->returned)
+            shl_verbs_direct_trust(link, record->returned);
         leave(link);
     } else if (pair) {
         move->peer_paired = true;

@@ -41,13 +41,13 @@ struct shl_verbs_move {
     uint64_t since_ns; /* when the step LEAVING began, or SETTLED */
     uint32_t looks;    /* LEAVING: how often completions were looked for */
     bool from_channel; /* LEAVING, GONE_FROM: the channel, not a pair */
-    bool returned;     /* to be told: a rail works again */
+    uint32_t returned; /* to be told: these rails, as bits, work again */
     uint32_t rail;     /* PAIRED to JOINED: the next carrier */
-    /* Rails, as bits, that do not serve this peer: no way to it was found when last looked for, or
-     * pairs cannot be made although there is one. */
+    /* Rails, as bits, that do not serve this peer: no way to it is known, or pairs could not be
+     * made although there is one. Others failed while they carried (direct.bad). */
     uint32_t missing, unfit;
     uint32_t tries;              /* that led to no rail, of a link that never had one */
-    uint64_t retry_ns, pause_ns; /* while the channel carries, or ways are missing: try again */
+    uint64_t retry_ns, pause_ns; /* while the channel carries, or rails are out: try again */
     struct shl_verbs_record left, pair, met; /* our words */
     bool peer_left, peer_paired, peer_met;   /* the peer's */
     uint8_t peer_rails;
@@ -78,9 +78,14 @@ struct shl_verbs_channel {
  * link is up, it fails. */
 void shl_verbs_rail_fail(struct shl_verbs_link *link, uint32_t rail, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
-/* Ways to the peer were looked for by the rails `asked`, and found by those `found`: use them, if
- * frames go by the channel or a rail is gained. The link may fail. */
-void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t asked, uint32_t found);
+/* A rail is out: try again after a pause, which grows while trouble goes on. */
+void shl_verbs_retry_later(struct shl_verbs_link *link);
+/* Ways to the peer are looked for by these rails, as bits. */
+void shl_verbs_move_ask(struct shl_verbs_link *link, uint32_t asked);
+/* They are found by these: use them, if frames go by the channel or a rail is gained. */
+void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found);
+/* These were not found; `in_vain`: none was. The link may fail. */
+void shl_verbs_move_missed(struct shl_verbs_link *link, uint32_t missed, bool in_vain);
 /* Go on with a move, and begin one that is due; returns how much was done. */
 unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns);
 /* The peer's word about a move. */

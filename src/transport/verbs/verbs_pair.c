@@ -143,6 +143,7 @@ static void drop_lane(struct shl_verbs_lane *lane)
 static void drop_rail(struct shl_verbs_link *link, uint32_t rail)
 {
     link->direct.bad |= 1u << rail;
+    shl_verbs_retry_later(link);
     for (uint32_t index = rail; index < SHL_VERBS_LANES; index += SHL_VERBS_RAILS)
         drop_lane(&link->direct.lanes[index]);
 }
@@ -297,6 +298,8 @@ void shl_verbs_trial_prepare(const struct shl_verbs_link *link, uint32_t rail,
         (struct shl_verbs_trial){on->port, on->pd, on->cq, to_receive(link->t->env->config, &ends)};
 }
 
+/* Its pair shares the completion queue of the rail, into which other threads may look meanwhile: so
+ * queues must not be made for one thread only (IBV_CREATE_CQ_ATTR_SINGLE_THREADED). */
 int shl_verbs_trial_run(const struct shl_verbs_trial *trial)
 {
     const struct sizes sizes = {1, 1, 1, 0};

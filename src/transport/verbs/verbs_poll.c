@@ -103,8 +103,8 @@ static void watch(struct shl_verbs_link *link, uint64_t now_ns)
 {
     if (link->state != SHL_VERBS_UP || link->asleep)
         return;
-    if (link->move.missing && link->rail != SHL_VERBS_CHANNEL)
-        (void)shl_verbs_move_advance(link, now_ns); /* look for the way again, now and then */
+    if (link->rail != SHL_VERBS_CHANNEL)
+        (void)shl_verbs_move_advance(link, now_ns); /* try rails again that are out */
     watch_joins(link, now_ns);
     static const char text[] = "a request is not complete after 5 s, and no error is reported";
     if (too_quiet(link->signalled, &link->quiet_ns, now_ns))
@@ -128,7 +128,7 @@ static unsigned sweep(struct shl_transport *t)
         uint64_t name = events[i].data.u64;
         struct shl_verbs_link *link = name < t->env->size ? t->links[name] : NULL;
         if (name == SHL_VERBS_WATCH_SEEK)
-            shl_verbs_seek_hear(t);
+            work += shl_verbs_seek_hear(t); /* else nobody would poll again, to use it */
         else if (name == SHL_VERBS_WATCH_CM)
             work += shl_verbs_cm_read(t);
         else if (name >= SHL_VERBS_WATCH_EVENTS)
@@ -190,9 +190,10 @@ unsigned shl_verbs_poll(struct shl_transport *t)
     return work;
 }
 
-static bool is_due(const struct shl_verbs_direct *direct)
+static bool is_due(const struct shl_verbs_link *link)
 {
-    return direct->settle || (direct->reset_wanted && direct->up);
+    const struct shl_verbs_direct *direct = &link->direct;
+    return direct->settle || (direct->reset_wanted && direct->up) || shl_verbs_sought_any(link);
 }
 
 bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
@@ -206,7 +207,7 @@ bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
             return false;
     }
     for (uint32_t peer = 0; peer < t->env->size; peer++)
-        if (t->links[peer] && is_due(&t->links[peer]->direct))
+        if (t->links[peer] && is_due(t->links[peer]))
             return false;
     /* What came before the notification was asked for raises none. */
     (void)shl_verbs_take(t, UINT32_MAX);

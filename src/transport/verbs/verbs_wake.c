@@ -68,7 +68,7 @@ void shl_verbs_wake(struct shl_verbs_link *link)
     if (SHL_LIKELY(!link->asleep) || link->state != SHL_VERBS_UP)
         return;
     shl_verbs_rouse(link);
-    shl_verbs_seek(link);
+    shl_verbs_seek(link, (1u << link->direct.rail_count) - 1);
     if (shl_verbs_move_advance(link, shl_now_ns()) > 0) /* the peer need not wait for a poll */
         (void)shl_verbs_channel_write(link);
 }

@@ -19,7 +19,7 @@
 
 #define SHL_VERBS_EAGER_BYTES 8192
 #define SHL_VERBS_MAGIC 0x53485645u /* also tells byte orders apart */
-#define SHL_VERBS_VERSION 9
+#define SHL_VERBS_VERSION 10
 #define SHL_VERBS_BLOB_VERSION 4 /* of descriptions, which builds without RDMA publish as well */
 #define SHL_VERBS_QPS_MAX 4      /* direct queue pairs on each rail */
 /* Lane l of a link is direct pair l / SHL_VERBS_RAILS of rail l modulo SHL_VERBS_RAILS. */
@@ -58,7 +58,7 @@ struct shl_verbs_frame {
 /* PLACE: `address`, `keys` by rail, `window` names the place, `offset` is the life. UNPLACE:
  * `window`. RESET: one for each queue pair of a rail; `offset` is the new life, `window` which
  * one of a rail it is about, `keys` these by rail (0: none), `key` their first packet number,
- * `length` not 0: a rail has come back. RESUME: `offset`. */
+ * `length`: rails, as bits, that have come back. RESUME: `offset`. */
 _Static_assert(sizeof(struct shl_verbs_frame) == 96, "frames have no padding");
 
 /*
@@ -133,7 +133,7 @@ enum shl_verbs_record_type {
 struct shl_verbs_record {
     uint8_t type;
     uint8_t rails;    /* LEFT: that work, as bits */
-    uint8_t returned; /* LEFT: a rail works again */
+    uint8_t returned; /* LEFT: that work again, as bits */
     uint8_t reserved;
     uint32_t length;
     uint32_t taken; /* frames and writes, in total */
