@@ -6,6 +6,7 @@
  */
 #include "rdma/guests.h"
 
+#include "support/temp.h"
 #include "support/test.h"
 
 #include <sched.h>
@@ -17,7 +18,7 @@
 
 #define BOOT_LIMIT "300" /* seconds a guest lives at most */
 
-static char folder[] = "/tmp/shoal-guests-XXXXXX";
+static struct shl_test_temp folder;
 static const char *script;
 
 static bool try_command(const char *format, va_list args)
@@ -69,20 +70,19 @@ bool guests_open(const char *guest_sh, uint32_t count)
 {
     assert_true(count <= GUESTS_MAX);
     script = guest_sh;
-    memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6);
-    assert_non_null(mkdtemp(folder));
+    shl_test_temp_create(&folder);
     assert_int_equal(setenv("SHOAL_INSECURE", "1", 1), 0); /* no one else reaches these hosts */
     return make_network(count);
 }
 
 void guests_close(void)
 {
-    command("rm -rf %s", folder);
+    shl_test_temp_remove(&folder);
 }
 
 const char *guests_folder(void)
 {
-    return folder;
+    return folder.path;
 }
 
 /* ---- guests -----------------------------------------------------------------------------------
@@ -90,13 +90,13 @@ const char *guests_folder(void)
 
 static void process_file(uint32_t guest, char *path, size_t capacity)
 {
-    snprintf(path, capacity, "%s/guest-%u", folder, guest);
+    snprintf(path, capacity, "%s/guest-%u", folder.path, guest);
 }
 
 void guests_boot(uint32_t guest, const char *const *command)
 {
-    char process[64], tap[16], devices[64];
-    const char *words[32] = {script,  "-t", BOOT_LIMIT, "-o", folder, "-p",
+    char process[SHL_TEST_PATH_BYTES], tap[16], devices[64];
+    const char *words[32] = {script,  "-t", BOOT_LIMIT, "-o", folder.path, "-p",
                              process, "-n", tap,        "-d", devices};
     uint32_t count = 11;
     process_file(guest, process, sizeof(process));
@@ -109,7 +109,7 @@ void guests_boot(uint32_t guest, const char *const *command)
 
 static pid_t process_of(uint32_t guest)
 {
-    char path[64];
+    char path[SHL_TEST_PATH_BYTES];
     int process;
     process_file(guest, path, sizeof(path));
     FILE *file = fopen(path, "r");

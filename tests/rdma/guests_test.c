@@ -12,6 +12,7 @@
 #include "rdma/guests.h"
 
 #include "support/random.h"
+#include "support/temp.h"
 #include "support/test.h"
 
 #include <signal.h>
@@ -68,7 +69,7 @@ static void boot_host(uint32_t slot)
 
 static void open_job(uint32_t which)
 {
-    static char file[64];
+    static char file[SHL_TEST_PATH_BYTES];
     if (!guests_open(guest_sh, HOSTS))
         TEST_SKIP("guests cannot be hosts here");
     number = which;

@@ -10,20 +10,20 @@
 
 #define DEVICES_MAX 4
 
-static struct fake_device machine[DEVICES_MAX];
+static struct machine_device machine[DEVICES_MAX];
 static int machine_size, open_count;
-int list_errno;
+int machine_list_errno;
 
-static struct fake_device *fake_of(struct ibv_device *device)
+static struct machine_device *fake_of(struct ibv_device *device)
 {
-    return (struct fake_device *)device;
+    return (struct machine_device *)device;
 }
 
 static struct ibv_device **fake_list(int *count)
 {
     static struct ibv_device *list[DEVICES_MAX + 1];
-    if (list_errno) {
-        errno = list_errno;
+    if (machine_list_errno) {
+        errno = machine_list_errno;
         return NULL;
     }
     for (int i = 0; i < machine_size; i++)
@@ -39,7 +39,7 @@ static void fake_free_list(struct ibv_device **list)
 
 static struct ibv_context *fake_open(struct ibv_device *device)
 {
-    struct fake_device *fake = fake_of(device);
+    struct machine_device *fake = fake_of(device);
     if (fake->open_errno) {
         errno = fake->open_errno;
         return NULL;
@@ -71,7 +71,7 @@ static int fake_query_port(struct ibv_context *context, uint8_t port, struct ibv
 static ssize_t fake_gids(struct ibv_context *context, struct ibv_gid_entry *entries,
                          size_t capacity, uint32_t flags, size_t entry_bytes)
 {
-    struct fake_device *fake = fake_of(context->device);
+    struct machine_device *fake = fake_of(context->device);
     assert_int_equal(flags, 0);
     assert_int_equal(entry_bytes, sizeof(*entries));
     assert_true((size_t)fake->gid_count <= capacity);
@@ -103,9 +103,9 @@ static const struct shl_verbs_sys fake_table = {
 
 /* ---- machines ----------------------------------------------------------------------------- */
 
-struct fake_device *add_device(const char *name, uint8_t link_layer)
+struct machine_device *machine_add_device(const char *name, uint8_t link_layer)
 {
-    struct fake_device *fake = &machine[machine_size++];
+    struct machine_device *fake = &machine[machine_size++];
     memset(fake, 0, sizeof(*fake));
     snprintf(fake->device.name, sizeof(fake->device.name), "%s", name);
     snprintf(fake->device.dev_name, sizeof(fake->device.dev_name), "uverbs%d", machine_size - 1);
@@ -122,7 +122,7 @@ struct fake_device *add_device(const char *name, uint8_t link_layer)
     return fake;
 }
 
-void add_gid(struct fake_device *fake, uint32_t index, uint32_t type, const char *hex)
+void machine_add_gid(struct machine_device *fake, uint32_t index, uint32_t type, const char *hex)
 {
     struct ibv_gid_entry *entry = &fake->gids[fake->gid_count++];
     memset(entry, 0, sizeof(*entry));
@@ -136,25 +136,25 @@ void add_gid(struct fake_device *fake, uint32_t index, uint32_t type, const char
     entry->gid_type = type;
 }
 
-struct fake_device *add_roce(const char *name)
+struct machine_device *machine_add_roce(const char *name)
 {
-    struct fake_device *fake = add_device(name, IBV_LINK_LAYER_ETHERNET);
-    add_gid(fake, 0, IBV_GID_TYPE_ROCE_V1, LINK_LOCAL);
-    add_gid(fake, 1, IBV_GID_TYPE_ROCE_V2, LINK_LOCAL);
-    add_gid(fake, 2, IBV_GID_TYPE_ROCE_V1, LOOPBACK_V4);
-    add_gid(fake, 5, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
+    struct machine_device *fake = machine_add_device(name, IBV_LINK_LAYER_ETHERNET);
+    machine_add_gid(fake, 0, IBV_GID_TYPE_ROCE_V1, LINK_LOCAL);
+    machine_add_gid(fake, 1, IBV_GID_TYPE_ROCE_V2, LINK_LOCAL);
+    machine_add_gid(fake, 2, IBV_GID_TYPE_ROCE_V1, LOOPBACK_V4);
+    machine_add_gid(fake, 5, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
     return fake;
 }
 
-struct shl_verbs_port found[8];
-uint32_t found_count;
+struct shl_verbs_port machine_found[8];
+uint32_t machine_found_count;
 
-enum shoal_status (*finder)(const struct shl_config *config, struct shl_verbs_port *ports,
-                            uint32_t capacity, uint32_t *count);
+enum shoal_status (*machine_finder)(const struct shl_config *config, struct shl_verbs_port *ports,
+                                    uint32_t capacity, uint32_t *count);
 
-const char *pkey = "";
+const char *machine_pkey = "";
 
-enum shoal_status find(const char *hca, const char *gid_index)
+enum shoal_status machine_find(const char *hca, const char *gid_index)
 {
     char settings[3][128];
     char *const nothing[] = {NULL};
@@ -164,38 +164,38 @@ enum shoal_status find(const char *hca, const char *gid_index)
     struct shl_config config;
     snprintf(settings[0], sizeof(settings[0]), "SHOAL_IB_HCA=%s", hca);
     snprintf(settings[1], sizeof(settings[1]), "SHOAL_IB_GID_INDEX=%s", gid_index);
-    snprintf(settings[2], sizeof(settings[2]), "SHOAL_IB_PKEY=%s", pkey);
+    snprintf(settings[2], sizeof(settings[2]), "SHOAL_IB_PKEY=%s", machine_pkey);
     SHL_TRY(shl_config_load(&options, &config));
-    found_count = 0;
-    enum shoal_status status = finder(&config, found, 8, &found_count);
+    machine_found_count = 0;
+    enum shoal_status status = machine_finder(&config, machine_found, 8, &machine_found_count);
     shl_config_free(&config);
     assert_int_equal(open_count, 0); /* closed again, whatever happened */
     return status;
 }
 
-const struct shl_verbs_port *port_named(const char *device, uint32_t number)
+const struct shl_verbs_port *machine_port_named(const char *device, uint32_t number)
 {
-    for (uint32_t i = 0; i < found_count; i++)
-        if (strcmp(found[i].device, device) == 0 && found[i].port == number)
-            return &found[i];
+    for (uint32_t i = 0; i < machine_found_count; i++)
+        if (strcmp(machine_found[i].device, device) == 0 && machine_found[i].port == number)
+            return &machine_found[i];
     fail_msg("no entry for %s:%u", device, number);
     return NULL;
 }
 
-void assert_rejected(const char *device, uint32_t number, const char *part)
+void machine_assert_rejected(const char *device, uint32_t number, const char *part)
 {
-    const struct shl_verbs_port *port = port_named(device, number);
+    const struct shl_verbs_port *port = machine_port_named(device, number);
     assert_false(port->usable);
     if (!strstr(port->reason, part))
         fail_msg("\"%s\" is not in the reason \"%s\"", part, port->reason);
 }
 
-int set_up(void **state)
+int machine_set_up(void **state)
 {
     (void)state;
     shl_verbs = &fake_table;
-    finder = shl_verbs_ports_find;
-    machine_size = list_errno = open_count = 0;
-    pkey = "";
+    machine_finder = shl_verbs_ports_find;
+    machine_size = machine_list_errno = open_count = 0;
+    machine_pkey = "";
     return 0;
 }

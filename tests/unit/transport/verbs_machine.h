@@ -13,7 +13,7 @@
 
 #define GIDS_MAX 8
 
-struct fake_device {
+struct machine_device {
     struct ibv_device device; /* first: what the code under test gets */
     struct ibv_context context;
     int open_errno, query_errno, gid_errno;
@@ -28,25 +28,27 @@ struct fake_device {
 #define ELSEWHERE_V4 "00000000000000000000ffffc0000207"
 #define HOLE "00000000000000000000000000000000"
 
-extern int list_errno;   /* of listing devices; 0: it works */
-extern const char *pkey; /* SHOAL_IB_PKEY */
+extern int machine_list_errno;   /* of listing devices; 0: it works */
+extern const char *machine_pkey; /* SHOAL_IB_PKEY */
 
-/* set_up - a machine without devices; before each test. */
-int set_up(void **state);
+/* machine_set_up - a machine without devices; before each test. */
+int machine_set_up(void **state);
 
-struct fake_device *add_device(const char *name, uint8_t link_layer);
+struct machine_device *machine_add_device(const char *name, uint8_t link_layer);
 /* `hex`: 32 digits. On port 1. */
-void add_gid(struct fake_device *fake, uint32_t index, uint32_t type, const char *hex);
-struct fake_device *add_roce(const char *name);
+void machine_add_gid(struct machine_device *fake, uint32_t index, uint32_t type, const char *hex);
+struct machine_device *machine_add_roce(const char *name);
 
-/* find - what was found is in `found`. `finder` is shl_verbs_ports_find, unless a test sets it. */
-enum shoal_status find(const char *hca, const char *gid_index);
-extern struct shl_verbs_port found[8];
-extern uint32_t found_count;
-extern enum shoal_status (*finder)(const struct shl_config *config, struct shl_verbs_port *ports,
-                                   uint32_t capacity, uint32_t *count);
+/* machine_find - what was found is in `machine_found`. `machine_finder` is shl_verbs_ports_find,
+ * unless a test sets it. */
+enum shoal_status machine_find(const char *hca, const char *gid_index);
+extern struct shl_verbs_port machine_found[8];
+extern uint32_t machine_found_count;
+extern enum shoal_status (*machine_finder)(const struct shl_config *config,
+                                           struct shl_verbs_port *ports, uint32_t capacity,
+                                           uint32_t *count);
 
-const struct shl_verbs_port *port_named(const char *device, uint32_t number);
-void assert_rejected(const char *device, uint32_t number, const char *part);
+const struct shl_verbs_port *machine_port_named(const char *device, uint32_t number);
+void machine_assert_rejected(const char *device, uint32_t number, const char *part);
 
 #endif

@@ -13,10 +13,10 @@
 static void roce_port_is_described(void **state)
 {
     (void)state;
-    add_roce("mlx5_0");
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 1);
-    const struct shl_verbs_port *port = port_named("mlx5_0", 1);
+    machine_add_roce("mlx5_0");
+    ASSERT_OK(machine_find("", ""));
+    assert_int_equal(machine_found_count, 1);
+    const struct shl_verbs_port *port = machine_port_named("mlx5_0", 1);
     assert_true(port->usable && port->active);
     assert_int_equal(port->kind, SHL_VERBS_ROCE);
     assert_int_equal(port->mtu_bytes, 4096);
@@ -42,21 +42,21 @@ static void partition_key_by_index_or_value(void **state)
     static const char *const malformed[] = {"x",  "-1",  "+1",     " 1",      "1 ", "65536",
                                             "0x", "0x0", "0x8000", "0x10000", "1,2"};
     (void)state;
-    add_roce("mlx5_0");
+    machine_add_roce("mlx5_0");
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        pkey = good[i].text;
-        ASSERT_OK(find("", ""));
-        assert_true(port_named("mlx5_0", 1)->usable);
-        assert_int_equal(port_named("mlx5_0", 1)->pkey_index, good[i].index);
+        machine_pkey = good[i].text;
+        ASSERT_OK(machine_find("", ""));
+        assert_true(machine_port_named("mlx5_0", 1)->usable);
+        assert_int_equal(machine_port_named("mlx5_0", 1)->pkey_index, good[i].index);
     }
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
-        pkey = none[i].text;
-        ASSERT_OK(find("", ""));
-        assert_rejected("mlx5_0", 1, none[i].reason);
+        machine_pkey = none[i].text;
+        ASSERT_OK(machine_find("", ""));
+        machine_assert_rejected("mlx5_0", 1, none[i].reason);
     }
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
-        pkey = malformed[i];
-        ASSERT_STATUS(SHOAL_ERR_CONFIG, find("", ""));
+        machine_pkey = malformed[i];
+        ASSERT_STATUS(SHOAL_ERR_CONFIG, machine_find("", ""));
         ASSERT_DETAIL("neither an index of a table of partition keys");
     }
 }
@@ -118,70 +118,71 @@ static void the_nearest_ports_are_chosen(void **state)
 static void infiniband_needs_a_lid(void **state)
 {
     (void)state;
-    struct fake_device *fake = add_device("mlx4_0", IBV_LINK_LAYER_INFINIBAND);
+    struct machine_device *fake = machine_add_device("mlx4_0", IBV_LINK_LAYER_INFINIBAND);
     fake->ports = 2;
-    add_gid(fake, 0, IBV_GID_TYPE_IB, LINK_LOCAL);
+    machine_add_gid(fake, 0, IBV_GID_TYPE_IB, LINK_LOCAL);
     fake->port[2].lid = 0;
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 2);
-    assert_true(port_named("mlx4_0", 1)->usable);
-    assert_int_equal(port_named("mlx4_0", 1)->lid, 7);
-    assert_int_equal(port_named("mlx4_0", 1)->kind, SHL_VERBS_INFINIBAND);
-    assert_rejected("mlx4_0", 2, "no subnet manager");
+    ASSERT_OK(machine_find("", ""));
+    assert_int_equal(machine_found_count, 2);
+    assert_true(machine_port_named("mlx4_0", 1)->usable);
+    assert_int_equal(machine_port_named("mlx4_0", 1)->lid, 7);
+    assert_int_equal(machine_port_named("mlx4_0", 1)->kind, SHL_VERBS_INFINIBAND);
+    machine_assert_rejected("mlx4_0", 2, "no subnet manager");
 }
 
 static void every_device_has_an_entry(void **state)
 {
     (void)state;
-    add_roce("closed")->open_errno = EACCES;
-    add_roce("mute")->query_errno = EIO;
-    add_roce("down")->port[1].state = IBV_PORT_DOWN;
-    add_roce("siw0")->device.transport_type = IBV_TRANSPORT_IWARP;
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 4);
-    assert_rejected("closed", 0, "cannot be opened: Permission denied; /dev/infiniband/uverbs0");
-    assert_rejected("mute", 0, "cannot be queried");
-    assert_rejected("down", 1, "port is down, not active");
-    assert_rejected("siw0", 1, "rdma_cm");
+    machine_add_roce("closed")->open_errno = EACCES;
+    machine_add_roce("mute")->query_errno = EIO;
+    machine_add_roce("down")->port[1].state = IBV_PORT_DOWN;
+    machine_add_roce("siw0")->device.transport_type = IBV_TRANSPORT_IWARP;
+    ASSERT_OK(machine_find("", ""));
+    assert_int_equal(machine_found_count, 4);
+    machine_assert_rejected("closed", 0,
+                            "cannot be opened: Permission denied; /dev/infiniband/uverbs0");
+    machine_assert_rejected("mute", 0, "cannot be queried");
+    machine_assert_rejected("down", 1, "port is down, not active");
+    machine_assert_rejected("siw0", 1, "rdma_cm");
 }
 
 static void best_port_comes_first(void **state)
 {
     (void)state;
-    add_roce("b");
-    add_roce("a");
-    add_roce("fast")->port[1].active_speed = 64;
-    add_roce("0down")->port[1].state = IBV_PORT_DOWN;
-    ASSERT_OK(find("", ""));
-    assert_string_equal(found[0].device, "fast");
-    assert_string_equal(found[1].device, "a");
-    assert_string_equal(found[2].device, "b");
-    assert_string_equal(found[3].device, "0down");
+    machine_add_roce("b");
+    machine_add_roce("a");
+    machine_add_roce("fast")->port[1].active_speed = 64;
+    machine_add_roce("0down")->port[1].state = IBV_PORT_DOWN;
+    ASSERT_OK(machine_find("", ""));
+    assert_string_equal(machine_found[0].device, "fast");
+    assert_string_equal(machine_found[1].device, "a");
+    assert_string_equal(machine_found[2].device, "b");
+    assert_string_equal(machine_found[3].device, "0down");
 }
 
 /* The names of what may be used, in order. */
 static const char *allowed(const char *hca)
 {
     static char text[128];
-    if (find(hca, "") < 0)
+    if (machine_find(hca, "") < 0)
         return shl_error_text();
     text[0] = '\0';
-    for (uint32_t i = 0; i < found_count; i++)
-        if (found[i].usable)
+    for (uint32_t i = 0; i < machine_found_count; i++)
+        if (machine_found[i].usable)
             snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s:%u", *text ? " " : "",
-                     found[i].device, found[i].port);
+                     machine_found[i].device, machine_found[i].port);
     return text;
 }
 
 static void filters_are_those_of_nccl(void **state)
 {
     (void)state;
-    add_roce("mlx5_1");
-    struct fake_device *two = add_roce("mlx5_10");
+    machine_add_roce("mlx5_1");
+    struct machine_device *two = machine_add_roce("mlx5_10");
     two->ports = 2;
-    add_gid(two, 7, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
+    machine_add_gid(two, 7, IBV_GID_TYPE_ROCE_V2, LOOPBACK_V4);
     two->gids[two->gid_count - 1].port_num = 2;
-    add_roce("rxe0");
+    machine_add_roce("rxe0");
     assert_string_equal(allowed(""), "mlx5_1:1 mlx5_10:1 mlx5_10:2 rxe0:1");
     assert_string_equal(allowed("mlx5"), "mlx5_1:1 mlx5_10:1 mlx5_10:2");
     assert_string_equal(allowed("=mlx5_1"), "mlx5_1:1");
@@ -190,16 +191,16 @@ static void filters_are_those_of_nccl(void **state)
     assert_string_equal(allowed("^=mlx5_1,rxe0"), "mlx5_10:1 mlx5_10:2");
     assert_string_equal(allowed("^mlx5_10:1"), "mlx5_1:1 mlx5_10:2 rxe0:1");
     assert_string_equal(allowed("nothing"), "");
-    assert_rejected("rxe0", 0, "SHOAL_IB_HCA=\"nothing\" leaves it out");
+    machine_assert_rejected("rxe0", 0, "SHOAL_IB_HCA=\"nothing\" leaves it out");
 }
 
 static void malformed_filters_are_errors(void **state)
 {
     (void)state;
-    add_roce("mlx5_0");
+    machine_add_roce("mlx5_0");
     const char *const bad[] = {"^", "=", "mlx5_0:0", "mlx5_0:", "mlx5_0:x", "a:999", ",b", ":1"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ASSERT_STATUS(SHOAL_ERR_CONFIG, find(bad[i], ""));
+        ASSERT_STATUS(SHOAL_ERR_CONFIG, machine_find(bad[i], ""));
         ASSERT_DETAIL("SHOAL_IB_HCA");
     }
 }
@@ -207,39 +208,39 @@ static void malformed_filters_are_errors(void **state)
 static void no_devices(void **state)
 {
     (void)state;
-    ASSERT_OK(find("", ""));
-    assert_int_equal(found_count, 0);
-    list_errno = ENOSYS;
-    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, find("", ""));
+    ASSERT_OK(machine_find("", ""));
+    assert_int_equal(machine_found_count, 0);
+    machine_list_errno = ENOSYS;
+    ASSERT_STATUS(SHOAL_ERR_UNSUPPORTED, machine_find("", ""));
     ASSERT_DETAIL("no RDMA devices: Function not implemented");
 }
 
 static enum shoal_status find_all(void *arg)
 {
     (void)arg;
-    return find("", "");
+    return machine_find("", "");
 }
 
 static void kth_call_fails(void **state)
 {
     (void)state;
-    add_roce("mlx5_0");
+    machine_add_roce("mlx5_0");
     assert_true(shl_fault_sweep(SHL_FAULT_ALL, find_all, NULL, 200) > 3);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(roce_port_is_described, set_up),
-        cmocka_unit_test_setup(partition_key_by_index_or_value, set_up),
-        cmocka_unit_test_setup(the_nearest_ports_are_chosen, set_up),
-        cmocka_unit_test_setup(infiniband_needs_a_lid, set_up),
-        cmocka_unit_test_setup(every_device_has_an_entry, set_up),
-        cmocka_unit_test_setup(best_port_comes_first, set_up),
-        cmocka_unit_test_setup(filters_are_those_of_nccl, set_up),
-        cmocka_unit_test_setup(malformed_filters_are_errors, set_up),
-        cmocka_unit_test_setup(no_devices, set_up),
-        cmocka_unit_test_setup(kth_call_fails, set_up),
+        cmocka_unit_test_setup(roce_port_is_described, machine_set_up),
+        cmocka_unit_test_setup(partition_key_by_index_or_value, machine_set_up),
+        cmocka_unit_test_setup(the_nearest_ports_are_chosen, machine_set_up),
+        cmocka_unit_test_setup(infiniband_needs_a_lid, machine_set_up),
+        cmocka_unit_test_setup(every_device_has_an_entry, machine_set_up),
+        cmocka_unit_test_setup(best_port_comes_first, machine_set_up),
+        cmocka_unit_test_setup(filters_are_those_of_nccl, machine_set_up),
+        cmocka_unit_test_setup(malformed_filters_are_errors, machine_set_up),
+        cmocka_unit_test_setup(no_devices, machine_set_up),
+        cmocka_unit_test_setup(kth_call_fails, machine_set_up),
     };
     return cmocka_run_group_tests_name("verbs_port", tests, NULL, NULL);
 }
