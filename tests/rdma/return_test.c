@@ -12,6 +12,8 @@
 #include "support/test.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -327,6 +329,23 @@ static void a_rail_that_does_not_carry_gets_no_message(void **state)
     world_close(world);
 }
 
+/* ---- the control channel --------------------------------------------------------------------- */
+
+/* After a cut it has to tell what became of the rails, so it may not wait ever longer to repeat. */
+static void the_channel_keeps_pace_in_a_cut(void **state)
+{
+    (void)state;
+    open_ranks(2);
+    for (uint32_t end = 0; end < 2; end++) {
+        int linear = 0;
+        socklen_t bytes = sizeof(linear);
+        CHECK(world, getsockopt(link_of(world, end, 1 - end)->fd, IPPROTO_TCP,
+                                TCP_THIN_LINEAR_TIMEOUTS, &linear, &bytes) == 0);
+        CHECK(world, linear == 1);
+    }
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_failed_is_tried_again, set_up),
         cmocka_unit_test_setup(a_rail_that_is_not_found_is_not_trusted, set_up),
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
+        cmocka_unit_test_setup(the_channel_keeps_pace_in_a_cut, set_up),
     };
     begin();
     return cmocka_run_group_tests_name("verbs_return", tests, NULL, NULL);

@@ -241,6 +241,8 @@ static void take_channels(struct shl_transport *t)
     while (shl_verbs_calls_take(t->calls, &peer, &fd, cause, sizeof(cause))) {
         struct shl_verbs_link *link = t->links[peer];
         link->fd = fd;
+        if (fd >= 0)
+            shl_sock_keep_pace(fd); /* moves are quick when the network is back after a cut */
         if (fd < 0)
             shl_verbs_link_fail(link, SHOAL_ERR_PEER, "no control channel: %s", cause);
         else if (greet(link) < 0)
