@@ -26,6 +26,62 @@ static struct shl_config config, other_config;
 static struct shl_key key, other_key;
 static uint32_t threads_at_first; /* a thread that a test left behind is not among them */
 
+/* ---- what the sockets did ----------------------------------------------------------------- */
+
+static _Atomic uint32_t insistent; /* threads that connected again, since the first time failed */
+static _Atomic uint32_t accepted;  /* connections */
+static _Atomic int lookups_that_fail;
+
+static int counting_connect(int fd, const struct sockaddr *addr, socklen_t bytes)
+{
+    static _Thread_local uint32_t tries;
+    if (++tries == 2)
+        atomic_fetch_add(&insistent, 1);
+    return shl_sock_kernel.connect(fd, addr, bytes);
+}
+
+static int counting_accept4(int fd, struct sockaddr *addr, socklen_t *bytes, int flags)
+{
+    int made = shl_sock_kernel.accept4(fd, addr, bytes, flags);
+    if (made >= 0)
+        atomic_fetch_add(&accepted, 1);
+    return made;
+}
+
+static int late_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                            struct addrinfo **found)
+{
+    if (!strstr(host, ".svc"))
+        return shl_sock_kernel.getaddrinfo(host, service, hints, found);
+    if (atomic_fetch_sub(&lookups_that_fail, 1) > 0)
+        return EAI_NONAME;
+    return shl_sock_kernel.getaddrinfo("localhost", service, hints, found);
+}
+
+/* For good: a thread that a test leaves behind may look at the table at any time. */
+static int watch_sockets(void **state)
+{
+    static struct shl_sys_sock watched;
+    (void)state;
+    if (!watched.connect) {
+        watched = shl_sock_kernel;
+        watched.connect = counting_connect;
+        watched.accept4 = counting_accept4;
+        watched.getaddrinfo = late_getaddrinfo;
+    }
+    shl_sock = &watched;
+    return 0;
+}
+
+static void await_count(_Atomic uint32_t *count, uint32_t least)
+{
+    uint64_t deadline_ns = shl_now_ns() + 20000 * MS;
+    while (atomic_load(count) < least) {
+        assert_true(shl_now_ns() < deadline_ns);
+        shl_time->sleep_ns(MS);
+    }
+}
+
 static struct shl_rendezvous_server *serve(const char *address)
 {
     struct shl_rendezvous_server *server;
@@ -124,8 +180,9 @@ static void ranks_may_come_before_the_server(void **state)
     (void)state;
     reserve(address, sizeof(address));
     joiners_prepare(joiners, 3, address, &config, &key);
+    uint32_t before = atomic_load(&insistent);
     joiners_launch(joiners, 3);
-    shl_time->sleep_ns(60 * MS);
+    await_count(&insistent, before + 3);
     struct shl_rendezvous_server *server = serve(address);
     joiners_gather(joiners, 3);
     joiners_assert_met(joiners, 3);
@@ -147,8 +204,9 @@ static void who_comes_back_early_finds_the_next_server(void **state)
     joiners_assert_met(joiners, 2);
     joiners_release(joiners, 2);
     joiners_prepare(joiners, 2, address, &config, &key);
+    uint32_t before = atomic_load(&accepted);
     joiners_launch(&joiners[1], 1);
-    shl_time->sleep_ns(60 * MS);
+    await_count(&accepted, before + 1);
     shl_rendezvous_stop(server);
     server = serve(address);
     joiner_run(&joiners[0]);
@@ -156,16 +214,6 @@ static void who_comes_back_early_finds_the_next_server(void **state)
     joiners_assert_met(joiners, 2);
     joiners_release(joiners, 2);
     shl_rendezvous_stop(server);
-}
-
-static _Atomic int lookups_that_fail;
-
-static int late_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                            struct addrinfo **found)
-{
-    if (atomic_fetch_sub(&lookups_that_fail, 1) > 0)
-        return EAI_NONAME;
-    return shl_sock_kernel.getaddrinfo("localhost", service, hints, found) || !host;
 }
 
 static void a_name_may_appear_late(void **state)
@@ -188,17 +236,6 @@ static void a_name_may_appear_late(void **state)
     assert_non_null(strstr(joiner.detail, "cannot resolve host \"trainer-0.trainer.svc\""));
     shl_rendezvous_stop(server);
     assert_true(shl_test_wait_for_threads(threads_at_first, 20000));
-}
-
-/* For good: a thread that was left behind may look at the table at any time. */
-static int install_late_resolver(void **state)
-{
-    static struct shl_sys_sock late;
-    (void)state;
-    late = shl_sock_kernel;
-    late.getaddrinfo = late_getaddrinfo;
-    shl_sock = &late;
-    return 0;
 }
 
 /* ---- not meeting ------------------------------------------------------------------------- */
@@ -424,8 +461,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_learn_everything),
         cmocka_unit_test(addresses_of_every_kind),
-        cmocka_unit_test(ranks_may_come_before_the_server),
-        cmocka_unit_test(who_comes_back_early_finds_the_next_server),
+        cmocka_unit_test_setup(ranks_may_come_before_the_server, watch_sockets),
+        cmocka_unit_test_setup(who_comes_back_early_finds_the_next_server, watch_sockets),
         cmocka_unit_test(the_absent_are_listed),
         cmocka_unit_test(nobody_serves),
         cmocka_unit_test(contradictions_fail_all_at_once),
@@ -434,7 +471,7 @@ int main(void)
         cmocka_unit_test(without_a_secret_only_loopback_is_served),
         cmocka_unit_test(where_it_cannot_listen_it_says_so),
         cmocka_unit_test(whatever_fails_once_nothing_leaks_or_hangs),
-        cmocka_unit_test_setup(a_name_may_appear_late, install_late_resolver), /* the last */
+        cmocka_unit_test_setup(a_name_may_appear_late, watch_sockets),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
