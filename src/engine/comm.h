@@ -157,7 +157,8 @@ struct shoal_comm {
     bool window_crowded;     /* some member has more local ranks than cores */
     bool window_cut;         /* operations were cut off without a verdict: others may still read */
 
-    struct shl_plan *plans[SHL_COMM_PLANS];
+    struct shl_plan *plans[SHL_COMM_PLANS]; /* plan_count of them, in no order */
+    size_t plan_count, plan_last;
     uint64_t plan_clock;
     struct shl_user_op user_ops[SHL_COMM_USER_OPS];
     uint32_t user_op_count;

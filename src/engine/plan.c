@@ -154,31 +154,50 @@ static bool matches(const struct shl_plan *plan, const struct shoal_call *call, 
             plan->elem_bytes == shoal_dtype_bytes(call->dtype));
 }
 
+/* A place for one more: a free one, or that of the plan that was used longest ago. */
+static struct shl_plan **place(struct shoal_comm *comm)
+{
+    struct shl_plan **victim = NULL;
+    if (comm->plan_count < SHL_COMM_PLANS)
+        return &comm->plans[comm->plan_count];
+    for (size_t i = 0; i < SHL_COMM_PLANS; i++) {
+        struct shl_plan **plan = &comm->plans[i];
+        if ((*plan)->busy == 0 && (!victim || (*plan)->used < (*victim)->used))
+            victim = plan;
+    }
+    /* At most SHL_COMM_WINDOW plans are busy, so there is always a victim. */
+    SHL_ASSERT(victim);
+    return victim;
+}
+
+/* As a rule it is the one used last. */
+static struct shl_plan *find(struct shoal_comm *comm, const struct shoal_call *call, bool commutes)
+{
+    for (size_t i = 0, at = comm->plan_last; i < comm->plan_count; i++) {
+        if (matches(comm->plans[at], call, commutes)) {
+            comm->plan_last = at;
+            return comm->plans[at];
+        }
+        at = at + 1 < comm->plan_count ? at + 1 : 0;
+    }
+    return NULL;
+}
+
 enum shoal_status shl_plan_get(struct shoal_comm *comm, const struct shoal_call *call,
                                struct shl_plan **out)
 {
     bool commutes = call_commutes(comm, call);
-    size_t victim = SHL_COMM_PLANS;
-    for (size_t i = 0; i < SHL_COMM_PLANS; i++) {
-        struct shl_plan *plan = comm->plans[i];
-        if (plan && matches(plan, call, commutes)) {
-            plan->used = ++comm->plan_clock;
-            *out = plan;
-            return SHOAL_OK;
-        }
-        if (plan && plan->busy > 0)
-            continue;
-        if (victim == SHL_COMM_PLANS || !plan ||
-            (comm->plans[victim] && plan->used < comm->plans[victim]->used))
-            victim = i;
+    struct shl_plan *plan = find(comm, call, commutes);
+    if (SHL_UNLIKELY(!plan)) {
+        SHL_TRY(make(comm, call, commutes, &plan));
+        struct shl_plan **at = place(comm);
+        if (*at)
+            shl_plan_free(*at);
+        else
+            comm->plan_count++;
+        *at = plan;
+        comm->plan_last = (size_t)(at - comm->plans);
     }
-    /* At most SHL_COMM_WINDOW plans are busy, so there is always a victim. */
-    SHL_ASSERT(victim < SHL_COMM_PLANS);
-    struct shl_plan *plan = NULL;
-    SHL_TRY(make(comm, call, commutes, &plan));
-    if (comm->plans[victim])
-        shl_plan_free(comm->plans[victim]);
-    comm->plans[victim] = plan;
     plan->used = ++comm->plan_clock;
     *out = plan;
     return SHOAL_OK;
