@@ -95,20 +95,28 @@ void shl_shm_cancel(struct shl_transport *t, uint32_t comm, uint64_t seq)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+static void review_peer(struct shl_transport *t, const struct shl_shm_peer *peer,
+                        const struct operation *started)
+{
+    for (uint64_t left = peer->kept_mask; left; left &= left - 1) {
+        const struct shl_shm_kept *kept = &peer->kept[__builtin_ctzll(left)];
+        if (matches(&kept->tag, started))
+            t->env->seen(t->env->arg, peer->rank, &kept->tag, &kept->signature);
+    }
+    for (unsigned k = 0; k < SHL_SHM_HEARD; k++) {
+        const struct shl_shm_heard *heard = &peer->heard[k];
+        if (heard->used && matches(&heard->tag, started))
+            t->env->seen(t->env->arg, peer->rank, &heard->tag, &heard->signature);
+    }
+}
+
+/* Before every operation, so what has nothing to say costs a look. */
 void shl_shm_review(struct shl_transport *t, uint32_t comm, uint64_t seq)
 {
-    struct operation started = {.comm = comm, .seq = seq};
+    const struct operation started = {.comm = comm, .seq = seq};
     for (uint32_t i = 0; i < t->locals; i++) {
-        struct shl_shm_peer *peer = &t->peers[i];
-        for (uint64_t left = peer->kept_mask; left; left &= left - 1) {
-            const struct shl_shm_kept *kept = &peer->kept[__builtin_ctzll(left)];
-            if (matches(&kept->tag, &started))
-                t->env->seen(t->env->arg, peer->rank, &kept->tag, &kept->signature);
-        }
-        for (unsigned k = 0; k < SHL_SHM_HEARD; k++) {
-            const struct shl_shm_heard *heard = &peer->heard[k];
-            if (heard->used && matches(&heard->tag, &started))
-                t->env->seen(t->env->arg, peer->rank, &heard->tag, &heard->signature);
-        }
+        const struct shl_shm_peer *peer = &t->peers[i];
+        if (SHL_UNLIKELY(peer->kept_mask || peer->heard_count))
+            review_peer(t, peer, &started);
     }
 }
