@@ -4,17 +4,16 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "multiproc/cgroups.h"
 #include "multiproc/ranks.h"
 #include "support/test.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,42 +113,28 @@ static void test_stopped_rank(void **state)
 
 #define MEMORY_LIMIT_BYTES (256u << 20)
 
-static char small_group[512]; /* a memory cgroup of version 1 or 2 */
+static struct cgroup small_group;
 
-static bool group_write(const char *file, const char *text)
-{
-    char path[600];
-    snprintf(path, sizeof(path), "%s/%s", small_group, file);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    if (fd >= 0)
-        close(fd);
-    return written;
-}
-
-/* false: not permitted here, or the memory controller is elsewhere. */
 static bool group_make(void)
 {
-    static const char *const places[] = {"/sys/fs/cgroup/memory", "/sys/fs/cgroup"};
-    static const char *const limits[] = {"memory.limit_in_bytes", "memory.max"};
-    static const char *const swaps[] = {"memory.memsw.limit_in_bytes", "memory.swap.max"};
+    static const char *const files[] = {"memory.limit_in_bytes", "memory.max"};
     char limit[32];
     snprintf(limit, sizeof(limit), "%u", MEMORY_LIMIT_BYTES);
-    for (int i = 0; i < 2; i++) {
-        snprintf(small_group, sizeof(small_group), "%s/shoal-test-%d", places[i], getpid());
-        if (mkdir(small_group, 0755) == 0 && group_write(limits[i], limit)) {
-            (void)group_write(swaps[i], i ? "0" : limit); /* there may be no swap to limit */
-            return true;
-        }
-        rmdir(small_group);
-    }
-    return false;
+    const char *const values[] = {limit, limit};
+    if (!cgroup_make(&small_group, "memory", files, values))
+        return false;
+    /* There may be no swap to limit. */
+    if (small_group.version == 1)
+        (void)cgroup_write(&small_group, "memory.memsw.limit_in_bytes", limit);
+    else
+        (void)cgroup_write(&small_group, "memory.swap.max", "0");
+    return true;
 }
 
 static void enter_small_group(uint32_t rank)
 {
     (void)rank;
-    if (!group_write("cgroup.procs", "0"))
+    if (!cgroup_write(&small_group, "cgroup.procs", "0"))
         abort();
 }
 
@@ -170,7 +155,7 @@ static void take_all_memory(struct rank *self)
 static int group_remove(void **state)
 {
     (void)state;
-    rmdir(small_group);
+    cgroup_remove(&small_group);
     return 0;
 }
 
