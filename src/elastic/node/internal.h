@@ -63,6 +63,7 @@ struct shl_node_peer {
     struct shl_timer retry;
     uint32_t backoff_ms;      /* before the next dial; 0: it spoke since */
     struct shl_watch watch;   /* fd -1: not connected */
+    uint64_t session;         /* number of the last one */
     int pidfd;                /* of a member on this host; -1 */
     struct shl_watch process; /* the same descriptor, until the process ends */
     uint64_t heard_ns;
@@ -96,6 +97,7 @@ struct shl_node {
     uint32_t peer_count;
     uint64_t evicted[SHL_NODE_EVICTED];
     uint32_t evicted_next;
+    uint64_t sessions;    /* that there were, with all peers */
     bool members_changed; /* peers no longer match the record */
     bool ended;
     uint64_t view_epoch;

@@ -283,6 +283,7 @@ bool shl_node_link_attach(struct shl_node_peer *peer, int fd)
     shl_node_link_detach(peer);
     peer->broke = peer->stalls = peer->refuses = peer->spoke = false;
     peer->heard_ns = shl_now_ns();
+    peer->session = ++peer->node->sessions;
     shl_sock_keep_pace(fd);
     follow_process(peer, fd);
     if (shl_loop_watch(&peer->node->loop, &peer->watch, fd, EPOLLIN) < 0) {

@@ -26,6 +26,18 @@
 
 struct shl_node;
 
+#define SHL_NODE_ANSWER_MAX 96
+
+/* What came from another owner. */
+struct shl_node_letter {
+    uint64_t from;
+    uint64_t session; /* by which it came: rises with each that this node has, never 0 */
+    const void *bytes;
+    size_t size;         /* 0: nobody reads what was written there */
+    size_t answer_bytes; /* to be written back at once, by the same session; 0: nothing */
+    uint8_t answer[SHL_NODE_ANSWER_MAX];
+};
+
 struct shl_node_owner {
     void *arg;
     /* As in struct shl_membership_host; answer a fence with shl_node_fenced. */
@@ -33,9 +45,9 @@ struct shl_node_owner {
     void (*publish)(void *arg, const struct shl_record *record);
     void (*end)(void *arg, enum shoal_status status, const char *text);
     void (*news)(void *arg); /* see shl_node_blobs, shl_node_all_done and shl_node_learns */
-    /* The owner of another node wrote these bytes. false: nobody here reads them, which that one
-     * gets to know by 0 bytes. NULL: nobody ever does. */
-    bool (*mail)(void *arg, uint64_t from, const void *bytes, size_t size);
+    /* The owner of another node wrote. false: nobody here reads that, which the other gets to know
+     * by 0 bytes. NULL: nobody ever does. */
+    bool (*mail)(void *arg, struct shl_node_letter *letter);
 };
 
 struct shl_node_options {
@@ -91,14 +103,20 @@ bool shl_node_blobs(struct shl_node *node, uint64_t epoch, const struct shl_memb
 
 /*
  * shl_node_mail - write to the owner of another member's or learner's node: head, then body, not
- * empty and up to SHL_NODE_MAIL_MAX together. In order, and lost with the session. false: there is
- * no session. Whoever writes sees to it that no more than a few of the largest wait for one reader.
+ * empty and up to SHL_NODE_MAIL_MAX together. In order, and lost with the session, whose number is
+ * returned; 0: there is none. Whoever writes sees to it that no more than a few of the largest wait
+ * for one reader.
  */
-bool shl_node_mail(struct shl_node *node, uint64_t to, const void *head, size_t head_bytes,
-                   const void *body, size_t body_bytes);
+uint64_t shl_node_mail(struct shl_node *node, uint64_t to, const void *head, size_t head_bytes,
+                       const void *body, size_t body_bytes);
+
+struct shl_node_reach {
+    uint64_t id, session; /* as of shl_node_mail */
+};
+
 /* The members of the newest view that is known, but for this one, to whom there is a session.
  * Returns how many; at most `capacity`. */
-uint32_t shl_node_reached(struct shl_node *node, uint64_t *ids, uint32_t capacity);
+uint32_t shl_node_reached(struct shl_node *node, struct shl_node_reach *reached, uint32_t capacity);
 
 /* Tell the members that this one needs nothing more of the view of `epoch`: it is about to end. */
 void shl_node_done(struct shl_node *node, uint64_t epoch);

@@ -8,7 +8,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "control/thread.h"
-#include "core/bytes.h"
 #include "core/log.h"
 #include "core/sys.h"
 #include "elastic/state/state.h"
@@ -22,42 +21,10 @@
 
 struct shl_giving {
     struct shl_list link;
-    uint64_t to, chunk;
+    uint64_t to, session, chunk;  /* session: by which it was asked for */
     uint8_t hash[SHL_HASH_BYTES]; /* of what the learner has; 0: nothing */
     uint8_t *copy;
 };
-
-/* ---- mail ------------------------------------------------------------------------------------ */
-
-size_t shl_catch_up_put(uint8_t head[SHL_CATCH_UP_HEAD], const struct shl_catch_up_mail *mail)
-{
-    struct shl_bytes out = shl_bytes_writer(head, SHL_CATCH_UP_HEAD);
-    shl_bytes_put_u8(&out, (uint8_t)mail->kind);
-    if (mail->kind <= SHL_CATCH_UP_SAME)
-        shl_bytes_put_u64(&out, mail->chunk);
-    if (mail->kind == SHL_CATCH_UP_ASK) {
-        shl_bytes_put(&out, mail->schema, SHL_HASH_BYTES);
-        shl_bytes_put(&out, mail->hash, SHL_HASH_BYTES);
-    }
-    return out.at;
-}
-
-bool shl_catch_up_get(const void *bytes, size_t size, struct shl_catch_up_mail *mail)
-{
-    struct shl_bytes in = shl_bytes_reader(bytes, size);
-    *mail = (struct shl_catch_up_mail){.kind = (enum shl_catch_up_kind)shl_bytes_get_u8(&in)};
-    if (mail->kind < SHL_CATCH_UP_ASK || mail->kind > SHL_CATCH_UP_WAIT)
-        return false;
-    if (mail->kind <= SHL_CATCH_UP_SAME)
-        mail->chunk = shl_bytes_get_u64(&in);
-    if (mail->kind == SHL_CATCH_UP_ASK) {
-        shl_bytes_get(&in, mail->schema, SHL_HASH_BYTES);
-        shl_bytes_get(&in, mail->hash, SHL_HASH_BYTES);
-    }
-    mail->data = in.data + in.at;
-    mail->bytes = shl_bytes_left(&in);
-    return !in.failed && (mail->kind == SHL_CATCH_UP_DATA || mail->bytes == 0);
-}
 
 /* ---- learners: lock ---------------------------------------------------------------------------
  */
@@ -70,21 +37,16 @@ static struct shl_giver_taker *find(struct shl_giver *giver, uint64_t id)
     return NULL;
 }
 
-/* One that is new takes the place of one that waits for nothing. */
-static struct shl_giver_taker *find_or_add(struct shl_giver *giver, uint64_t id)
+/* Who asked for it; NULL: it was forgotten since, though it may have come back. */
+static struct shl_giver_taker *taker_of(struct shl_giver *giver, const struct shl_giving *giving)
 {
-    struct shl_giver_taker *taker = find(giver, id);
-    for (uint32_t i = 0; i < SHL_CATCH_UP_TAKERS && !taker; i++)
-        if (!giver->takers[i].asked) {
-            taker = &giver->takers[i];
-            *taker = (struct shl_giver_taker){.id = id};
-        }
-    return taker;
+    struct shl_giver_taker *taker = find(giver, giving->to);
+    return taker && taker->session == giving->session ? taker : NULL;
 }
 
 static void end_giving(struct shl_giver *giver, struct shl_giving *giving)
 {
-    struct shl_giver_taker *taker = find(giver, giving->to);
+    struct shl_giver_taker *taker = taker_of(giver, giving);
     if (taker && taker->asked)
         taker->asked--;
     if (giving->copy) {
@@ -116,6 +78,23 @@ static void forget(struct shl_giver *giver, uint64_t id)
         *taker = (struct shl_giver_taker){.id = 0};
 }
 
+/* With each session a learner begins anew: what was on its way by the one before is lost. One that
+ * is new takes the place of one that waits for nothing; NULL: there is none. */
+static struct shl_giver_taker *find_or_add(struct shl_giver *giver, uint64_t id, uint64_t session)
+{
+    struct shl_giver_taker *taker = find(giver, id);
+    if (taker && taker->session != session) {
+        forget(giver, id);
+        taker = NULL;
+    }
+    for (uint32_t i = 0; i < SHL_CATCH_UP_TAKERS && !taker; i++)
+        if (!giver->takers[i].asked) {
+            taker = &giver->takers[i];
+            *taker = (struct shl_giver_taker){.id = id, .session = session};
+        }
+    return taker;
+}
+
 static bool is_in(const struct shl_list *list, uint64_t from, uint64_t chunk)
 {
     for (const struct shl_list *at = list->next; at != list; at = at->next) {
@@ -126,42 +105,59 @@ static bool is_in(const struct shl_list *list, uint64_t from, uint64_t chunk)
     return false;
 }
 
-static bool take_request(struct shl_giver *giver, uint64_t from,
-                         const struct shl_catch_up_mail *mail)
+static enum shl_giver_reply take_request(struct shl_giver *giver, uint64_t from, uint64_t session,
+                                         const struct shl_catch_up_mail *mail)
 {
     if (mail->chunk >= giver->chunks.count ||
         memcmp(mail->schema, giver->schema, SHL_HASH_BYTES) != 0)
-        return false;
-    struct shl_giver_taker *taker = find_or_add(giver, from);
-    if (is_in(&giver->asked, from, mail->chunk) || is_in(&giver->copied, from, mail->chunk))
-        return true; /* by the session before this one */
+        return SHL_GIVER_REFUSES;
+    struct shl_giver_taker *taker = find_or_add(giver, from, session);
     if (!taker || taker->asked == SHL_CATCH_UP_ASKED)
-        return false;
+        return SHL_GIVER_LATER;
+    if (is_in(&giver->asked, from, mail->chunk) || is_in(&giver->copied, from, mail->chunk))
+        return SHL_GIVER_TAKES; /* told to ask again, it does so twice */
     struct shl_giving *giving = shl_mem->alloc(sizeof(*giving));
     if (!giving)
-        return false;
+        return SHL_GIVER_LATER;
     giving->to = from;
+    giving->session = session;
     giving->chunk = mail->chunk;
     memcpy(giving->hash, mail->hash, SHL_HASH_BYTES);
     shl_list_append(&giver->asked, &giving->link);
     taker->asked++;
-    return true;
+    return SHL_GIVER_TAKES;
 }
 
-bool shl_giver_mail(struct shl_giver *giver, uint64_t from, const struct shl_catch_up_mail *mail)
+static void take_receipt(struct shl_giver *giver, uint64_t from, uint64_t session)
 {
-    bool gives = mail->kind == SHL_CATCH_UP_READ;
-    pthread_mutex_lock(&giver->lock);
     struct shl_giver_taker *taker = find(giver, from);
-    if (gives && taker && taker->unread) {
-        taker->unread--;
-        taker->since_ns = shl_now_ns();
-        pthread_cond_signal(&giver->changed);
-    }
-    if (mail->kind == SHL_CATCH_UP_ASK && giver->open)
-        gives = take_request(giver, from, mail);
+    if (!taker || taker->session != session || !taker->unread)
+        return;
+    taker->unread--;
+    taker->since_ns = shl_now_ns();
+    pthread_cond_signal(&giver->changed);
+}
+
+enum shl_giver_reply shl_giver_mail(struct shl_giver *giver, uint64_t from, uint64_t session,
+                                    const struct shl_catch_up_mail *mail)
+{
+    enum shl_giver_reply reply = SHL_GIVER_TAKES;
+    pthread_mutex_lock(&giver->lock);
+    if (mail->kind == SHL_CATCH_UP_READ)
+        take_receipt(giver, from, session);
+    else if (giver->open)
+        reply = take_request(giver, from, session, mail);
+    else
+        reply = giver->ready ? SHL_GIVER_LATER : SHL_GIVER_REFUSES;
     pthread_mutex_unlock(&giver->lock);
-    return gives;
+    return reply;
+}
+
+void shl_giver_forget(struct shl_giver *giver, uint64_t id)
+{
+    pthread_mutex_lock(&giver->lock);
+    forget(giver, id);
+    pthread_mutex_unlock(&giver->lock);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -171,8 +167,7 @@ static struct shl_giving *next_copy(struct shl_giver *giver)
 {
     for (struct shl_list *at = giver->copied.next; at != &giver->copied; at = at->next) {
         struct shl_giving *giving = SHL_CONTAINER_OF(at, struct shl_giving, link);
-        const struct shl_giver_taker *taker = find(giver, giving->to);
-        if (taker && taker->unread < SHL_CATCH_UP_UNREAD)
+        if (taker_of(giver, giving)->unread < SHL_CATCH_UP_UNREAD)
             return giving;
     }
     return NULL;
@@ -192,7 +187,7 @@ static bool send_copy(struct shl_giver *giver, const struct shl_giving *giving, 
     }
     size_t head_bytes = shl_catch_up_put(head, &mail);
     return shl_node_mail(giver->state->world->node, giving->to, head, head_bytes, giving->copy,
-                         *bytes);
+                         *bytes) != 0;
 }
 
 /* lock, which is given away meanwhile. */
@@ -200,38 +195,56 @@ static void give(struct shl_giver *giver, struct shl_giving *giving)
 {
     uint64_t bytes;
     shl_list_remove(&giving->link);
-    struct shl_giver_taker *taker = find(giver, giving->to);
+    struct shl_giver_taker *taker = taker_of(giver, giving);
     if (!taker->unread)
         taker->since_ns = shl_now_ns();
     taker->unread++; /* before it can be read */
     pthread_mutex_unlock(&giver->lock);
     bool sent = send_copy(giver, giving, &bytes);
     pthread_mutex_lock(&giver->lock);
-    uint64_t to = giving->to;
-    end_giving(giver, giving);
     if (sent)
         atomic_fetch_add_explicit(&giver->given_bytes, bytes, memory_order_relaxed);
-    else
-        forget(giver, to);
+    else if (taker_of(giver, giving))
+        forget(giver, giving->to);
+    end_giving(giver, giving);
+}
+
+/* lock, which is given away meanwhile. false: there is no session. */
+static bool tell(struct shl_giver *giver, uint64_t id, enum shl_catch_up_kind kind)
+{
+    uint8_t head[SHL_CATCH_UP_HEAD];
+    size_t bytes = shl_catch_up_put(head, &(struct shl_catch_up_mail){.kind = kind});
+    pthread_mutex_unlock(&giver->lock);
+    bool told = shl_node_mail(giver->state->world->node, id, head, bytes, NULL, 0) != 0;
+    pthread_mutex_lock(&giver->lock);
+    return told;
 }
 
 /* lock, which is given away meanwhile: who has read nothing for long, or is gone. */
 static void drop_silent(struct shl_giver *giver)
 {
     for (uint32_t i = 0; i < SHL_CATCH_UP_TAKERS; i++) {
-        uint64_t id = giver->takers[i].id;
-        uint8_t head[SHL_CATCH_UP_HEAD];
-        if (!id || !giver->takers[i].unread)
+        struct shl_giver_taker taker = giver->takers[i];
+        if (!taker.id || !taker.unread)
             continue;
-        bool late = shl_now_ns() - giver->takers[i].since_ns >= PATIENCE_MS * MS;
-        size_t bytes =
-            shl_catch_up_put(head, &(struct shl_catch_up_mail){.kind = SHL_CATCH_UP_WAIT});
-        pthread_mutex_unlock(&giver->lock);
-        bool there = shl_node_mail(giver->state->world->node, id, head, bytes, NULL, 0);
-        pthread_mutex_lock(&giver->lock);
-        if (!there || late)
-            forget(giver, id);
+        bool late = shl_now_ns() - taker.since_ns >= PATIENCE_MS * MS;
+        if (late) /* first, so that what it asks for once it is told is taken */
+            forget(giver, taker.id);
+        bool there = tell(giver, taker.id, late ? SHL_CATCH_UP_DROPPED : SHL_CATCH_UP_WAIT);
+        const struct shl_giver_taker *now = find(giver, taker.id);
+        if (!there && now && now->session == taker.session)
+            forget(giver, taker.id);
     }
+}
+
+/* lock, which is given away meanwhile. One that reads must not hide another that does not. */
+static void look_for_silent(struct shl_giver *giver)
+{
+    uint64_t now_ns = shl_now_ns();
+    if (now_ns < giver->look_ns)
+        return;
+    giver->look_ns = now_ns + LOOK_MS * MS;
+    drop_silent(giver);
 }
 
 static void wait_a_while(struct shl_giver *giver)
@@ -241,8 +254,8 @@ static void wait_a_while(struct shl_giver *giver)
                              .tv_nsec = (long)(until_ns % 1000000000u)};
     if (shl_list_empty(&giver->copied))
         pthread_cond_wait(&giver->changed, &giver->lock);
-    else if (pthread_cond_timedwait(&giver->changed, &giver->lock, &until) != 0)
-        drop_silent(giver);
+    else
+        pthread_cond_timedwait(&giver->changed, &giver->lock, &until);
 }
 
 static void *serve(void *arg)
@@ -250,6 +263,7 @@ static void *serve(void *arg)
     struct shl_giver *giver = arg;
     pthread_mutex_lock(&giver->lock);
     while (!giver->stop) {
+        look_for_silent(giver);
         struct shl_giving *giving = next_copy(giver);
         if (giving)
             give(giver, giving);
@@ -297,15 +311,38 @@ static void copy_next(struct shl_giver *giver, uint8_t *block)
     memcpy(block, giver->state->arrays[chunk->array].data + chunk->offset, chunk->bytes);
     pthread_mutex_lock(&giver->lock);
     giving->copy = block;
-    if (find(giver, giving->to))
+    if (taker_of(giver, giving))
         shl_list_append(&giver->copied, &giving->link);
     else
         end_giving(giver, giving); /* its learner was forgotten meanwhile */
 }
 
+/* lock: what it takes to give. */
+static void open_giver(struct shl_giver *giver)
+{
+    const struct shoal_state *state = giver->state;
+    giver->open = shl_state_schema(state, giver->schema) == SHOAL_OK &&
+                  shl_chunks_make(state->arrays, state->array_count, &giver->chunks) == SHOAL_OK;
+    if (!giver->open)
+        shl_log(SHL_LOG_INFO, "state cannot be given to learners yet: %s", shl_error_text());
+}
+
+/* lock, which is given away meanwhile: there is no memory for a single copy. */
+static void turn_away(struct shl_giver *giver)
+{
+    struct shl_list *first;
+    while ((first = giver->asked.next) != &giver->asked) {
+        uint64_t id = SHL_CONTAINER_OF(first, struct shl_giving, link)->to;
+        forget(giver, id);
+        tell(giver, id, SHL_CATCH_UP_DROPPED);
+    }
+}
+
 void shl_giver_copy(struct shl_giver *giver)
 {
     pthread_mutex_lock(&giver->lock);
+    if (giver->ready && !giver->open && !giver->stop)
+        open_giver(giver);
     bool busy = !shl_list_empty(&giver->asked) || !shl_list_empty(&giver->copied);
     atomic_fetch_add_explicit(&giver->given_steps, busy, memory_order_relaxed);
     if (!busy)
@@ -317,6 +354,8 @@ void shl_giver_copy(struct shl_giver *giver)
         copy_next(giver, block);
         pthread_cond_signal(&giver->changed);
     }
+    if (!shl_list_empty(&giver->asked) && !giver->held_count)
+        turn_away(giver);
     pthread_mutex_unlock(&giver->lock);
 }
 
@@ -352,15 +391,9 @@ enum shoal_status shl_giver_init(struct shl_giver *giver, struct shoal_state *st
 void shl_giver_open(struct shl_giver *giver)
 {
     pthread_mutex_lock(&giver->lock);
-    if (!giver->open && !giver->stop) {
-        const struct shoal_state *state = giver->state;
-        giver->open =
-            shl_state_schema(state, giver->schema) == SHOAL_OK &&
-            shl_chunks_make(state->arrays, state->array_count, &giver->chunks) == SHOAL_OK;
-        if (!giver->open)
-            shl_log(SHL_LOG_WARN, "state is given to joiners only once they are let in: %s",
-                    shl_error_text());
-    }
+    giver->ready = true;
+    if (!giver->open && !giver->stop)
+        open_giver(giver);
     pthread_mutex_unlock(&giver->lock);
 }
 
@@ -368,7 +401,7 @@ void shl_giver_stop(struct shl_giver *giver)
 {
     pthread_mutex_lock(&giver->lock);
     giver->stop = true;
-    giver->open = false;
+    giver->open = giver->ready = false;
     bool runs = giver->runs;
     giver->runs = false;
     pthread_cond_signal(&giver->changed);

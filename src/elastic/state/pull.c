@@ -355,12 +355,16 @@ static enum shoal_status pull_chunks(struct pull *pull, enum shoal_status status
 enum shoal_status shl_state_pull(struct shoal_state *state, const struct shl_meeting *meeting)
 {
     struct pull pull = {.state = state, .meeting = meeting};
+    bool differs = meeting->known_count > 0 && meeting->caught_up;
     if (meeting->known_count == meeting->comm->size)
         return SHOAL_OK;
+    /* What was verified before is not any more, should this be interrupted. */
+    if (state->taker && !differs)
+        shl_taker_forget_hashes(state->taker);
     if (meeting->known_count == 0)
         return broadcast_all(state, meeting);
     enum shoal_status status = shl_chunks_make(state->arrays, state->array_count, &pull.chunks);
-    if (!meeting->caught_up) {
+    if (!differs) {
         status = pull_chunks(&pull, status);
     } else {
         status = shl_state_differ(state, meeting, status, &pull.chunks);

@@ -107,17 +107,31 @@ static void catch_up(void *arg)
     shl_taker_run(arg);
 }
 
-static bool mail(void *arg, uint64_t from, const void *bytes, size_t size)
+_Static_assert(SHL_CATCH_UP_HEAD <= SHL_NODE_ANSWER_MAX, "a head fits into an answer");
+
+static bool give(struct shoal_state *state, struct shl_node_letter *letter,
+                 const struct shl_catch_up_mail *mail)
+{
+    enum shl_giver_reply reply = shl_giver_mail(&state->giver, letter->from, letter->session, mail);
+    struct shl_catch_up_mail later = {.kind = SHL_CATCH_UP_LATER, .chunk = mail->chunk};
+    if (reply == SHL_GIVER_LATER)
+        letter->answer_bytes = shl_catch_up_put(letter->answer, &later);
+    return reply != SHL_GIVER_REFUSES;
+}
+
+static bool mail(void *arg, struct shl_node_letter *letter)
 {
     struct shoal_state *state = arg;
     struct shl_catch_up_mail mail;
-    if (size == 0)
-        return state->taker && shl_taker_mail(state->taker, from, NULL);
-    if (!shl_catch_up_get(bytes, size, &mail))
+    if (letter->size == 0) {
+        shl_giver_forget(&state->giver, letter->from);
+        return state->taker && shl_taker_mail(state->taker, letter->from, NULL);
+    }
+    if (!shl_catch_up_get(letter->bytes, letter->size, &mail))
         return false;
     if (mail.kind == SHL_CATCH_UP_ASK || mail.kind == SHL_CATCH_UP_READ)
-        return shl_giver_mail(&state->giver, from, &mail);
-    return state->taker && shl_taker_mail(state->taker, from, &mail);
+        return give(state, letter, &mail);
+    return state->taker && shl_taker_mail(state->taker, letter->from, &mail);
 }
 
 static void end(void *arg)

@@ -15,22 +15,26 @@
 
 #define MS 1000000ull
 #define GIVERS_MAX 64
-#define LOOK_MS 50 /* how often it is looked whom there is a session to */
+#define LOOK_MS 50   /* how often it is looked whom there is a session to */
+#define LATER_MS 100 /* after a member could not give */
 #define PASSES_MAX 8
+#define NO_SESSION UINT64_MAX
 
 enum chunk_state { WANTED, ASKED, ARRIVED, DONE };
 
 struct place {
     enum chunk_state state;
-    bool changed; /* it came, in this pass */
-    uint64_t giver;
+    bool changed;            /* it came, in this pass */
+    uint64_t giver, session; /* of whom, and by which session, it was asked */
 };
 
 struct giver {
-    uint64_t id;
+    uint64_t id, session; /* as of the last look */
     uint32_t asked;
-    bool refused; /* it gives nothing */
-    bool there;   /* seen in the last look */
+    uint32_t owed;     /* answers that it was not told are read */
+    uint64_t later_ns; /* not before it is asked again */
+    bool refused;      /* it gives nothing */
+    bool there;        /* seen in the last look */
 };
 
 struct shl_taker {
@@ -61,28 +65,46 @@ static struct giver *find(struct shl_taker *taker, uint64_t id)
     return NULL;
 }
 
-/* lock: what one was asked for has to come from others. */
-static void take_back(struct shl_taker *taker, struct giver *giver)
+/* lock: what one was asked for has to come from others, or be asked for again; but not what was
+ * asked for by session `but`. */
+static void take_back(struct shl_taker *taker, struct giver *giver, uint64_t but)
 {
     for (uint64_t k = 0; k < taker->chunks.count && giver->asked; k++) {
         struct place *place = &taker->places[k];
-        if (place->state != ASKED || place->giver != giver->id)
+        if (place->state != ASKED || place->giver != giver->id || place->session == but)
             continue;
         place->state = WANTED;
         giver->asked--;
     }
 }
 
+/* lock: of `chunk`, or of all that were asked for. */
+static void put_off(struct shl_taker *taker, struct giver *giver,
+                    const struct shl_catch_up_mail *mail)
+{
+    giver->later_ns = shl_now_ns() + LATER_MS * MS;
+    if (mail->kind == SHL_CATCH_UP_DROPPED) {
+        take_back(taker, giver, NO_SESSION);
+    } else if (mail->chunk < taker->chunks.count) {
+        struct place *place = &taker->places[mail->chunk];
+        if (place->state != ASKED || place->giver != giver->id)
+            return;
+        place->state = WANTED;
+        giver->asked--;
+    }
+}
+
 /* lock */
-static void take_answer(struct shl_taker *taker, uint64_t from,
+static void take_answer(struct shl_taker *taker, struct giver *giver,
                         const struct shl_catch_up_mail *mail)
 {
+    giver->owed++;
     if (mail->chunk >= taker->chunks.count)
         return;
     struct place *place = &taker->places[mail->chunk];
     const struct shl_chunk *chunk = &taker->chunks.at[mail->chunk];
     bool data = mail->kind == SHL_CATCH_UP_DATA;
-    if (place->state != ASKED || place->giver != from || (data && mail->bytes != chunk->bytes))
+    if (place->state != ASKED || place->giver != giver->id || (data && mail->bytes != chunk->bytes))
         return;
     place->state = ARRIVED;
     place->changed = data;
@@ -92,8 +114,20 @@ static void take_answer(struct shl_taker *taker, uint64_t from,
         taker->bytes += mail->bytes;
     }
     taker->arrived[taker->arrived_count++] = mail->chunk;
-    find(taker, from)->asked--;
+    giver->asked--;
     taker->progress_ns = shl_now_ns();
+}
+
+static void take(struct shl_taker *taker, struct giver *giver, const struct shl_catch_up_mail *mail)
+{
+    if (!mail) {
+        giver->refused = true;
+        take_back(taker, giver, NO_SESSION);
+    } else if (mail->kind == SHL_CATCH_UP_LATER || mail->kind == SHL_CATCH_UP_DROPPED) {
+        put_off(taker, giver, mail);
+    } else if (mail->kind == SHL_CATCH_UP_DATA || mail->kind == SHL_CATCH_UP_SAME) {
+        take_answer(taker, giver, mail);
+    }
 }
 
 bool shl_taker_mail(struct shl_taker *taker, uint64_t from, const struct shl_catch_up_mail *mail)
@@ -101,12 +135,8 @@ bool shl_taker_mail(struct shl_taker *taker, uint64_t from, const struct shl_cat
     pthread_mutex_lock(&taker->lock);
     bool takes = taker->open;
     struct giver *giver = find(taker, from);
-    if (takes && giver && !mail) {
-        giver->refused = true;
-        take_back(taker, giver);
-    } else if (takes && giver && mail->kind <= SHL_CATCH_UP_SAME) {
-        take_answer(taker, from, mail);
-    }
+    if (takes && giver)
+        take(taker, giver, mail);
     pthread_cond_signal(&taker->changed);
     pthread_mutex_unlock(&taker->lock);
     return takes;
@@ -114,27 +144,31 @@ bool shl_taker_mail(struct shl_taker *taker, uint64_t from, const struct shl_cat
 
 /* ---- givers ---------------------------------------------------------------------------------- */
 
-/* lock, which is given away meanwhile. */
+/* lock, which is given away meanwhile. A session that broke may be back by now: what was asked for
+ * by the one before is lost all the same. */
 static void look_for_givers(struct shl_taker *taker)
 {
-    uint64_t ids[GIVERS_MAX];
+    struct shl_node_reach reached[GIVERS_MAX];
     pthread_mutex_unlock(&taker->lock);
-    uint32_t count = shl_node_reached(taker->state->world->node, ids, GIVERS_MAX);
+    uint32_t count = shl_node_reached(taker->state->world->node, reached, GIVERS_MAX);
     pthread_mutex_lock(&taker->lock);
     for (uint32_t i = 0; i < taker->giver_count; i++)
         taker->givers[i].there = false;
     for (uint32_t i = 0; i < count; i++) {
-        struct giver *giver = find(taker, ids[i]);
+        struct giver *giver = find(taker, reached[i].id);
         if (!giver && taker->giver_count < GIVERS_MAX) {
             giver = &taker->givers[taker->giver_count++];
-            *giver = (struct giver){.id = ids[i]};
+            *giver = (struct giver){.id = reached[i].id};
         }
-        if (giver)
-            giver->there = true;
+        if (!giver)
+            continue;
+        giver->there = true;
+        giver->session = reached[i].session;
+        take_back(taker, giver, giver->session);
     }
     for (uint32_t i = 0; i < taker->giver_count; i++)
         if (!taker->givers[i].there)
-            take_back(taker, &taker->givers[i]);
+            take_back(taker, &taker->givers[i], NO_SESSION);
 }
 
 /* lock: members that give, or may do so. */
@@ -168,11 +202,12 @@ static void ask(struct shl_taker *taker, struct giver *giver, uint64_t chunk)
     taker->places[chunk].giver = id;
     giver->asked++;
     pthread_mutex_unlock(&taker->lock);
-    bool sent = shl_node_mail(taker->state->world->node, id, head, bytes, NULL, 0);
+    uint64_t session = shl_node_mail(taker->state->world->node, id, head, bytes, NULL, 0);
     pthread_mutex_lock(&taker->lock);
-    if (!sent) {
+    taker->places[chunk].session = session;
+    if (!session) {
         giver->there = false;
-        take_back(taker, giver);
+        take_back(taker, giver, NO_SESSION);
     }
 }
 
@@ -181,9 +216,10 @@ static void ask(struct shl_taker *taker, struct giver *giver, uint64_t chunk)
 static struct giver *next_giver(struct shl_taker *taker, uint32_t most)
 {
     struct giver *best = NULL;
+    uint64_t now_ns = shl_now_ns();
     for (uint32_t i = 0; i < taker->giver_count; i++) {
         struct giver *giver = &taker->givers[i];
-        if (giver->there && !giver->refused && giver->asked < most &&
+        if (giver->there && !giver->refused && giver->later_ns <= now_ns && giver->asked < most &&
             (!best || giver->asked < best->asked))
             best = giver;
     }
@@ -205,18 +241,31 @@ static void ask_all(struct shl_taker *taker)
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
+/* lock, which is given away meanwhile: whatever they sent, wanted or not, is read. */
+static void tell_read(struct shl_taker *taker)
+{
+    uint8_t head[SHL_CATCH_UP_HEAD];
+    size_t bytes = shl_catch_up_put(head, &(struct shl_catch_up_mail){.kind = SHL_CATCH_UP_READ});
+    for (uint32_t i = 0; i < taker->giver_count; i++)
+        while (taker->givers[i].owed) {
+            uint64_t id = taker->givers[i].id;
+            taker->givers[i].owed--;
+            pthread_mutex_unlock(&taker->lock);
+            shl_node_mail(taker->state->world->node, id, head, bytes, NULL, 0);
+            pthread_mutex_lock(&taker->lock);
+        }
+}
+
 /* lock, which is given away meanwhile. */
 static void finish_arrived(struct shl_taker *taker)
 {
+    tell_read(taker);
     while (taker->arrived_count) {
-        uint64_t k = taker->arrived[--taker->arrived_count], from = taker->places[k].giver;
+        uint64_t k = taker->arrived[--taker->arrived_count];
         const struct shl_chunk *chunk = &taker->chunks.at[k];
-        uint8_t hash[SHL_HASH_BYTES], head[SHL_CATCH_UP_HEAD];
+        uint8_t hash[SHL_HASH_BYTES];
         bool changed = taker->places[k].changed;
-        size_t bytes =
-            shl_catch_up_put(head, &(struct shl_catch_up_mail){.kind = SHL_CATCH_UP_READ});
         pthread_mutex_unlock(&taker->lock);
-        shl_node_mail(taker->state->world->node, from, head, bytes, NULL, 0);
         bool hashed =
             changed && shl_hash_data(taker->state->arrays[chunk->array].data + chunk->offset,
                                      chunk->bytes, hash) == SHOAL_OK;
@@ -227,6 +276,7 @@ static void finish_arrived(struct shl_taker *taker)
         taker->left--;
         taker->checked++;
         taker->different += changed;
+        tell_read(taker);
     }
 }
 
@@ -345,6 +395,11 @@ void shl_taker_free(struct shl_taker *taker)
 uint8_t *shl_taker_hash(struct shl_taker *taker, uint64_t chunk)
 {
     return taker->hashes + chunk * SHL_HASH_BYTES;
+}
+
+void shl_taker_forget_hashes(struct shl_taker *taker)
+{
+    memset(taker->hashes, 0, taker->chunks.count * SHL_HASH_BYTES);
 }
 
 /* world->lock, by which the node's thread sees it. */

@@ -60,12 +60,12 @@ static void on_news(void *arg)
     pthread_mutex_unlock(&world->lock);
 }
 
-static bool on_mail(void *arg, uint64_t from, const void *bytes, size_t size)
+static bool on_mail(void *arg, struct shl_node_letter *letter)
 {
     struct shoal_world *world = arg;
     pthread_mutex_lock(&world->lock);
     const struct shl_follower *follower = world->follower;
-    bool read = follower && follower->mail && follower->mail(follower->arg, from, bytes, size);
+    bool read = follower && follower->mail && follower->mail(follower->arg, letter);
     pthread_mutex_unlock(&world->lock);
     return read;
 }

@@ -81,7 +81,7 @@ struct shl_follower {
     void (*forget)(void *arg); /* no step began: the program has its arrays back */
     /* lock, and from the node's thread: the follower of another member, or of a learner, wrote.
      * false: nothing here wants it. */
-    bool (*mail)(void *arg, uint64_t from, const void *bytes, size_t size);
+    bool (*mail)(void *arg, struct shl_node_letter *letter);
     void (*end)(void *arg);    /* the node is about to be destroyed: do not use it any more */
     void (*orphan)(void *arg); /* the world is over: give back what is of its context */
 };
