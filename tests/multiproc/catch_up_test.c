@@ -37,6 +37,7 @@ static struct {
     bool hasty;      /* all call an operation before each step, joiners before their first */
     bool turns_back; /* the joiner ends its world before its first step */
     bool other;      /* the joiner registers something else */
+    _Atomic uint32_t hash_ms; /* that founders take to hash a chunk, when all wait for it */
     /* A member and 1: once it has given two chunks it begins no step, so that nobody is let in. */
     _Atomic uint32_t holds;
     struct told told[MEMBERS_MAX];
@@ -48,6 +49,20 @@ struct model {
     double *sharded;
     bool stop, began;
 };
+
+/* ---- members ----------------------------------------------------------------------------------
+ */
+
+static _Thread_local bool hashes_slowly;
+
+enum shoal_status __real_shl_hash_data(const void *data, size_t bytes, uint8_t *hash);
+enum shoal_status __wrap_shl_hash_data(const void *data, size_t bytes, uint8_t *hash);
+enum shoal_status __wrap_shl_hash_data(const void *data, size_t bytes, uint8_t *hash)
+{
+    if (hashes_slowly && bytes == SHL_CHUNK_BYTES)
+        usleep(shared->hash_ms * 1000);
+    return __real_shl_hash_data(data, bytes, hash);
+}
 
 static int open_model(struct member *self, struct model *model)
 {
@@ -166,6 +181,7 @@ static void body(struct member *self)
     struct shoal_view view = {.struct_size = sizeof(view)};
     shoal_world_view(self->world, &view);
     shared->told[self->slot].size = view.size;
+    hashes_slowly = self->slot < self->job->start;
     int status = open_model(self, &model);
     bool trains = self->slot < self->job->start || !shared->turns_back;
     while (status == SHOAL_OK && trains && !model.stop) {
@@ -365,6 +381,24 @@ static void an_operation_has_it_let_in(void **state)
     assert_int_equal(shared->told[3].received, BYTES);
 }
 
+/* All of it takes longer than an operation may, as hundreds of GiB do; each part does not. */
+static void hashing_takes_longer_than_an_operation(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = make_job(SHOAL_STEP_RETAIN, tcp);
+    job.start = 1;
+    job.op_timeout_ms = 3000;
+    shared->hash_ms = 150;
+    members_open(&members, &job);
+    members_await(&members, 0, 2);
+    members_start(&members, 1);
+    members_await(&members, 1, 1);
+    shared->hash_ms = 0;
+    finish(&members, (const uint32_t[]){0, 1}, 2);
+    assert_int_equal(shared->told[1].received, 8ull * (HOT + 1));
+}
+
 /* The members never take it for one of them, nor for lost. */
 static void a_learner_may_turn_back(void **state)
 {
@@ -409,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_giver_is_killed),
         cmocka_unit_test(two_at_once),
         cmocka_unit_test(an_operation_has_it_let_in),
+        cmocka_unit_test(hashing_takes_longer_than_an_operation),
         cmocka_unit_test(a_learner_may_turn_back),
         cmocka_unit_test(a_joiner_with_other_arrays_is_told_by_all),
     };

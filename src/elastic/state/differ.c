@@ -18,6 +18,7 @@ struct differ {
     uint8_t *lacks;  /* a bit for each chunk */
     uint8_t *all;    /* everybody's */
     size_t lacks_bytes;
+    uint64_t next, end; /* chunks of the own stripe that are not hashed yet */
     struct shl_move_list list;
 };
 
@@ -32,16 +33,30 @@ static enum shoal_status plan(struct differ *differ)
         uint64_t first = shl_chunks_stripe(differ->chunks, stripe, stripes);
         uint64_t end = shl_chunks_stripe(differ->chunks, ++stripe, stripes);
         uint8_t *at = differ->hashes + first * SHL_HASH_BYTES;
-        for (uint64_t k = first; from == meeting->comm->rank && k < end; k++) {
-            const struct shl_chunk *chunk = &differ->chunks->at[k];
-            SHL_TRY(shl_hash_data(differ->state->arrays[chunk->array].data + chunk->offset,
-                                  chunk->bytes, differ->hashes + k * SHL_HASH_BYTES));
+        if (from == meeting->comm->rank) {
+            differ->next = first;
+            differ->end = end;
         }
         for (uint32_t to = 0; to < meeting->comm->size && end > first; to++)
             if (!meeting->known[to])
                 SHL_TRY(shl_state_add_move(
                     &differ->list,
                     (struct shl_move){at, at, (end - first) * SHL_HASH_BYTES, from, to}));
+    }
+    return SHOAL_OK;
+}
+
+/* SHOAL_IN_PROGRESS: there is more to hash than takes a moment. */
+static enum shoal_status hash_some(struct differ *differ)
+{
+    uint64_t until_ns = shl_now_ns() + SHL_STATE_SPELL_NS;
+    while (differ->next < differ->end) {
+        const struct shl_chunk *chunk = &differ->chunks->at[differ->next];
+        SHL_TRY(shl_hash_data(differ->state->arrays[chunk->array].data + chunk->offset,
+                              chunk->bytes, differ->hashes + differ->next * SHL_HASH_BYTES));
+        differ->next++;
+        if (shl_now_ns() >= until_ns)
+            return SHOAL_IN_PROGRESS;
     }
     return SHOAL_OK;
 }
@@ -111,7 +126,9 @@ enum shoal_status shl_state_differ(struct shoal_state *state, const struct shl_m
     struct differ differ = {.state = state, .meeting = meeting, .chunks = chunks};
     if (status == SHOAL_OK)
         status = prepare(&differ);
-    status = shl_state_agree(meeting->comm, status);
+    do
+        status = shl_state_agree(meeting->comm, status < 0 ? status : hash_some(&differ));
+    while (status == SHOAL_IN_PROGRESS);
     if (status == SHOAL_OK && chunks->count)
         status = exchange(&differ);
     shl_mem->free(differ.list.at);

@@ -97,7 +97,8 @@ static enum shoal_status seen_by_others(enum shoal_status status)
     return status == SHOAL_ERR_NOMEM ? SHOAL_ERR_ABORTED : status;
 }
 
-/* *rank: the first whose status is an error, with *first; comm->size: all are well. */
+/* *rank: the first whose status is an error, with *first; comm->size: all are well, or, by *first,
+ * not done yet. */
 static enum shoal_status find_error(struct shoal_comm *comm, enum shoal_status mine, uint32_t *rank,
                                     enum shoal_status *first)
 {
@@ -108,11 +109,12 @@ static enum shoal_status find_error(struct shoal_comm *comm, enum shoal_status m
     enum shoal_status status = shl_state_allgather(comm, &told, all, sizeof(told));
     *rank = comm->size;
     *first = SHOAL_OK;
-    for (uint32_t i = comm->size; i-- > 0 && status == SHOAL_OK;)
-        if (all[i] < 0) {
+    for (uint32_t i = comm->size; i-- > 0 && status == SHOAL_OK;) {
+        if (all[i] < 0)
             *rank = i;
+        if (all[i] < 0 || *first == SHOAL_OK)
             *first = (enum shoal_status)all[i];
-        }
+    }
     shl_mem->free(all);
     return status;
 }
@@ -126,7 +128,7 @@ enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status sta
     text[sizeof(text) - 1] = '\0';
     SHL_TRY(find_error(comm, status, &rank, &first));
     if (rank == comm->size)
-        return SHOAL_OK;
+        return first;
     if (rank == comm->rank)
         return shl_fail(status, "%s", text);
     return shl_fail(seen_by_others(first),

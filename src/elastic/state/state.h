@@ -97,8 +97,12 @@ enum shoal_status shl_state_meet(const struct shoal_state *state, struct shoal_c
 /* `bytes` of mine from everyone. */
 enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine, void *all,
                                       size_t bytes);
-/* All fail when one does: with its status, and its text where it was this member. */
+/* All fail when one does: with its status, and its text where it was this member.
+ * SHOAL_IN_PROGRESS: none has failed, and one says so. */
 enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status);
+/* Time for what each does by itself between two agreements; the others wait for it in the second,
+ * and no operation may take longer than the communicator's time for one. */
+#define SHL_STATE_SPELL_NS (100 * 1000000ull)
 /* The same for all to go on with: *first is the error of the lowest rank that has one. */
 enum shoal_status shl_state_poll(struct shoal_comm *comm, enum shoal_status mine,
                                  enum shoal_status *first);

@@ -52,13 +52,39 @@ static void compare(struct verify *verify, const uint8_t *all, uint32_t ranks)
     }
 }
 
-static enum shoal_status hash_arrays(const struct shoal_state *state, uint8_t *mine)
+/* Chunk by chunk: the hash so far, and then that of the chunk, are hashed. */
+static enum shoal_status hash_chunk(const struct shl_state_array *array, uint64_t at,
+                                    uint8_t hash[SHL_HASH_BYTES])
 {
-    memset(mine, 0, (size_t)state->array_count * SHL_HASH_BYTES);
-    for (uint32_t i = 0; i < state->array_count; i++)
-        if (state->arrays[i].kind == SHOAL_STATE_REPLICATED)
-            SHL_TRY(shl_hash_data(state->arrays[i].data, state->arrays[i].bytes,
-                                  mine + i * SHL_HASH_BYTES));
+    uint8_t both[2 * SHL_HASH_BYTES];
+    uint64_t left = array->bytes - at;
+    memcpy(both, hash, SHL_HASH_BYTES);
+    SHL_TRY(shl_hash_data(array->data + at, left < SHL_CHUNK_BYTES ? left : SHL_CHUNK_BYTES,
+                          both + SHL_HASH_BYTES));
+    return shl_hash_data(both, sizeof(both), hash);
+}
+
+/* How far this member has hashed its arrays. */
+struct hashing {
+    uint32_t array;
+    uint64_t at;
+};
+
+/* SHOAL_IN_PROGRESS: there is more to hash than takes a moment. */
+static enum shoal_status hash_some(const struct shoal_state *state, struct hashing *hashing,
+                                   uint8_t *mine)
+{
+    uint64_t until_ns = shl_now_ns() + SHL_STATE_SPELL_NS;
+    for (; hashing->array < state->array_count; hashing->array++, hashing->at = 0) {
+        const struct shl_state_array *array = &state->arrays[hashing->array];
+        uint64_t end = array->kind == SHOAL_STATE_REPLICATED ? array->bytes : 0;
+        while (hashing->at < end) {
+            SHL_TRY(hash_chunk(array, hashing->at, mine + hashing->array * SHL_HASH_BYTES));
+            hashing->at += SHL_CHUNK_BYTES;
+            if (shl_now_ns() >= until_ns)
+                return SHOAL_IN_PROGRESS;
+        }
+    }
     return SHOAL_OK;
 }
 
@@ -67,6 +93,7 @@ static enum shoal_status run(void *arg, struct shoal_comm *comm, const struct sh
     struct verify *verify = arg;
     const struct shoal_state *state = verify->state;
     struct shl_meeting meeting;
+    struct hashing hashing = {.array = 0};
     size_t bytes = (size_t)state->array_count * SHL_HASH_BYTES;
     (void)members;
     SHL_TRY(shl_state_meet(state, comm, &meeting));
@@ -75,9 +102,9 @@ static enum shoal_status run(void *arg, struct shoal_comm *comm, const struct sh
     enum shoal_status status = SHOAL_OK;
     if (!mine || !all)
         status = shl_fail_errno("cannot allocate the hashes of %u members", comm->size);
-    if (status == SHOAL_OK)
-        status = hash_arrays(state, mine);
-    status = shl_state_agree(comm, status);
+    do
+        status = shl_state_agree(comm, status < 0 ? status : hash_some(state, &hashing, mine));
+    while (status == SHOAL_IN_PROGRESS);
     if (status == SHOAL_OK && bytes > 0)
         status = shl_state_allgather(comm, mine, all, bytes);
     if (status == SHOAL_OK)
