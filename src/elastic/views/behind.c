@@ -116,6 +116,18 @@ static enum shoal_status drain(struct shoal_world *world)
     return SHOAL_OK;
 }
 
+/* The program's step is over, and safe one commit later if it cannot be now: until then nobody
+ * comes or goes. */
+static enum shoal_status drain_early(struct shoal_world *world)
+{
+    enum shoal_status status = drain(world);
+    if (status == SHOAL_OK || world->ended || world->log->retry || !shl_behind_is_pending(world))
+        return status;
+    shl_log(SHL_LOG_WARN, "a step is not safe before the next one is committed: %s",
+            shl_error_text());
+    return SHOAL_OK;
+}
+
 enum shoal_status shl_behind_commit(struct shoal_world *world, uint64_t samples)
 {
     struct shl_ballot ballot = {.samples = samples, .leaves_open = true};
@@ -132,7 +144,7 @@ enum shoal_status shl_behind_commit(struct shoal_world *world, uint64_t samples)
         pthread_mutex_lock(&world->lock);
     }
     if (!follower || ballot.wanted || world->leavers.count || world->members.count == 1)
-        SHL_TRY(drain(world));
+        SHL_TRY(drain_early(world));
     else
         start_refresh(world, ballot.epoch);
     return moved;

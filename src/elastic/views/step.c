@@ -76,7 +76,7 @@ enum shoal_status shl_views_give_up(struct shoal_world *world)
 
 static enum shoal_status abort_locked(struct shoal_world *world)
 {
-    if (!world->log->in_step && !world->log->retry)
+    if (!shl_views_in_step(world) && !world->log->retry)
         return shl_fail(SHOAL_ERR_INVALID, "no step is open; begin one before it is given up");
     return shl_views_give_up(world);
 }
@@ -88,7 +88,7 @@ static void interrupt_started(struct shoal_world *world)
     const struct shl_started *started = &world->started;
     bool interrupts = false;
     pthread_mutex_lock(&world->lock);
-    if (world->log->in_step) {
+    if (shl_views_in_step(world)) {
         interrupts = started->driven || started->carried;
         world->log->gives_up |= interrupts;
         shl_started_drop(world);
@@ -103,7 +103,9 @@ enum shoal_status shl_views_abort(struct shoal_world *world)
     interrupt_started(world);
     shl_views_seize(world);
     shl_views_call_from(world);
-    shl_started_drop(world);
+    bool is_between = world->log->in_step && !shl_views_in_step(world);
+    if (!is_between) /* what was started then is of a step that is not given up */
+        shl_started_drop(world);
     enum shoal_status status = abort_locked(world);
     shl_views_exit(world);
     return status;
