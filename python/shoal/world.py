@@ -94,7 +94,8 @@ class World:
     join_timeout, recovery_timeout, timeout   seconds; None: the settings'
     epoch_floor   the highest epoch that this worker has ever seen
     catch_up   a worker that comes later gets the arrays of world.state() in its first step, while
-               the members go on with theirs, and is let in then; until then it has no rank
+               the members go on with theirs, and is let in then; until then it has no rank, size
+               or id (InvalidArgument), and view.size is 0
     Raises Absent when too few come or it is not let in in time, StoreError
     Threads    one call at a time; view, epoch, members and leave() any time from any thread
     """
@@ -175,15 +176,24 @@ class World:
         """Of the view in force; 0 when the membership is over. Cheap enough to poll."""
         return int(_ffi.lib.shoal_world_epoch(self.handle))
 
+    def _member_view(self) -> View:
+        view = self.view
+        if view.size == 0:
+            raise InvalidArgument(
+                "this worker is not let in yet, so it has no rank, size or id: with catch_up=True "
+                "its first step has it let in, and so does barrier(); until then view.size is 0"
+            )
+        return view
+
     @property
     def rank(self) -> int:
-        """This member's, in the view in force."""
-        return self.view.rank
+        """This member's, in the view in force. Raises InvalidArgument before it is let in."""
+        return self._member_view().rank
 
     @property
     def size(self) -> int:
-        """Number of members of the view in force."""
-        return self.view.size
+        """Number of members of the view in force. Raises what `rank` does."""
+        return self._member_view().size
 
     @property
     def members(self) -> list[int]:
@@ -195,9 +205,9 @@ class World:
 
     @property
     def id(self) -> int:
-        """Of this membership, as in `members`."""
+        """Of this membership, as in `members`. Raises what `rank` does."""
         while self._id == 0:
-            view, members = self.view, self.members
+            view, members = self._member_view(), self.members
             if self.view.epoch == view.epoch:
                 self._id = members[view.rank]
         return self._id

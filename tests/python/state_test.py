@@ -1,7 +1,7 @@
 """World.state() with real workers: who joins has the arrays, and divergence is found.
 
-Without arguments this is the test; `state_test.py worker FOLDER` and `state_test.py shard FOLDER`
-are workers that `shoal run` starts.
+Without arguments this is the test; `state_test.py STORY FOLDER`, with the stories worker, learner
+and shard, is a worker that `shoal run` starts.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -43,9 +43,24 @@ def train(world, folder, weights, count):
                 return
 
 
-def work(folder):
-    world = shoal.World(timeout=30)
-    weights = numpy.full(200000, float(world.rank))
+def look_early(world):
+    """What a worker that is not let in yet is told of its place; None: it is in."""
+    told = set()
+    for ask in ("rank", "size", "id", "broadcast"):
+        try:
+            asked = getattr(world, ask)
+            if ask == "broadcast":
+                asked(numpy.zeros(1))
+            told.add(None)
+        except shoal.InvalidArgument as error:
+            told.add(str(error))
+    return told.pop() if len(told) == 1 else "not the same for all"
+
+
+def work(folder, catch_up=False):
+    world = shoal.World(timeout=30, catch_up=catch_up)
+    told = look_early(world) if world.view.size == 0 else None
+    weights = numpy.full(200000, -1.0 if told else float(world.rank))
     count = numpy.zeros(1, "int64")
     state = world.state({"weights": weights})
     state.add("count", count)
@@ -68,6 +83,8 @@ def work(folder):
         "weight": float(weights[0]),
         "settled": state.info.settled,
         "received": state.info.bytes_received,
+        "told": told,
+        "in": world.members[world.rank] == world.id,
     }
     state.close()
     world.close()
@@ -191,11 +208,22 @@ class Jobs(unittest.TestCase):
         self.assertEqual(len({worker["weight"] for worker in seen}), 1)
         self.assertEqual(sorted(worker["settled"] for worker in seen), [1, 2, 2])
         self.assertEqual(sorted(worker["received"] for worker in seen), [0, 0, 200001 * 8])
+        self.assertEqual([worker["told"] for worker in seen], [None] * 3)
+
+    def test_a_learner_is_told_that_it_has_no_rank(self):
+        told = [worker["told"] for worker in run_job("learner") if worker["in"]]
+        self.assertEqual(len(told), 3)
+        learners = [text for text in told if text]
+        self.assertEqual(len(learners), 1)
+        self.assertIn("is not let in yet", learners[0])
+        self.assertIn("first step", learners[0])
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         work(pathlib.Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["learner"]:
+        work(pathlib.Path(sys.argv[2]), catch_up=True)
     elif sys.argv[1:2] == ["shard"]:
         shard(pathlib.Path(sys.argv[2]))
     else:
