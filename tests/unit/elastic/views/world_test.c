@@ -199,6 +199,7 @@ static void streams_move_with_the_steps_that_they_are_in(void **state)
     struct shoal_samples_share share = {.struct_size = sizeof(share)};
     uint64_t indices[4], again[4];
     uint32_t count = 0;
+    uint64_t seq = 0;
     for (uint64_t i = 0; i < 7; i++) {
         ASSERT_OK(shoal_step_begin(world, &step));
         ASSERT_OK(shoal_step_samples(world, one, indices, 4, &share));
@@ -208,6 +209,9 @@ static void streams_move_with_the_steps_that_they_are_in(void **state)
         if (i % 2)
             ASSERT_OK(shoal_step_samples(world, other, NULL, 0, &share));
         ASSERT_OK(shoal_step_commit(world, share.count));
+        if (i >= 2) /* both were met: the commit is all that members do together */
+            assert_int_equal(last_seq(world), seq + 1);
+        seq = last_seq(world);
     }
     assert_int_equal(consumed(one), 24);
     assert_int_equal(consumed(other), 10);
