@@ -128,7 +128,9 @@ def make_call(
     if len(types) != 1:
         names = " and ".join(sorted(str(DType(t)) for t in types))
         raise InvalidArgument(
-            f"send and recv hold {names}" if types else "name the type of no buffers with dtype="
+            f"send, recv and dtype= name different types, {names}; make them one"
+            if types
+            else "name the type of no buffers with dtype="
         )
     whole(count, "count")
     for buffer, layout, role in zip(found, layouts, ("send", "recv")):

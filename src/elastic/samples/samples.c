@@ -186,7 +186,8 @@ enum shoal_status shl_samples_assign(struct shoal_samples *samples,
     struct step step = find_step(samples, view->size, view->ahead);
     struct shl_left_run run = share_of(&step, view->rank, view->size);
     if ((indices || capacity > 0) && (!indices || capacity < run.count))
-        return shl_fail(SHOAL_ERR_INVALID, "no room for %llu sample numbers: %zu at %p",
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "no room for %llu sample numbers: %zu at %p; give at least so many",
                         (unsigned long long)run.count, capacity, (void *)indices);
     if (indices)
         list(samples, &step, run, indices);
@@ -214,7 +215,9 @@ enum shoal_status shl_samples_restore(struct shoal_samples *samples, const void 
 {
     uint64_t stream;
     if (!data || !shl_position_decode(data, bytes, read, &stream))
-        return shl_fail(SHOAL_ERR_INVALID, "%zu bytes at %p are no saved position", bytes, data);
+        return shl_fail(SHOAL_ERR_INVALID,
+                        "%zu bytes at %p are no saved position; give what shoal_samples_save gave",
+                        bytes, data);
     SHL_TRY(shl_samples_check_origin(samples, stream));
     /* At the end of a data epoch the next one begins. */
     if (read->cursor + (read->skipped.count == 0) > samples->total)
