@@ -1,15 +1,19 @@
 /*
  * How members are found to be gone: stopped, killed with children that hold their sockets, or
- * left; and whose process is ended for it.
+ * left; and whose process is ended for it. And what becomes of operations with one that is not
+ * gone, and calls nothing any more.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "multiproc/members.h"
 
+#include "core/sys.h"
+#include "elastic/views/views.h"
 #include "support/test.h"
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,6 +143,124 @@ static void who_destroys_its_world_is_not_ended(void **state)
     assert_int_equal(members.shared->reports[0].saw[members.shared->reports[0].count - 1].mask, 3);
 }
 
+/* ---- who lives and calls nothing ------------------------------------------------------------ */
+
+#define OP_TIMEOUT_MS 50000 /* which passes by what the late one sees of its clock */
+
+/* What two processes tell each other. */
+static struct {
+    _Atomic bool waits;   /* the late one is in the operation, for the other to come */
+    _Atomic bool through; /* the other has returned */
+} * told;
+
+/* Of the process that is late in an operation: it looks at its clock when the other has returned,
+ * and then its time is over. */
+static struct {
+    struct member *_Atomic self; /* NULL: nobody is late */
+    uint64_t seq;                /* the engine's number of the operation */
+    uint32_t looks;
+} lateness;
+
+static void await(const _Atomic bool *what)
+{
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (!*what && members_now_s() < end_s)
+        usleep(100);
+}
+
+static uint64_t late_now_ns(void)
+{
+    uint64_t now_ns = shl_time_kernel.now_ns();
+    const struct member *self = lateness.self;
+    if (!self || !shl_views_is_caller(self->world))
+        return now_ns;
+    const struct shoal_comm *comm = self->world->comm;
+    if (!comm || comm->next_seq <= lateness.seq || shl_list_empty(&comm->ops))
+        return now_ns;
+    if (lateness.looks++ == 0) /* fixes the deadline */
+        return now_ns;
+    told->waits = true;
+    await(&told->through);
+    lateness.self = NULL;
+    return now_ns + 2 * OP_TIMEOUT_MS * UINT64_C(1000000);
+}
+
+static int late_sum(struct member *self, int64_t *send, int64_t *recv)
+{
+    bool stop;
+    lateness.looks = 0;
+    lateness.seq = self->world->comm->next_seq;
+    lateness.self = self;
+    return members_sum(self, send, recv, &stop);
+}
+
+/* Gets the result that the other has returned, and then waits for it in vain, until its deadline.
+ */
+static int be_late(struct member *self, int64_t *send, int64_t *recv)
+{
+    int status = late_sum(self, send, recv);
+    uint64_t epoch = shoal_world_epoch(self->world);
+    if (status != SHOAL_OK || lateness.self || epoch == self->report->saw[0].epoch)
+        return status != SHOAL_OK ? status : SHOAL_ERR_INTERNAL; /* it was not late */
+    if (late_sum(self, send, recv) != SHOAL_ERR_TIMEOUT || shoal_world_epoch(self->world) != epoch)
+        return SHOAL_ERR_INTERNAL;
+    self->report->retries++;
+    return SHOAL_OK;
+}
+
+/* Slot 0 goes on as a process and a member, and its program calls nothing after the tenth sum. */
+static void call_no_more(struct member *self)
+{
+    int64_t send[SMALL], recv[SMALL];
+    bool stop = false;
+    int status = SHOAL_OK;
+    for (int i = 0; i < 9 && status == SHOAL_OK; i++)
+        status = members_sum(self, send, recv, &stop);
+    if (self->slot == 1 && status == SHOAL_OK) {
+        status = be_late(self, send, recv);
+    } else if (status == SHOAL_OK) {
+        await(&told->waits);
+        status = members_sum(self, send, recv, &stop);
+        told->through = true;
+    }
+    members_end_with(self, status);
+    if (self->slot == 1)
+        self->shared->stop = 1;
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (!self->shared->stop && members_now_s() < end_s)
+        usleep(500);
+}
+
+/* It beats, so it is not gone. What it has returned the other gets; the next operation ends at its
+ * deadline, and nobody makes view after view. */
+static void who_calls_no_more_keeps_nobody(void **state)
+{
+    (void)state;
+    told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(told != MAP_FAILED);
+    struct shl_sys_time time = shl_time_kernel;
+    time.now_ns = late_now_ns;
+    shl_time = &time; /* of all processes */
+    for (int i = 0; i < 2; i++) {
+        struct members_job job = {.start = 2,
+                                  .min = 2,
+                                  .settings = i ? tcp : shm,
+                                  .elements = SMALL,
+                                  .op_timeout_ms = OP_TIMEOUT_MS,
+                                  .body = call_no_more};
+        const uint32_t both[] = {0, 1};
+        struct members members;
+        told->waits = told->through = false;
+        members_open(&members, &job);
+        members_close(&members);
+        members_check_ended(&members, both, 2);
+        assert_int_equal(members_check_history(&members, both, 2), 10);
+        assert_int_equal(members.shared->reports[1].retries, 1);
+    }
+    shl_time = &shl_time_kernel;
+    munmap(told, sizeof(*told));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
         cmocka_unit_test(a_death_shows_though_children_live),
         cmocka_unit_test(who_destroys_its_world_is_not_ended),
+        cmocka_unit_test(who_calls_no_more_keeps_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,7 +137,7 @@ static void take_blob(struct shl_node_peer *peer, struct shl_bytes *in)
     struct shl_node *node = peer->node;
     uint64_t epoch = shl_bytes_get_u64(in);
     size_t bytes = shl_bytes_left(in);
-    if (in->failed || bytes > SHL_RENDEZVOUS_BLOB_MAX) {
+    if (in->failed || bytes > SHL_NODE_BLOB_MAX) {
         broken(peer, "it sent a description that cannot be one");
         return;
     }

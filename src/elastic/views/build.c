@@ -99,7 +99,10 @@ static enum shoal_status exchange(void *arg, const void *blob, size_t blob_bytes
     enum shoal_status status = SHOAL_OK;
     bool all = false;
     uint64_t epoch = world->published->view_epoch;
-    shl_node_tell(world->node, epoch, blob, blob_bytes);
+    pthread_mutex_lock(&world->lock);
+    size_t bytes = shl_views_put_told(world, blob, blob_bytes);
+    pthread_mutex_unlock(&world->lock);
+    shl_node_tell(world->node, epoch, world->told, bytes);
     pthread_mutex_lock(&world->lock);
     while (status == SHOAL_OK && !all) {
         uint64_t news = world->news;
@@ -114,6 +117,8 @@ static enum shoal_status exchange(void *arg, const void *blob, size_t blob_bytes
                                   world->members.count, (unsigned long long)epoch);
         }
     }
+    if (status == SHOAL_OK)
+        status = shl_views_take_told(world, result);
     /* Frames of one view are no frames of another, also of another job's life. */
     result->epoch = epoch;
     result->incarnation = world->published->writer ^ (world->published->proposal << 32 | 1u);

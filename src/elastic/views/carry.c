@@ -6,7 +6,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "core/bytes.h"
 #include "core/log.h"
 #include "core/sys.h"
 #include "elastic/views/views.h"
@@ -81,8 +80,7 @@ static void list_leavers(struct shoal_world *world)
             leavers->ids[leavers->count++] = world->members.at[i].id;
 }
 
-/* What the caller sees, from what the engine gave. */
-static void finish(struct shoal_world *world, struct shl_op *op)
+void shl_views_finish(struct shoal_world *world, struct shl_op *op)
 {
     const struct shoal_call *call = &op->call;
     if (op->mean && call->dtype == SHOAL_F32)
@@ -145,49 +143,16 @@ static enum shoal_status run(struct shoal_world *world, struct shl_op *op, struc
     }
     op->epoch = world->epoch;
     op->contributors = comm->size;
-    finish(world, op);
+    shl_views_finish(world, op);
     if (!op->rounds)
         return SHOAL_OK;
     note_held(world, op);
     return round_of(comm);
 }
 
-static void put_head(uint8_t *data, const struct shl_op *op)
-{
-    struct shl_bytes out = shl_bytes_writer(data, SHL_OPLOG_KEPT_HEAD);
-    shl_bytes_put_u64(&out, op->epoch);
-    shl_bytes_put_u64(&out, op->contributors);
-}
-
-/* The source's copy goes to all, with what it was made of in front. */
-static enum shoal_status forward(struct shoal_world *world, struct shl_op *op,
-                                 struct shoal_comm *comm)
-{
-    bool source = comm->rank == op->source;
-    uint8_t *data = source ? world->log->kept : world->spare;
-    struct shoal_call call = {.struct_size = sizeof(call),
-                              .collective = SHOAL_BROADCAST,
-                              .dtype = SHOAL_U8,
-                              .count = SHL_OPLOG_KEPT_HEAD + op->result_bytes,
-                              .root = op->source,
-                              .send = data,
-                              .recv = data};
-    if (source)
-        put_head(data, op);
-    SHL_TRY(shl_request_run(comm, &call, comm->op_timeout_ms * MS));
-    struct shl_bytes in = shl_bytes_reader(data, SHL_OPLOG_KEPT_HEAD);
-    op->epoch = shl_bytes_get_u64(&in);
-    op->contributors = (uint32_t)shl_bytes_get_u64(&in);
-    if (!op->held && op->result_bytes)
-        memcpy(op->call.recv, data + SHL_OPLOG_KEPT_HEAD, op->result_bytes);
-    if (!op->held)
-        finish(world, op);
-    return round_of(comm);
-}
-
 void shl_views_keep(struct shoal_world *world, struct shl_op *op)
 {
-    uint8_t *to = world->log->kept + SHL_OPLOG_KEPT_HEAD;
+    uint8_t *to = world->log->kept;
     if (op->result_bytes == sizeof(uint64_t)) /* the shortest way for the shortest results */
         memcpy(to, op->call.recv, sizeof(uint64_t));
     else if (op->result_bytes)
@@ -196,26 +161,33 @@ void shl_views_keep(struct shoal_world *world, struct shl_op *op)
 }
 
 /* lock, which is given away meanwhile. */
-static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op)
+static enum shoal_status run_unlocked(struct shoal_world *world, struct shl_op *op)
 {
     struct shoal_comm *comm = world->comm;
-    bool forwarded = op->due == SHL_OP_FORWARD;
     world->users++;
     shl_node_progress(world->node, world->epoch, world->log->started);
     pthread_mutex_unlock(&world->lock);
-    enum shoal_status status = forwarded ? forward(world, op, comm) : run(world, op, comm);
+    enum shoal_status status = run(world, op, comm);
     pthread_mutex_lock(&world->lock);
-    if (status == SHOAL_OK) {
-        bool everywhere = op->rounds || forwarded;
-        if (!everywhere && !op->in_step)
-            shl_views_keep(world, op);
-        shl_views_note_last(world, op);
-        shl_oplog_held(world->log, op, everywhere);
-    }
     world->users--;
     if (!world->usable)
         pthread_cond_broadcast(&world->changed);
     return status;
+}
+
+/* lock, which is given away meanwhile. */
+static enum shoal_status carry_once(struct shoal_world *world, struct shl_op *op)
+{
+    if (op->due == SHL_OP_FORWARD)
+        return shl_views_take_forwarded(world, op);
+    enum shoal_status status = run_unlocked(world, op);
+    if (status != SHOAL_OK)
+        return status;
+    if (!op->rounds && !op->in_step)
+        shl_views_keep(world, op);
+    shl_views_note_last(world, op);
+    shl_oplog_held(world->log, op, op->rounds);
+    return SHOAL_OK;
 }
 
 /* ---- when it did not work ---------------------------------------------------------------------
@@ -274,15 +246,12 @@ static bool is_uneven(const struct shoal_comm *comm)
     return uneven;
 }
 
-/*
- * Is it what all members are told? Not at a deadline that has passed here while another finished,
- * nor while somebody waits for a result that another has returned.
+/* Is it what all members are told? Not at a deadline that has passed here while another finished.
  */
-static bool is_agreed(const struct shoal_world *world, const struct shl_op *op,
-                      enum shoal_status status)
+static bool is_agreed(const struct shoal_world *world, enum shoal_status status)
 {
     if (status == SHOAL_ERR_TIMEOUT)
-        return op->due != SHL_OP_FORWARD && !is_uneven(world->comm);
+        return !is_uneven(world->comm);
     return status != SHOAL_ERR_PEER && status != SHOAL_ERR_ABORTED && status != SHOAL_ERR_NOMEM;
 }
 
@@ -292,10 +261,7 @@ static void decide_anew(struct shoal_world *world, struct shl_op *op, enum shoal
                         const char *text)
 {
     uint64_t epoch = world->epoch;
-    /* Somebody returned this result, and another computes: both live, and waiting is all it takes.
-     * Else there would have been a change already. */
-    bool is_waiting = status == SHOAL_ERR_TIMEOUT && op->due == SHL_OP_FORWARD;
-    op->attempts += !is_waiting;
+    op->attempts++;
     shl_log(status == SHOAL_ERR_NOMEM ? SHL_LOG_WARN : SHL_LOG_INFO, "operation %llu, try %u: %s",
             (unsigned long long)op->seq, op->attempts, text);
     if (op->attempts < ATTEMPTS) {
@@ -323,7 +289,7 @@ void shl_views_stumble(struct shoal_world *world, struct shl_op *op, enum shoal_
         return;
     memcpy(text, shl_error_text(), strnlen(shl_error_text(), sizeof(text) - 1) + 1);
     text[sizeof(text) - 1] = '\0';
-    if (!is_agreed(world, op, status)) {
+    if (!is_agreed(world, status)) {
         /* Where no loss shows, all members live and hear each other, but connections of the view
          * were given up, as after an outage that one side of them took for the end: the same
          * members make a new view. */

@@ -228,6 +228,28 @@ void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere)
     advance(log);
 }
 
+const struct shl_op *shl_oplog_to_forward(struct shl_oplog *log, uint32_t rank)
+{
+    const struct shl_op *op = log->forwarded ? find(log, log->forwarded) : NULL;
+    return op && op->kept && op->source == rank ? op : NULL;
+}
+
+bool shl_oplog_arrived(struct shl_oplog *log, uint32_t rank, const struct shl_op *from,
+                       const void *result, size_t bytes)
+{
+    struct shl_op *op = find(log, from->seq);
+    if (!op || op->seq != log->forwarded || op->due != SHL_OP_FORWARD || op->source != rank)
+        return true;
+    if (bytes > sizeof(log->kept) || (op->begun && bytes != op->result_bytes))
+        return false;
+    memcpy(log->kept, result, bytes);
+    log->arrived = op->seq;
+    log->arrived_bytes = bytes;
+    op->epoch = from->epoch;
+    op->contributors = from->contributors;
+    return true;
+}
+
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status)
 {
     set_due(log, op, SHL_OP_NOTHING);
@@ -334,6 +356,9 @@ static void forward(struct shl_oplog *log, uint64_t seq, uint32_t source)
 {
     struct shl_op *op = claim(log, seq);
     op->source = source;
+    log->forwarded = seq;
+    if (op->held) /* here it is as before: safe once all have begun a later one */
+        return;
     if (op->begun)
         set_due(log, op, SHL_OP_FORWARD);
     else
@@ -398,6 +423,7 @@ enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decis
                         "%llu begun; this member has begun %llu. Join again",
                         (unsigned long long)decision->settled,
                         (unsigned long long)decision->started, (unsigned long long)begun);
+    log->forwarded = log->arrived = 0;
     for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++) {
         const struct shl_op *op = find(log, seq);
         /* Within steps one may return from an operation while another has not the result of the one

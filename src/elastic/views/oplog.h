@@ -26,8 +26,7 @@
 #define SHL_OPLOG_STEP_MAX (SHL_OPS_MAX - 8) /* operations of a retained step */
 #define SHL_OPLOG_KEPT_BYTES 65536 /* at most so much of a result is kept instead of a round */
 #define SHL_VOTES 3
-#define SHL_VOTE_LEAVES 1      /* the third; one more: and may be let go at any boundary */
-#define SHL_OPLOG_KEPT_HEAD 16 /* u64 epoch, u64 contributors */
+#define SHL_VOTE_LEAVES 1 /* the third; one more: and may be let go at any boundary */
 
 struct shoal_comm;
 struct shl_members;
@@ -43,7 +42,7 @@ struct shl_task {
 enum shl_op_due {
     SHL_OP_NOTHING,
     SHL_OP_RUN,    /* with the members of the view in force */
-    SHL_OP_FORWARD /* `source` sends its copy to all */
+    SHL_OP_FORWARD /* to be had from `source`, whose copy comes while the view is made */
 };
 
 struct shl_op {
@@ -103,7 +102,11 @@ struct shl_oplog {
     bool retry;                  /* its step was given up, and it has not been told */
     bool gives_up;               /* it cannot finish its step, which nobody is to commit */
     uint32_t due;
-    uint8_t kept[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
+    uint64_t forwarded; /* the operation that the last decision has forwarded; 0: none. There
+                           is one at most: who holds a later one knows that all hold it */
+    uint64_t arrived;   /* the operation of `kept`, if that came from its source; 0: none */
+    size_t arrived_bytes;
+    uint8_t kept[SHL_OPLOG_KEPT_BYTES]; /* the result of the last small operation */
     /* Slots by number: their operation, plus one; 0: none. Operations that were released last are
      * used first, so that few of them are touched while few matter. */
     uint16_t slots[SHL_OPLOG_SLOTS];
@@ -135,6 +138,13 @@ struct shl_op *shl_oplog_next(struct shl_oplog *log);
 void shl_oplog_held(struct shl_oplog *log, struct shl_op *op, bool everywhere);
 /* The call is over: what nobody needs any more is released. */
 void shl_oplog_unpin(struct shl_oplog *log);
+/* The operation that the last decision has forwarded, if `rank` of the view is to send its copy;
+ * NULL: it has nothing to send. */
+const struct shl_op *shl_oplog_to_forward(struct shl_oplog *log, uint32_t rank);
+/* `rank` of the view sent this result; `from` has its epoch and contributors. Nothing happens
+ * unless it is waited for. false: it cannot be that. */
+bool shl_oplog_arrived(struct shl_oplog *log, uint32_t rank, const struct shl_op *from,
+                       const void *result, size_t bytes);
 /* It failed on all members alike, or cannot be carried out on any. */
 void shl_oplog_failed(struct shl_oplog *log, struct shl_op *op, enum shoal_status status);
 

@@ -6,6 +6,7 @@
  *   build.c   a thread that takes the former view down and makes the next one
  *   oplog.h   which operations still matter, and what a decision means for them
  *   carry.c   carrying operations out, however many views that takes
+ *   forward.c results that some have, brought to the others while the next view is made
  *   call.c    the program's operations        step.c  steps, leaving, questions
  *   quick.c   small sums while nothing happens, with little beside what the engine does
  *   started.c operations that were started, which a thread carries out while the program computes
@@ -163,7 +164,7 @@ struct shoal_world {
     struct shl_started started;
     struct shl_user_op user_ops[SHL_COMM_USER_OPS]; /* of every communicator of a view */
     uint32_t user_op_count;
-    uint8_t spare[SHL_OPLOG_KEPT_HEAD + SHL_OPLOG_KEPT_BYTES];
+    uint8_t told[SHL_NODE_BLOB_MAX]; /* what this member brings to the view that is made */
 };
 
 /* ---- views.c ------------------------------------------------------------------------------ */
@@ -199,6 +200,8 @@ enum shoal_status shl_views_carry_out(struct shoal_world *world, struct shl_op *
 /* lock, which is given away meanwhile: `op` ended with this error here. One that all members have
  * alike ends it; any other is the sign of a change, or is made one. */
 void shl_views_stumble(struct shoal_world *world, struct shl_op *op, enum shoal_status status);
+/* What the caller sees, from what the engine gave. */
+void shl_views_finish(struct shoal_world *world, struct shl_op *op);
 /* lock: the result is here, before anybody knows that it is everywhere. */
 void shl_views_keep(struct shoal_world *world, struct shl_op *op);
 /* lock: what the program may ask about the call under way. */
@@ -207,6 +210,18 @@ void shl_views_note_last(struct shoal_world *world, const struct shl_op *op);
 /* lock, which is given away meanwhile: have all members decide about what is open, in a next view.
  * Returns when this one is given up. */
 void shl_views_decide(struct shoal_world *world);
+
+/* ---- forward.c ---------------------------------------------------------------------------- */
+
+/* lock: writes to world->told what this member brings to the view that is being made: the result
+ * that it is to forward, if any, and `blob`, what the transports say. Returns how many bytes. */
+size_t shl_views_put_told(struct shoal_world *world, const void *blob, size_t blob_bytes);
+/* lock: takes from what all members brought the result that is waited for, and leaves `result` with
+ * what their transports say. */
+enum shoal_status shl_views_take_told(struct shoal_world *world,
+                                      struct shl_rendezvous_result *result);
+/* lock: an operation whose result was forwarded ends here as it did there. */
+enum shoal_status shl_views_take_forwarded(struct shoal_world *world, struct shl_op *op);
 
 /* ---- quick.c ----------------------------------------------------------------------------- */
 

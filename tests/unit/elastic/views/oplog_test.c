@@ -40,14 +40,49 @@ static void what_one_holds_is_forwarded(void **state)
     assert_ptr_equal(shl_oplog_next(logs[0]), waiting);
     assert_int_equal(waiting->due, SHL_OP_FORWARD);
     assert_int_equal(waiting->source, 1);
-    struct shl_op *source = shl_oplog_next(logs[1]);
-    assert_non_null(source);
-    assert_true(source->held);
-    shl_oplog_held(logs[0], waiting, true);
-    shl_oplog_held(logs[1], source, true);
+    assert_null(shl_oplog_next(logs[1])); /* its program has nothing to do with it */
+    const struct shl_op *source = shl_oplog_to_forward(logs[1], 1);
+    assert_true(source && source->held && source->seq == waiting->seq);
+    assert_null(shl_oplog_to_forward(logs[0], 0));
+    shl_oplog_held(logs[0], waiting, false);
     assert_null(shl_oplog_next(logs[0]));
+    /* All hold it now, which each knows of the other when the next one is there. */
+    logs_keep(logs[0]);
+    logs_keep(logs[1]);
     assert_int_equal(logs[0]->settled, 1);
     assert_int_equal(logs[1]->settled, 1);
+    logs_close(logs, 2);
+}
+
+/* Of the source it is taken, with its size, and of nobody else. */
+static void what_arrives_is_what_is_waited_for(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {logs_member(SHL_STEP_RETAIN, 0), logs_member(SHL_STEP_RETAIN, 0)};
+    static struct shl_decision decision;
+    const uint8_t bytes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    struct shl_op from = {.seq = 1, .epoch = 7, .contributors = 3};
+    logs_keep(logs[1]);
+    struct shl_op *waiting = logs_begin(logs[0], false);
+    waiting->result_bytes = 8;
+    logs_decide(logs, 2, true, &decision);
+    assert_true(shl_oplog_arrived(logs[0], 0, &from, bytes, 8)); /* of another: passed by */
+    assert_true(shl_oplog_arrived(logs[1], 1, &from, bytes, 8)); /* by who has it, too */
+    from.seq = 2;
+    assert_true(shl_oplog_arrived(logs[0], 1, &from, bytes, 8));
+    assert_int_equal(logs[0]->arrived, 0);
+    from.seq = 1;
+    assert_false(shl_oplog_arrived(logs[0], 1, &from, bytes, 9));
+    assert_int_equal(logs[0]->arrived, 0);
+    assert_true(shl_oplog_arrived(logs[0], 1, &from, bytes, 8));
+    assert_int_equal(logs[0]->arrived, 1);
+    assert_int_equal(waiting->epoch, 7);
+    assert_int_equal(waiting->contributors, 3);
+    assert_memory_equal(logs[0]->kept, bytes, 8);
+    logs_decide(logs, 2, true, &decision); /* it was not taken in time: it comes once more */
+    assert_int_equal(logs[0]->arrived, 0);
+    assert_int_equal(waiting->due, SHL_OP_FORWARD);
+    assert_non_null(shl_oplog_to_forward(logs[1], 1));
     logs_close(logs, 2);
 }
 
@@ -233,6 +268,7 @@ int main(void)
         cmocka_unit_test(numbers_go_on_from_the_others),
         cmocka_unit_test(a_round_settles_at_once),
         cmocka_unit_test(what_one_holds_is_forwarded),
+        cmocka_unit_test(what_arrives_is_what_is_waited_for),
         cmocka_unit_test(what_nobody_holds_is_redone),
         cmocka_unit_test(a_shape_of_the_view_is_not_redone),
         cmocka_unit_test(the_same_members_redo_what_has_their_shape),
