@@ -227,6 +227,8 @@ static uint64_t ops_of_step(const struct world_life *life)
 void world_engine_app(struct world_life *life)
 {
     bool fenced = life->fenced_for && life->world->options.broken != WORLD_NO_FENCE;
+    if (life->mute)
+        return;
     while (life->epoch && !fenced && !life->boundary_due && !life->commit_open && !life->gives_up &&
            !shl_membership_at_boundary(life->core) && life->unreturned < AHEAD &&
            life->started < life->settled + AHEAD_OF_SETTLED) {
@@ -316,7 +318,8 @@ static void forward(struct world_life *life, uint64_t seq, uint32_t source)
     life->world->forwarded++;
     WORLD_CHECK(life->world, !op->told, "life %u: operation %llu was late, and is forwarded\n",
                 life->number, (unsigned long long)seq);
-    if (source != life->number)
+    bool silent = life->mute && life->world->options.broken == WORLD_FORWARD_BY_CALL;
+    if (source != life->number || silent)
         return;
     WORLD_CHECK(life->world, op->held, "the source of operation %llu does not hold it\n",
                 (unsigned long long)seq);

@@ -313,6 +313,80 @@ static void a_joiner_that_dies_holds_nobody_up(void **state)
     world_close(world);
 }
 
+/* What the first life has returned, the others that run have returned too. Returns how many they
+ * had not before. */
+static uint32_t check_all_have(struct world *world, bool check)
+{
+    const struct world_life *mute = world->lives[0];
+    uint32_t lacking = 0;
+    for (uint64_t seq = mute->settled + 1; seq <= mute->started; seq++) {
+        const struct world_op *op = &mute->ops[seq % WORLD_OPS];
+        for (uint32_t i = 1; op->returned && i < world->life_count; i++) {
+            const struct world_op *other = &world->lives[i]->ops[seq % WORLD_OPS];
+            if (!world->lives[i]->running || (other->seq == seq && other->returned))
+                continue;
+            lacking++;
+            WORLD_CHECK(world, !check, "life %u has no operation %llu\n", i,
+                        (unsigned long long)seq);
+        }
+    }
+    return lacking;
+}
+
+/* A deadline of the second life passes; that the first has no part in it is no reason to wait. */
+static uint32_t check_deadline(struct world *world)
+{
+    const struct world_life *life = world->lives[1];
+    uint64_t epoch = life->epoch;
+    uint32_t told = 0;
+    if (!world_engine_expire(world->lives[1])) /* it is at a commit, which has none here */
+        return 0;
+    world_run_for(world, 100);
+    for (uint64_t seq = life->settled + 1; seq <= life->started; seq++)
+        told += life->ops[seq % WORLD_OPS].told;
+    WORLD_CHECK(world, told && life->epoch == epoch, "%u told, epoch %llu after %llu\n", told,
+                (unsigned long long)life->epoch, (unsigned long long)epoch);
+    return told;
+}
+
+/* One life has returned what another has not, and calls nothing any more; the third dies. Returns
+ * in how many of the stories the checks fail; *lacking: operations that were to be forwarded;
+ * *told: that were late then. */
+static uint32_t one_calls_no_more(enum world_broken_rule rule, uint32_t *lacking, uint32_t *told)
+{
+    uint32_t found = 0;
+    *lacking = *told = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world_options options = world_plain(4);
+        options.seed = seed;
+        options.loose = options.optimistic = options.no_restart = true;
+        options.broken = rule;
+        struct world *world = world_formed(&options);
+        world_cut(world, 3, 1, false, 400 * WORLD_MS);
+        world_run(world, world->now_ns + (1 + seed % 9) * WORLD_MS / 2);
+        world->lives[0]->mute = true;
+        world_run(world, world->now_ns + WORLD_MS);
+        *lacking += check_all_have(world, false);
+        world_crash(world, 3);
+        world_run_for(world, 600);
+        check_all_have(world, true);
+        if (!world->troubles)
+            *told += check_deadline(world);
+        found += world->troubles > 0;
+        world_close(world);
+    }
+    return found;
+}
+
+static void who_calls_no_more_keeps_nobody(void **state)
+{
+    uint32_t lacking, told;
+    (void)state;
+    assert_int_equal(one_calls_no_more(WORLD_RULES_KEPT, &lacking, &told), 0);
+    assert_true(lacking > 10 && told > 10);
+    assert_true(one_calls_no_more(WORLD_FORWARD_BY_CALL, &lacking, &told) > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_false_alarm_is_soon_silent),
         cmocka_unit_test(the_last_member_waits_quietly),
         cmocka_unit_test(a_joiner_that_dies_holds_nobody_up),
+        cmocka_unit_test(who_calls_no_more_keeps_nobody),
     };
     return cmocka_run_group_tests_name("membership_stories", tests, NULL, NULL);
 }

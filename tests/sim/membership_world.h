@@ -31,6 +31,7 @@ enum world_broken_rule {
     WORLD_NO_FENCE,          /* operations go on after the report */
     WORLD_NO_ROUND,          /* operations return when held, and no copy is kept */
     WORLD_NO_STEP_RETENTION, /* a step that is redone takes what is held for good */
+    WORLD_FORWARD_BY_CALL,   /* a result is forwarded by who has it only when its program calls */
     WORLD_NO_STATEMENTS      /* a deadline is told to a program although another has the result */
 };
 
@@ -81,6 +82,7 @@ struct world_life {
     uint32_t unreturned;
     bool commit_open, boundary_due;
     bool gives_up; /* it cannot finish its step */
+    bool mute;     /* it computes, and calls nothing */
     struct world_op ops[WORLD_OPS];
 
     uint64_t heard_ns[WORLD_LIVES_MAX];
