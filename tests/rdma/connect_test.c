@@ -323,6 +323,7 @@ static void a_connection_that_ends_is_made_anew(void **state)
     struct world *world = world_open(&adapter, 2, 1);
     struct shl_verbs_link *link = link_of(world, 1, 0);
     struct shl_verbs_cm_event event = {.type = RDMA_CM_EVENT_DISCONNECTED};
+    hold_retries(world);
     shl_verbs_join_event(&link->direct.lanes[0].join, &event);
     CHECK(world, shl_verbs_join_broken(&link->direct.lanes[0].join, shl_now_ns()) == NULL);
     world_run(world, is_whole, link);

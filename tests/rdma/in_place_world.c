@@ -191,7 +191,11 @@ void break_pair(struct ibv_qp *qp)
 
 void hold_retries(struct world *world)
 {
-    link_of(world, 0, 1)->move.retry_ns = link_of(world, 1, 0)->move.retry_ns = UINT64_MAX / 2;
+    for (uint32_t rank = 0; rank < 2; rank++) {
+        struct shl_verbs_move *move = &link_of(world, rank, 1 - rank)->move;
+        move->retry_ns = UINT64_MAX / 2;
+        move->pause_ns = UINT64_MAX / 2; /* nor at once */
+    }
 }
 
 uint32_t first_rail(const struct shl_verbs_link *link)

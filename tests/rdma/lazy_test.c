@@ -442,7 +442,7 @@ static void a_sleeping_link_uses_the_ports_that_work(void **state)
     const struct message_plan plan = {.from = 0, .to = 2, .seq = 1, .bytes = 2 * MIB};
     message_exchange(world, &plan);
     world_run(world, is_connected, world);
-    CHECK(world, link_of(world, 0, 2)->rail == 1 && link_of(world, 2, 0)->rail == 1);
+    CHECK(world, link_of(world, 0, 2)->rail != 0 && link_of(world, 2, 0)->rail != 0);
     CHECK(world, !link_of(world, 0, 2)->direct.lanes[0].qp);
     world_close(world);
 }

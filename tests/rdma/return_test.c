@@ -267,6 +267,11 @@ static void lose(uint32_t rails)
     world_run(world, has_left_of, &rails);
 }
 
+static bool has_proved_all(void *arg)
+{
+    return !link_of(arg, 0, 1)->direct.unproved && !link_of(arg, 1, 0)->direct.unproved;
+}
+
 static void a_rail_that_failed_is_tried_again(void **state)
 {
     uint32_t none = 0, two = 1u << 2;
@@ -279,6 +284,7 @@ static void a_rail_that_failed_is_tried_again(void **state)
         }
         retry_now(rank);
         world_run(world, has_left_of, &none);
+        world_run(world, has_proved_all, world);
         struct parcel parcel = {.bytes = 8 * MIB};
         parcel_move(world, 1, &parcel);
         CHECK(world, link_of(world, 0, 1)->direct.lanes[2].requested > 1);
@@ -314,8 +320,9 @@ static void a_rail_that_does_not_carry_gets_no_message(void **state)
 {
     (void)state;
     lose(1u << 2);
-    const struct shl_verbs_link *link = link_of(world, 0, 1);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
     kernel.dead = 1u << 2;
+    link->move.pause_ns = 0;
     for (uint32_t i = 1; i <= 3; i++) {
         struct parcel parcel = {.bytes = 8 * MIB};
         uint64_t after = link->direct.life + 2; /* one with the rail, and one without again */
@@ -326,6 +333,63 @@ static void a_rail_that_does_not_carry_gets_no_message(void **state)
         CHECK(world, link->move.pause_ns > pause_ns);
     }
     CHECK(world, kernel.written == 0 && nobody_is_lost(world));
+    world_close(world);
+}
+
+static bool channel_carries(void *arg)
+{
+    return link_of(arg, 0, 1)->rail == SHL_VERBS_CHANNEL &&
+           link_of(arg, 1, 0)->rail == SHL_VERBS_CHANNEL;
+}
+
+static bool rail_carries(void *arg)
+{
+    return link_of(arg, 0, 1)->rail < RAILS && link_of(arg, 1, 0)->rail < RAILS;
+}
+
+static void lose_all(void)
+{
+    open_ranks(2);
+    for (uint32_t end = 0; end < 2; end++) /* since when they have carried */
+        link_of(world, end, 1 - end)->move.since_ns = 0;
+    for (uint32_t rail = 0; rail < RAILS; rail++)
+        shl_verbs_rail_fail(link_of(world, 0, 1), rail, "as a test wants it");
+}
+
+/* All rails fail for a moment. When the peer is heard by the channel they are tried at once, and
+ * not after the first pause. */
+static void after_a_short_cut_frames_come_back_at_once(void **state)
+{
+    (void)state;
+    lose_all();
+    uint64_t began_ns = link_of(world, 0, 1)->move.retry_ns; /* had it been left to that */
+    world_run(world, channel_carries, world);
+    CHECK(world, link_of(world, 0, 1)->move.retry_ns < began_ns);
+    world_run(world, rail_carries, world);
+    exchange(0, 1, 1);
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+}
+
+/* Rails do not carry, though ways are found: frames stay on the channel. */
+static void frames_wait_for_a_rail_that_carries(void **state)
+{
+    uint64_t tried = 2;
+    (void)state;
+    open_ranks(2);
+    kernel.dead = (1u << RAILS) - 1;
+    for (uint32_t rail = 0; rail < RAILS; rail++)
+        shl_verbs_rail_fail(link_of(world, 0, 1), rail, "as a test wants it");
+    world_run(world, channel_carries, world);
+    uint64_t moves = link_of(world, 0, 1)->move.life;
+    kernel.written = 0;
+    for (uint64_t seq = 1; link_of(world, 0, 1)->direct.life < tried + 1; seq++)
+        exchange(0, 1, seq);
+    CHECK(world, link_of(world, 0, 1)->move.life == moves && kernel.written == 0);
+    kernel.dead = 0;
+    retry_now(0);
+    world_run(world, rail_carries, world);
+    CHECK(world, nobody_is_lost(world));
     world_close(world);
 }
 
@@ -357,6 +421,8 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_failed_is_tried_again, set_up),
         cmocka_unit_test_setup(a_rail_that_is_not_found_is_not_trusted, set_up),
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
+        cmocka_unit_test_setup(after_a_short_cut_frames_come_back_at_once, set_up),
+        cmocka_unit_test_setup(frames_wait_for_a_rail_that_carries, set_up),
         cmocka_unit_test_setup(the_channel_keeps_pace_in_a_cut, set_up),
     };
     begin();

@@ -214,6 +214,14 @@ uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct)
     return count;
 }
 
+bool shl_verbs_direct_carries(const struct shl_verbs_direct *direct)
+{
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        if (direct->lanes[index].qp && !(direct->unproved >> shl_verbs_rail_of(index) & 1))
+            return true;
+    return false;
+}
+
 /* Deal requests to the lanes in turn, as far as they have room. */
 static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_LANES])
 {
@@ -274,7 +282,7 @@ static void completed(struct shl_verbs_link *link, struct shl_verbs_lane *lane, 
         struct shl_verbs_write done = lane->requests[lane->completed % SHL_VERBS_SLOTS];
         lane->completed++;
         if (SHL_UNLIKELY(!done.xfer)) {
-            shl_verbs_direct_proved(&link->direct, lane);
+            shl_verbs_direct_proved(link, lane);
             continue;
         }
         struct shl_verbs_send_state *state = shl_verbs_send_state(done.xfer);

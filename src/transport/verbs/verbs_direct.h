@@ -119,6 +119,8 @@ void shl_verbs_direct_forget(struct shl_verbs_link *link, struct shl_xfer *xfer)
 bool shl_verbs_direct_undo(struct shl_verbs_link *link, struct shl_xfer *xfer);
 /* Pairs by which the link writes in place. */
 uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct);
+/* Is one of them on a rail that need not be proved? */
+bool shl_verbs_direct_carries(const struct shl_verbs_direct *direct);
 /* Complete what was found complete while the pair was drained. */
 unsigned shl_verbs_direct_settle(struct shl_verbs_link *link);
 void shl_verbs_say_unplace(struct shl_verbs_link *link, const struct shl_verbs_frame *place,
@@ -154,13 +156,13 @@ void shl_verbs_on_resume(struct shl_verbs_link *link, const struct shl_verbs_fra
 
 /* ---- verbs_return.c: rails that come back */
 
-/* The peer says that these rails, as bits, work again. */
-void shl_verbs_direct_trust(struct shl_verbs_link *link, uint32_t rails);
+/* The peer says that these rails, as bits, work again; `proved`: have carried something. */
+void shl_verbs_direct_trust(struct shl_verbs_link *link, uint32_t rails, bool proved);
 /* They do as seen from here: use them, and tell the peer. */
 void shl_verbs_direct_return(struct shl_verbs_link *link, uint32_t rails);
 /* The peer's ends are connected: see whether those rails carry that have come back. */
 void shl_verbs_direct_prove(struct shl_verbs_link *link);
 /* A lane has carried its write of nothing. */
-void shl_verbs_direct_proved(struct shl_verbs_direct *direct, struct shl_verbs_lane *lane);
+void shl_verbs_direct_proved(struct shl_verbs_link *link, struct shl_verbs_lane *lane);
 
 #endif

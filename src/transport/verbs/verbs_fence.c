@@ -266,12 +266,14 @@ static void announce_all(struct shl_verbs_link *link)
         struct shl_verbs_place *place = &direct->places[i];
         if (!place->xfer || place->landed)
             continue;
-        if (shl_verbs_direct_lanes(direct))
+        if (shl_verbs_direct_carries(direct))
             shl_verbs_say_place(link, place);
         else
             shl_verbs_place_to_windows(link, place);
     }
     say_resume(link);
+    if (link->rail == SHL_VERBS_CHANNEL && !shl_verbs_direct_lanes(direct))
+        shl_verbs_move_missed(link, 0, true); /* nor is there one for frames */
 }
 
 static void begin_life(struct shl_verbs_link *link)
@@ -340,7 +342,7 @@ void shl_verbs_on_reset(struct shl_verbs_link *link, const struct shl_verbs_fram
     direct->qps_told = 0;
     direct->peer_psn = frame->key;
     if (frame->length)
-        shl_verbs_direct_trust(link, frame->length);
+        shl_verbs_direct_trust(link, frame->length, false);
     direct->peer_reset = true;
     if (direct->up)
         direct->reset_wanted = true; /* in a poll: completions are being handled now */

@@ -29,6 +29,7 @@ static void leave(struct shl_verbs_link *link)
         return;
     move->from_channel = link->rail == SHL_VERBS_CHANNEL;
     move->step = SHL_VERBS_LEAVING;
+    move->lasted = !move->from_channel && shl_now_ns() - move->since_ns >= PAUSE_NS_MIN;
     move->since_ns = shl_now_ns();
     move->looks = 0;
     link->rail = SHL_VERBS_NOWHERE;
@@ -78,7 +79,7 @@ static uint32_t rails_out(const struct shl_verbs_link *link)
 
 static uint32_t rails_working(const struct shl_verbs_link *link)
 {
-    return rails_up(link) & ~rails_out(link);
+    return rails_up(link) & ~(rails_out(link) | link->direct.unproved);
 }
 
 /* ---- settling ------------------------------------------------------------------------------ */
@@ -149,17 +150,25 @@ void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found)
     found &= rails_up(link);
     move->missing &= ~found;
     move->unfit &= ~found;
-    bool gains = found && link->rail == SHL_VERBS_CHANNEL;
+    uint32_t with_pairs = 0;
     for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        gains = gains || (found >> rail & 1 && !link->direct.lanes[rail].qp);
-    if (gains)
-        shl_verbs_direct_return(link, found);
-    if (gains && link->rail == SHL_VERBS_CHANNEL) {
-        move->returned |= found;
-        leave(link);
-    }
+        with_pairs |= link->direct.lanes[rail].qp ? 1u << rail : 0;
+    if (found & ~with_pairs)
+        shl_verbs_direct_return(link, found & ~with_pairs);
+    shl_verbs_move_proved(link, found & with_pairs & ~link->direct.unproved);
     if (rails_out(link))
         shl_verbs_retry_later(link);
+}
+
+void shl_verbs_move_proved(struct shl_verbs_link *link, uint32_t proved)
+{
+    struct shl_verbs_move *move = &link->move;
+    bool by_channel =
+        link->rail == SHL_VERBS_CHANNEL || (move->step == SHL_VERBS_LEAVING && move->from_channel);
+    if (!proved || !by_channel)
+        return;
+    move->returned |= proved;
+    leave(link);
 }
 
 static void settle(struct shl_verbs_link *link, uint32_t rail)
@@ -186,6 +195,9 @@ static void settle_without(struct shl_verbs_link *link)
     settle(link, SHL_VERBS_CHANNEL);
     link->move.unfit = 0; /* the next time all of them again */
     try_later(link);
+    /* The peer was heard: if the network was cut, it is back. Not for what fails all the time. */
+    if (link->move.lasted && link->move.pause_ns < PAUSE_NS_MAX)
+        link->move.retry_ns = shl_now_ns();
 }
 
 /* Both ends know that the pair they chose cannot be made or connected at one of them: they do
@@ -293,10 +305,11 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
         if (!is_drained(link, now_ns))
             break;
         end_pair(link);
-        move->left = (struct shl_verbs_record){.life = move->life + 1,
-                                               .taken = link->taken,
-                                               .rails = (uint8_t)rails_working(link),
-                                               .returned = (uint8_t)move->returned};
+        move->left =
+            (struct shl_verbs_record){.life = move->life + 1,
+                                      .taken = link->taken,
+                                      .rails = (uint8_t)rails_working(link),
+                                      .returned = (uint8_t)(move->returned & rails_working(link))};
         move->returned = 0;
         link->taken_told = link->channel.taken = link->taken;
         link->channel.left_due = true;
@@ -366,7 +379,7 @@ void shl_verbs_on_move(struct shl_verbs_link *link, const struct shl_verbs_recor
         move->peer_taken = record->taken;
         move->peer_rails = record->rails;
         if (record->returned)
-            shl_verbs_direct_trust(link, record->returned);
+            shl_verbs_direct_trust(link, record->returned, true);
         leave(link);
     } else if (pair) {
         move->peer_paired = true;

@@ -41,6 +41,7 @@ struct shl_verbs_move {
     uint64_t since_ns; /* when the step LEAVING began, or SETTLED */
     uint32_t looks;    /* LEAVING: how often completions were looked for */
     bool from_channel; /* LEAVING, GONE_FROM: the channel, not a pair */
+    bool lasted;       /* the same: a pair, which has carried for a second or more */
     uint32_t returned; /* to be told: these rails, as bits, work again */
     uint32_t rail;     /* PAIRED to JOINED: the next carrier */
     /* Rails, as bits, that do not serve this peer: no way to it is known, or pairs could not be
@@ -82,8 +83,10 @@ void shl_verbs_rail_fail(struct shl_verbs_link *link, uint32_t rail, const char 
 void shl_verbs_retry_later(struct shl_verbs_link *link);
 /* Ways to the peer are looked for by these rails, as bits. */
 void shl_verbs_move_ask(struct shl_verbs_link *link, uint32_t asked);
-/* They are found by these: use them, if frames go by the channel or a rail is gained. */
+/* They are found by these: use them, if a rail is gained. */
 void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found);
+/* These have carried something: frames go by one of them, if they went by the channel. */
+void shl_verbs_move_proved(struct shl_verbs_link *link, uint32_t proved);
 /* These were not found; `in_vain`: none was. The link may fail. */
 void shl_verbs_move_missed(struct shl_verbs_link *link, uint32_t missed, bool in_vain);
 /* Go on with a move, and begin one that is due; returns how much was done. */

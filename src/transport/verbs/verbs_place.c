@@ -55,7 +55,7 @@ bool shl_verbs_place(struct shl_verbs_link *link, struct shl_xfer *xfer)
     if (state->place)
         return true;
     if (xfer->sink || xfer->bytes <= SHL_VERBS_EAGER_BYTES || state->granted || state->windowed ||
-        !direct->made || (direct->up && shl_verbs_direct_lanes(direct) == 0) ||
+        !direct->made || (direct->up && !shl_verbs_direct_carries(direct)) ||
         direct->places_used == SHL_VERBS_PLACES)
         return false;
     struct shl_verbs_hold *hold = shl_verbs_hold(link->t, xfer->data, xfer->bytes, false);

@@ -3,7 +3,8 @@
  *
  * That a way to the peer is known says little: the kernel remembers addresses for a while after a
  * cable is cut. So a rail that has come back carries messages only after each of its lanes has
- * carried a write of nothing; what does not work costs no message the time until requests time out.
+ * carried a write of nothing, and frames leave the control channel only for such a rail; what does
+ * not work costs no message the time until requests time out.
  *
  * Invariant: a rail that failed is trusted again only when it was looked for, here or by the peer,
  * and found.
@@ -25,12 +26,14 @@ static void trust(struct shl_verbs_link *link, uint32_t rails)
         direct->bad |= link->t->rails[rail].down ? 1u << rail : 0;
 }
 
-void shl_verbs_direct_trust(struct shl_verbs_link *link, uint32_t rails)
+void shl_verbs_direct_trust(struct shl_verbs_link *link, uint32_t rails, bool proved)
 {
     rails &= (1u << link->direct.rail_count) - 1;
     link->move.missing &= ~rails; /* the peer's way here is one from here, too */
     link->move.unfit &= ~rails;
     trust(link, rails);
+    if (proved)
+        link->direct.unproved &= ~rails;
 }
 
 void shl_verbs_direct_return(struct shl_verbs_link *link, uint32_t rails)
@@ -41,6 +44,12 @@ void shl_verbs_direct_return(struct shl_verbs_link *link, uint32_t rails)
 }
 
 /* ---- proof --------------------------------------------------------------------------------- */
+
+static void carries(struct shl_verbs_link *link, uint32_t rail)
+{
+    link->direct.unproved &= ~(1u << rail);
+    shl_verbs_move_proved(link, 1u << rail);
+}
 
 /* Nothing is written, so there is no key to be right; but it has to be acknowledged. */
 static void prove(struct shl_verbs_link *link, uint32_t index)
@@ -63,22 +72,22 @@ static void prove(struct shl_verbs_link *link, uint32_t index)
 void shl_verbs_direct_prove(struct shl_verbs_link *link)
 {
     struct shl_verbs_direct *direct = &link->direct;
-    if (link->t->cm) { /* which has proved it */
-        direct->unproved = 0;
-        return;
-    }
+    for (uint32_t rail = 0; rail < direct->rail_count && link->t->cm; rail++)
+        if (direct->lanes[rail].qp) /* which rdma_cm has proved */
+            carries(link, rail);
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
         if (direct->lanes[index].qp && !direct->lanes[index].proving &&
             direct->unproved >> shl_verbs_rail_of(index) & 1)
             prove(link, index);
 }
 
-void shl_verbs_direct_proved(struct shl_verbs_direct *direct, struct shl_verbs_lane *lane)
+void shl_verbs_direct_proved(struct shl_verbs_link *link, struct shl_verbs_lane *lane)
 {
+    struct shl_verbs_direct *direct = &link->direct;
     uint32_t rail = shl_verbs_rail_of((uint32_t)(lane - direct->lanes));
     lane->proving = false;
     for (uint32_t index = rail; index < SHL_VERBS_LANES; index += SHL_VERBS_RAILS)
         if (direct->lanes[index].proving)
             return;
-    direct->unproved &= ~(1u << rail);
+    carries(link, rail);
 }
