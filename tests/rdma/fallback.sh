@@ -19,7 +19,8 @@ expect() { # text output
 }
 
 output=$(run SHOAL_TRANSPORT=verbs,tcp SHOAL_IB_HCA=nothing)
-expect 'SHOAL_IB_HCA="nothing" leaves it out' "$output"
+left_out='SHOAL_IB_HCA="nothing" leaves it out'
+expect "verbs reaches nobody: rxe0: $left_out; rxe1: $left_out" "$output"
 expect ' tcp ' "$output"
 
 ip link set v0 down

@@ -131,7 +131,8 @@ bool shl_verbs_gid_choose(const struct shl_verbs_gid *gids, uint32_t count, int6
         take(port, best, best_interface, asked_for);
     else if (!port->reason[0] && asked_for)
         snprintf(port->reason, sizeof(port->reason),
-                 "SHOAL_IB_GID_INDEX asks for GID %lld, which this port does not have",
+                 "SHOAL_IB_GID_INDEX asks for GID %lld, which this port does not have; leave it "
+                 "unset to have it chosen",
                  (long long)wanted);
     else if (!port->reason[0])
         snprintf(port->reason, sizeof(port->reason),

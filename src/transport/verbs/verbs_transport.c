@@ -27,6 +27,27 @@ static void choose_rails(struct shl_transport *t, struct shl_verbs_port *ports, 
     t->port = t->rails[t->nearest].port;
 }
 
+/* Why no port can be used: of each, as far as there is room. */
+static void explain(struct shl_transport *t, const struct shl_verbs_port *ports, uint32_t count)
+{
+    static const char more[] = "; and %u more, see `shoal info`";
+    size_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        char number[16] = "", one[SHL_VERBS_CAUSE_BYTES];
+        if (ports[i].port)
+            snprintf(number, sizeof(number), ":%u", ports[i].port);
+        int length = snprintf(one, sizeof(one), "%s%s%s: %.180s", i > 0 ? "; " : "",
+                              ports[i].device, number, ports[i].reason);
+        size_t left = sizeof(t->why_not) - at;
+        if (i > 0 && (size_t)length + (i + 1 < count ? sizeof(more) : 0) >= left) {
+            snprintf(t->why_not + at, left, more, count - i);
+            return;
+        }
+        snprintf(t->why_not + at, left, "%s", one);
+        at += (size_t)length;
+    }
+}
+
 /* Sets `usable` and either `port` or `why_not`. */
 static enum shoal_status choose_port(struct shl_transport *t)
 {
@@ -41,8 +62,7 @@ static enum shoal_status choose_port(struct shl_transport *t)
     else if (status == SHOAL_OK && count == 0)
         snprintf(t->why_not, sizeof(t->why_not), "this machine has no RDMA device");
     else if (status == SHOAL_OK && !ports[0].usable)
-        snprintf(t->why_not, sizeof(t->why_not), "%s:%u: %.180s", ports[0].device, ports[0].port,
-                 ports[0].reason);
+        explain(t, ports, count);
     t->usable = status == SHOAL_OK && count > 0 && ports[0].usable;
     if (t->usable)
         choose_rails(t, ports, count);

@@ -46,7 +46,7 @@ static void gid_index_can_be_asked_for(void **state)
     assert_true(machine_port_named("mlx5_0", 1)->usable); /* link-local, but somebody wants it */
     assert_int_equal(machine_port_named("mlx5_0", 1)->gid_index, 1);
     ASSERT_OK(machine_find("", "4"));
-    machine_assert_rejected("mlx5_0", 1, "GID 4, which this port does not have");
+    machine_assert_rejected("mlx5_0", 1, "GID 4, which this port does not have; leave it unset");
     ASSERT_STATUS(SHOAL_ERR_CONFIG, machine_find("", "one"));
     ASSERT_DETAIL("SHOAL_IB_GID_INDEX=\"one\"");
     ASSERT_STATUS(SHOAL_ERR_CONFIG, machine_find("", "-1"));

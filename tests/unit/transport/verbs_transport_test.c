@@ -20,12 +20,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define DEVICES_MAX 9
+
 static struct {
-    int devices;   /* 0 or 1 */
+    int devices;   /* at most DEVICES_MAX */
     int reg_errno; /* registering memory fails */
     int open;      /* objects that were made and not destroyed */
     int contexts;  /* of these */
-    struct ibv_device device;
+    struct ibv_device device[DEVICES_MAX];
     struct ibv_context context;
     struct ibv_pd pd;
     struct ibv_cq cq;
@@ -35,8 +37,9 @@ static struct {
 
 static struct ibv_device **fake_list(int *count)
 {
-    static struct ibv_device *list[2];
-    list[0] = fake.devices ? &fake.device : NULL;
+    static struct ibv_device *list[DEVICES_MAX + 1];
+    for (int i = 0; i <= fake.devices; i++)
+        list[i] = i < fake.devices ? &fake.device[i] : NULL;
     if (count)
         *count = fake.devices;
     return list;
@@ -210,7 +213,8 @@ static int set_up(void **state)
     struct shl_config_options options = {.environment = nothing};
     (void)state;
     memset(&fake, 0, sizeof(fake));
-    snprintf(fake.device.name, sizeof(fake.device.name), "fake0");
+    for (int i = 0; i < DEVICES_MAX; i++)
+        snprintf(fake.device[i].name, sizeof(fake.device[i].name), "fake%d", i);
     shl_verbs = &fake_table;
     ASSERT_OK(shl_config_load(&options, &config));
     env = (struct shl_transport_env){.config = &config, .rank = 0, .size = 3};
@@ -266,6 +270,34 @@ static void without_devices_it_says_so(void **state)
     assert_reaches_nobody(t, blob, bytes, blob, bytes);
     ops->close(t);
     ops->close(NULL);
+}
+
+/* Each device with its own reason, as far as there is room. */
+static void every_device_that_fails_is_named(void **state)
+{
+    static const char left_out[] = "SHOAL_IB_HCA=\"=none\" leaves it out";
+    struct shl_transport *t;
+    uint8_t blob[512];
+    char text[200];
+    (void)state;
+    char *environment[] = {"SHOAL_IB_HCA==none", NULL};
+    struct shl_config_options options = {.environment = environment};
+    shl_config_free(&config);
+    ASSERT_OK(shl_config_load(&options, &config));
+    for (fake.devices = 1; fake.devices <= DEVICES_MAX; fake.devices++) {
+        ASSERT_OK(ops->open(&env, &t));
+        size_t bytes = ops->describe(t, blob, sizeof(blob));
+        assert_true(bytes > 0);
+        int named = 0;
+        for (bool is_named = true; is_named && named < fake.devices; named += is_named) {
+            snprintf(text, sizeof(text), "fake%d: %s", named, left_out);
+            is_named = contains(blob, bytes, text);
+        }
+        assert_true(named >= (fake.devices < 4 ? fake.devices : 4));
+        snprintf(text, sizeof(text), "; and %d more, see `shoal info`", fake.devices - named);
+        assert_int_equal(contains(blob, bytes, text), named < fake.devices);
+        ops->close(t);
+    }
 }
 
 static void without_locked_memory_it_says_what_to_do(void **state)
@@ -365,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(without_devices_it_says_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_device_that_fails_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_locked_memory_it_says_what_to_do, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(peers_that_cannot_are_not_tried, set_up, tear_down),
