@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "multiproc/cgroups.h"
 #include "multiproc/members.h"
 
 #include "core/sys.h"
@@ -12,6 +13,7 @@
 #include "support/test.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -143,6 +145,88 @@ static void who_destroys_its_world_is_not_ended(void **state)
     assert_int_equal(members.shared->reports[0].saw[members.shared->reports[0].count - 1].mask, 3);
 }
 
+/* ---- killed for want of memory ----------------------------------------------------------------
+ */
+
+#define MEMORY_LIMIT_BYTES ((size_t)256 << 20)
+#define MEMORY_LIMIT "268435456"
+
+static struct cgroup small_group;
+
+static void enter_small_group(uint32_t slot)
+{
+    (void)slot;
+    if (!cgroup_write(&small_group, "cgroup.procs", "0"))
+        abort();
+}
+
+/* After the first sums one of them takes more than there is. */
+static void sum_and_take(struct member *self)
+{
+    int64_t send[SMALL], recv[SMALL];
+    bool stop = false;
+    int status = SHOAL_OK;
+    for (int i = 0; i < 20 && status == SHOAL_OK; i++)
+        status = members_sum(self, send, recv, &stop);
+    for (size_t taken = 0; self->slot == 1 && taken < 4 * MEMORY_LIMIT_BYTES; taken += 1 << 20) {
+        volatile char *more = malloc(1 << 20);
+        for (size_t at = 0; more && at < 1 << 20; at += 1024)
+            more[at] = 1;
+    }
+    members_end_with(self, status);
+    if (status == SHOAL_OK)
+        members_loop(self);
+}
+
+static void read_log(const char *path, char *text, size_t capacity)
+{
+    FILE *file = fopen(path, "r");
+    text[file ? fread(text, 1, capacity - 1, file) : 0] = '\0';
+    if (file)
+        fclose(file);
+    unlink(path);
+}
+
+/* The log says why the process of a member may have ended. */
+static void a_death_for_want_of_memory_is_named(void **state)
+{
+    (void)state;
+    static char text[65536];
+    const char *const files[] = {"memory.limit_in_bytes", "memory.max"};
+    const char *const values[] = {MEMORY_LIMIT, MEMORY_LIMIT};
+    char path[64], setting[96];
+    if (!cgroup_make(&small_group, "memory", files, values))
+        TEST_SKIP("no memory cgroup can be made here");
+    if (small_group.version == 1) /* there may be no swap to limit */
+        (void)cgroup_write(&small_group, "memory.memsw.limit_in_bytes", MEMORY_LIMIT);
+    else
+        (void)cgroup_write(&small_group, "memory.swap.max", "0");
+    snprintf(path, sizeof(path), "/tmp/shoal-detection-%d.log", (int)getpid());
+    snprintf(setting, sizeof(setting), "SHOAL_LOG_FILE=%s", path);
+    const char *const settings[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=info", setting, NULL};
+    struct members_job job = {.start = 3,
+                              .min = 1,
+                              .settings = settings,
+                              .elements = SMALL,
+                              .before = enter_small_group,
+                              .body = sum_and_take};
+    const uint32_t left[] = {0, 2};
+    struct members members;
+    members_open(&members, &job);
+    members_await(&members, 1, 20);
+    double end_s = members_now_s() + MEMBERS_SECONDS;
+    while (members.shared->reports[0].saw[members.shared->reports[0].count - 1].mask != 5 &&
+           members_now_s() < end_s)
+        usleep(500);
+    members_finish(&members, left, 2, 20);
+    cgroup_remove(&small_group);
+    read_log(path, text, sizeof(text));
+    char *line = strstr(text, " is suspected: "), *end = line ? strchr(line, '\n') : NULL;
+    char *cause = line ? strstr(line, "oom_kill") : NULL;
+    if (!cause || (end && cause > end))
+        fail_msg("the cause is not named: %s", text);
+}
+
 /* ---- who lives and calls nothing ------------------------------------------------------------ */
 
 #define OP_TIMEOUT_MS 50000 /* which passes by what the late one sees of its clock */
@@ -268,6 +352,7 @@ int main(void)
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
         cmocka_unit_test(a_death_shows_though_children_live),
         cmocka_unit_test(who_destroys_its_world_is_not_ended),
+        cmocka_unit_test(a_death_for_want_of_memory_is_named),
         cmocka_unit_test(who_calls_no_more_keeps_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,6 +178,8 @@ static void run_member(struct members *members, uint32_t slot)
         snprintf(domain, sizeof(domain), "node-%u", slot % job->domains);
         setenv("SHOAL_FAILURE_DOMAIN", domain, 1);
     }
+    if (job->before)
+        job->before(slot);
     members_take_part(&self, members->address);
     _exit(0);
 }

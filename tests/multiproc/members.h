@@ -68,7 +68,8 @@ struct members_job {
     bool catch_up;     /* whoever comes later gets state before it is let in */
     const char *address; /* of this job's coordinator; NULL: any that is free */
     const char *file;    /* `members_shared` is this file, which is made; NULL: of no file */
-    void (*boot)(uint32_t slot); /* becomes the program that takes part; NULL: the process does */
+    void (*before)(uint32_t slot); /* in the member's process, before it joins; NULL: nothing */
+    void (*boot)(uint32_t slot);   /* becomes the program that takes part; NULL: the process does */
     bool restarts; /* the coordinator keeps a journal, so that it can be started again */
     size_t elements;
     bool in_place; /* members_sum */

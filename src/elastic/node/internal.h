@@ -110,6 +110,7 @@ struct shl_node {
     uint64_t done_epoch; /* of the view that this one needs nothing more of; 0: none */
 
     struct shl_store *store;
+    uint64_t oom_kills; /* shl_topology_oom_kills when it began */
 
     pthread_t thread;
     bool running;

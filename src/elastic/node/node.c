@@ -9,6 +9,7 @@
 #include "core/sys.h"
 #include "elastic/node/internal.h"
 #include "elastic/secret.h"
+#include "topology/topology.h"
 
 #include <string.h>
 
@@ -186,6 +187,7 @@ static void init(struct shl_node *node, const struct shl_node_options *options)
 {
     node->owner = options->owner;
     node->config = options->config;
+    node->oom_kills = shl_topology_oom_kills("");
     shl_list_init(&node->peers);
     shl_list_init(&node->calls);
     shl_list_init(&node->answers);

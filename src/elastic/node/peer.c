@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/sys.h"
 #include "elastic/node/internal.h"
+#include "topology/topology.h"
 
 #include <string.h>
 
@@ -29,12 +30,22 @@ struct shl_node_peer *shl_node_peer_find(struct shl_node *node, uint64_t id)
     return NULL;
 }
 
+/* Why its process may have ended. */
+static const char *remark(const struct shl_node_peer *peer)
+{
+    bool is_local = peer->pidfd >= 0;
+    if (!is_local || shl_topology_oom_kills("") <= peer->node->oom_kills)
+        return "";
+    return "; a process of this cgroup was killed for want of memory (memory.events: oom_kill)";
+}
+
 void shl_node_peer_suspect(struct shl_node_peer *peer, const char *why)
 {
     if (!peer->in_view || peer->suspected)
         return;
     peer->suspected = true;
-    shl_log(SHL_LOG_INFO, "member %016llx is suspected: %s", (unsigned long long)peer->id, why);
+    shl_log(SHL_LOG_INFO, "member %016llx is suspected: %s%s", (unsigned long long)peer->id, why,
+            remark(peer));
     shl_membership_suspect(peer->node->core, shl_now_ns(), peer->id);
 }
 
