@@ -78,7 +78,8 @@ static void open_ranks(uint32_t size)
     table.post_send = post_in_vain;
     shl_verbs = &table;
     kernel.tester = pthread_self();
-    kernel.held = kernel.begun = kernel.dead = kernel.written = 0;
+    kernel.held = kernel.dead = 0;
+    kernel.begun = kernel.written = 0;
     memset(kernel.errors, 0, sizeof(kernel.errors));
     memset(contexts, 0, sizeof(contexts));
     world = world_open(&adapter, size, 1);
