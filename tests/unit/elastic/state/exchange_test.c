@@ -362,8 +362,11 @@ static void members_lack_memory(void **state)
 {
     (void)state;
     net.poor = 80;
-    for (unsigned i = 0; i < GIVERS; i++)
-        places[i].state->giver.open = false; /* it could not be made */
+    for (unsigned i = 0; i < GIVERS; i++) { /* it could not be made */
+        struct shl_giver *giver = &places[i].state->giver;
+        giver->open = false;
+        shl_chunks_free(&giver->chunks);
+    }
     start(&carrier, carry);
     start(&learner, learn);
     assert_true(await(was_put_off));
