@@ -60,6 +60,11 @@ static void work_until_error(struct rank *self)
     }
     ranks_tell(self, status);
     self->report->later_status = ranks_sum(self);
+    /* Who leaves early is gone, too, for one that has still to look. */
+    self->report->stage = 2;
+    for (uint32_t r = 0; r < self->size; r++)
+        if (r != harm->victim)
+            ranks_await_stage(&self->reports[r], 1, 2);
     free(send);
     free(recv);
 }
