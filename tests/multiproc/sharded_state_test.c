@@ -125,11 +125,38 @@ static void lost_ranges_are_named(void **state)
     assert_int_equal(shared->told[3].lost, 0);
 }
 
+/* Two of four members go at once, so neither is there to give what the other had: what they held
+ * together is lost, a sixth of all. What one of them had a copy of, and a member that is left the
+ * other, is not. */
+static void both_copies_are_gone(void **state)
+{
+    (void)state;
+    struct members members;
+    struct members_job job = sharded_make_job(4, 0, sharded_tcp);
+    members_open(&members, &job);
+    members_await(&members, 0, 3);
+    members_kill(&members, 1, SIGSTOP);
+    members_kill(&members, 3, SIGSTOP);
+    members_kill(&members, 1, SIGKILL);
+    members_kill(&members, 3, SIGKILL);
+    members_await(&members, 0, 6);
+    members.shared->stop = 1;
+    members_close(&members);
+    for (uint32_t i = 0; i < 4; i += 2) {
+        sharded_check_member(&members, i, "both copies");
+        assert_int_equal(shared->told[i].lost, 1);
+        assert_in_range(shared->told[i].lost_elements, FLOATS / 8, FLOATS / 5);
+    }
+    assert_int_equal(shared->told[0].lost_elements, shared->told[2].lost_elements);
+    assert_int_equal(shared->told[0].owned + shared->told[2].owned, FLOATS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(least_bytes_are_moved),
         cmocka_unit_test(lost_ranges_are_named),
+        cmocka_unit_test(both_copies_are_gone),
         cmocka_unit_test(a_whole_node_is_lost),
         cmocka_unit_test(one_version_wherever_a_member_dies),
     };
