@@ -45,6 +45,28 @@ static void what_the_caller_keeps_is_registered_once(void **state)
     assert_int_equal(seen.deregistered, seen.registered);
 }
 
+/* So devices may write in any order what is only read after a completion; where that is not known,
+ * it is not asked for. */
+static void memory_is_registered_with_relaxed_ordering_where_offered(void **state)
+{
+    (void)state;
+    for (uint32_t offered = 0; offered < 2; offered++) {
+        seen.no_relaxed = !offered;
+        struct world *world = world_open(&adapter, 2, 1);
+        for (uint32_t rank = 0; rank < 2; rank++)
+            world->ranks[rank].t->register_bytes = 64 * KIB;
+        unsigned opened = seen.relaxed, registered = seen.registered;
+        CHECK(world, (opened > 0) == offered); /* the windows */
+        struct parcel parcel = {.bytes = MIB};
+        parcel_move(world, 0, &parcel);
+        CHECK(world, seen.registered - registered == 2 * RAILS);
+        CHECK(world, seen.relaxed - opened == 2 * RAILS * offered);
+        CHECK(world, link_of(world, 1, 0)->direct.bytes_received == MIB);
+        world_close(world);
+        assert_int_equal(seen.deregistered, seen.registered);
+    }
+}
+
 static void ordinary_memory_is_registered_for_one_message(void **state)
 {
     struct world *world = world_open(&adapter, 2, 1);
@@ -293,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_the_caller_keeps_is_registered_once, set_up),
+        cmocka_unit_test_setup(memory_is_registered_with_relaxed_ordering_where_offered, set_up),
         cmocka_unit_test_setup(ordinary_memory_is_registered_for_one_message, set_up),
         cmocka_unit_test_setup(memory_is_mapped_again_at_the_same_address, set_up),
         cmocka_unit_test_setup(who_cannot_register_uses_windows, set_up),

@@ -68,6 +68,17 @@ static struct ibv_mr *note_register(struct ibv_pd *pd, void *memory, size_t byte
     return verbs->reg_mr(pd, memory, bytes, access);
 }
 
+static struct ibv_mr *note_optional(struct ibv_pd *pd, void *memory, size_t bytes, uint64_t iova,
+                                    unsigned access)
+{
+    errno = seen.no_relaxed ? EOPNOTSUPP : ENOMEM;
+    if (seen.no_relaxed || pd == seen.refused)
+        return NULL;
+    seen.registered++;
+    seen.relaxed += (access & IBV_ACCESS_RELAXED_ORDERING) != 0;
+    return verbs->reg_mr_iova2(pd, memory, bytes, iova, access);
+}
+
 static struct ibv_mr *note_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
                                   int fd, int access)
 {
@@ -113,6 +124,7 @@ int set_up(void **state)
     adjust_world = NULL;
     hooked = *verbs;
     hooked.reg_mr = note_register;
+    hooked.reg_mr_iova2 = note_optional;
     hooked.reg_dmabuf_mr = note_dmabuf;
     hooked.dereg_mr = note_deregister;
     hooked.post_send = hold_or_post;

@@ -36,6 +36,8 @@ extern uint32_t qps; /* direct queue pairs a rail: SHOAL_TEST_QPS, or 1 */
 struct seen {
     atomic_uint registered, deregistered; /* ranks open in threads of their own */
     atomic_uint dmabufs;                  /* of `registered` */
+    atomic_uint relaxed;                  /* of `registered`: with relaxed ordering */
+    bool no_relaxed;                      /* which no device has */
     bool no_dmabuf;                       /* none can be registered as such */
     uint64_t dmabuf_offset;               /* of the latest, */
     int dmabuf_error;                     /* and why it was refused; 0: it was not */

@@ -163,6 +163,13 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *memory, size_t bytes, int 
     return &region->mr;
 }
 
+static struct ibv_mr *reg_mr_iova2(struct ibv_pd *pd, void *memory, size_t bytes, uint64_t iova,
+                                   unsigned access)
+{
+    verbs_soft_must(iova == (uintptr_t)memory, "addresses of its own are not made up");
+    return reg_mr(pd, memory, bytes, (int)access);
+}
+
 /* A file must be there; whether it is a dmabuf does not matter here. */
 static struct ibv_mr *reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
                                     int fd, int access)
@@ -336,6 +343,7 @@ void verbs_soft_install(unsigned count)
                                                alloc_pd,
                                                dealloc_pd,
                                                reg_mr,
+                                               reg_mr_iova2,
                                                reg_dmabuf_mr,
                                                dereg_mr,
                                                create_comp_channel,

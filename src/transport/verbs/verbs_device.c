@@ -47,8 +47,7 @@ enum shoal_status shl_verbs_rail_windows(struct shl_transport *t, uint32_t index
     if (!rail->window_pd)
         return shl_fail_errno("%s: no second protection domain", rail->port.device);
     if (!rail->pool_mr)
-        rail->pool_mr = shl_verbs->reg_mr(rail->window_pd, t->pool, POOL_BYTES,
-                                          IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+        rail->pool_mr = shl_verbs_register(rail->window_pd, t->pool, POOL_BYTES);
     if (!rail->pool_mr)
         return shl_fail_errno("%s: cannot register %zu bytes; raise the limit of locked memory "
                               "(ulimit -l unlimited; in a pod: of the container runtime)",

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
+#define RELAXED IBV_ACCESS_RELAXED_ORDERING
 #define REGIONS_FIRST 16
 #define SMALL_BYTES 65536u
 #define LARGE_BYTES 1048576u
@@ -58,22 +59,31 @@ static void deregister(struct ibv_mr *mr[SHL_VERBS_RAILS])
     }
 }
 
+struct ibv_mr *shl_verbs_register(struct ibv_pd *pd, void *start, size_t bytes)
+{
+    struct ibv_mr *mr =
+        shl_verbs->reg_mr_iova2(pd, start, bytes, (uintptr_t)start, ACCESS | RELAXED);
+    if (mr || (errno != EOPNOTSUPP && errno != EINVAL))
+        return mr;
+    return shl_verbs->reg_mr(pd, start, bytes, ACCESS);
+}
+
 /* A dmabuf as such, which needs no processor to see it; else its pages, if these can be pinned. */
 static struct ibv_mr *register_one(const struct shl_verbs_rail *rail, void *start, size_t bytes,
                                    const struct shl_memory_dmabuf *dmabuf)
 {
     struct ibv_mr *mr = NULL;
     if (!dmabuf->given)
-        return shl_verbs->reg_mr(rail->pd, start, bytes, ACCESS);
+        return shl_verbs_register(rail->pd, start, bytes);
     mr = shl_verbs->reg_dmabuf_mr(rail->pd, dmabuf->offset, bytes, (uintptr_t)start, dmabuf->fd,
-                                  ACCESS);
+                                  ACCESS | RELAXED);
     if (mr) {
         shl_log(SHL_LOG_INFO, "%s: %zu bytes are registered as a dmabuf", rail->port.device, bytes);
         return mr;
     }
     shl_log(SHL_LOG_INFO, "%s: %zu bytes cannot be registered as a dmabuf (%s); by address instead",
             rail->port.device, bytes, strerror(errno));
-    return shl_verbs->reg_mr(rail->pd, start, bytes, ACCESS);
+    return shl_verbs_register(rail->pd, start, bytes);
 }
 
 /* false: not on all, hence on none; errno says why. */

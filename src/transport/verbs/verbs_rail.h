@@ -63,6 +63,10 @@ void shl_verbs_read_notifications(struct shl_transport *t, uint32_t rail);
 
 enum shoal_status shl_verbs_memory_open(struct shl_transport *t);
 void shl_verbs_memory_close(struct shl_transport *t);
+/* Register what peers write to, with relaxed ordering where that is offered: it is read only after
+ * a completion, and devices tell of that after all that was written before. NULL: errno says why.
+ */
+struct ibv_mr *shl_verbs_register(struct ibv_pd *pd, void *start, size_t bytes);
 /* Register memory of one transfer, or find that it is; NULL: use windows. `always`: although
  * copying would be faster. */
 struct shl_verbs_hold *shl_verbs_hold(struct shl_transport *t, void *data, uint64_t bytes,

@@ -47,6 +47,14 @@ static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *chain, struct ibv_re
     return ibv_post_recv(qp, chain, bad);
 }
 
+static struct ibv_mr *no_optional(struct ibv_pd *pd, void *memory, size_t bytes, uint64_t iova,
+                                  unsigned access)
+{
+    (void)pd, (void)memory, (void)bytes, (void)iova, (void)access;
+    errno = EOPNOTSUPP;
+    return NULL;
+}
+
 static struct ibv_mr *no_dmabuf(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
                                 int fd, int access)
 {
@@ -89,6 +97,9 @@ static void load(void)
         snprintf(load_error, sizeof(load_error), "%s", shl_error_text());
         return;
     }
+    *(void **)(void *)&loaded.reg_mr_iova2 = dlsym(library, "ibv_reg_mr_iova2");
+    if (!loaded.reg_mr_iova2)
+        loaded.reg_mr_iova2 = no_optional;
     *(void **)(void *)&loaded.reg_dmabuf_mr = dlsym(library, "ibv_reg_dmabuf_mr");
     if (!loaded.reg_dmabuf_mr)
         loaded.reg_dmabuf_mr = no_dmabuf;

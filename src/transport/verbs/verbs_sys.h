@@ -30,6 +30,9 @@ struct shl_verbs_sys {
     struct ibv_pd *(*alloc_pd)(struct ibv_context *context);
     int (*dealloc_pd)(struct ibv_pd *pd);
     struct ibv_mr *(*reg_mr)(struct ibv_pd *pd, void *memory, size_t bytes, int access);
+    /* Takes optional access flags. EOPNOTSUPP also where libibverbs is older than it. */
+    struct ibv_mr *(*reg_mr_iova2)(struct ibv_pd *pd, void *memory, size_t bytes, uint64_t iova,
+                                   unsigned access);
     /* EOPNOTSUPP also where libibverbs is older than it. */
     struct ibv_mr *(*reg_dmabuf_mr)(struct ibv_pd *pd, uint64_t offset, size_t bytes, uint64_t iova,
                                     int fd, int access);

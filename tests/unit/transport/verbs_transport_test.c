@@ -117,6 +117,13 @@ static struct ibv_mr *fake_reg_mr(struct ibv_pd *pd, void *memory, size_t bytes,
     return fake.reg_errno ? NULL : &fake.mr;
 }
 
+static struct ibv_mr *fake_reg_mr_iova2(struct ibv_pd *pd, void *memory, size_t bytes,
+                                        uint64_t iova, unsigned access)
+{
+    (void)iova;
+    return fake_reg_mr(pd, memory, bytes, (int)access);
+}
+
 static int fake_dereg_mr(struct ibv_mr *mr)
 {
     (void)mr;
@@ -189,6 +196,7 @@ static const struct shl_verbs_sys fake_table = {
     .alloc_pd = fake_alloc_pd,
     .dealloc_pd = fake_dealloc_pd,
     .reg_mr = fake_reg_mr,
+    .reg_mr_iova2 = fake_reg_mr_iova2,
     .dereg_mr = fake_dereg_mr,
     .create_comp_channel = fake_create_channel,
     .destroy_comp_channel = fake_destroy_channel,
