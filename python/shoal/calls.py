@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from shoal import _ffi
@@ -150,8 +151,12 @@ def find_op(comm: Comm, op: OpLike) -> tuple[int, UserOp | None]:
 
 
 def _check_root(comm: Comm, root: int) -> None:
-    if not 0 <= root < comm.size:
-        raise InvalidArgument(f"root {root} is no rank below {comm.size}")
+    try:
+        if 0 <= index(root) < comm.size:
+            return
+    except TypeError:
+        pass  # it is no whole number
+    raise InvalidArgument(f"root {root!r} is no rank below {comm.size}")
 
 
 def _one(obj: Any, dtype: MaybeDType, writable: bool, role: str) -> Buffer:
@@ -170,10 +175,13 @@ def _pair(
             f"send holds {DType(source.dtype)}, but recv holds {DType(target.dtype)}"
         )
     if source.elements * recv_blocks != target.elements * send_blocks:
-        where = f" of {comm.size} ranks" if send_blocks != recv_blocks else ""
+        times = max(send_blocks, recv_blocks)
+        larger, smaller = ("recv", "send") if recv_blocks > 1 else ("send", "recv")
+        rule = f"{larger} must have {times} times as many as {smaller}"
+        if times == 1:
+            rule = "both must have as many"
         raise InvalidArgument(
-            f"send has {source.elements} elements and recv {target.elements}; with {send_blocks} "
-            f"and {recv_blocks} blocks{where} they do not fit"
+            f"send has {source.elements} elements and recv {target.elements}; {rule}"
         )
     return source, target
 

@@ -309,14 +309,19 @@ class RefusedTest(unittest.TestCase):
     def test_sizes(self):
         with self.refused("6 elements", "recv 5"):
             ranks.comm.allreduce(filled(6), filled(5))
-        with self.refused("6 elements", "recv 6"):
+        with self.refused("6 elements", "recv 6", "send must have 2 times as many as recv"):
             ranks.comm.reduce_scatter(filled(6), filled(6))
-        with self.refused("6 elements", "recv 6"):
+        with self.refused("6 elements", "recv 6", "recv must have 2 times as many as send"):
             ranks.comm.allgather(filled(6), filled(6))
         with self.refused("7 elements", "2 ranks"):
             ranks.comm.reduce_scatter(filled(7))
         with self.refused("7 elements", "2 ranks"):
             ranks.comm.allgather(None, filled(7))
+
+    def test_roots(self):
+        for root in (2, -1, "x", 0.5, None):
+            with self.refused(f"root {root!r} is no rank below 2"):
+                ranks.comm.broadcast(filled(), root)
 
     def test_things_that_are_no_buffer(self):
         for thing in (3, "text", [1.0, 2.0], None, object()):
