@@ -126,6 +126,8 @@ int shoal_tool_coordinator(int argc, char **argv)
             return 0;
         }
         if (!take_option(option, &arguments)) {
+            if (option == '?')
+                shoal_tool_suggest(argv, options);
             fputs("`shoal coordinator --help` lists the options\n", stderr);
             return SHOAL_EXIT_USAGE;
         }

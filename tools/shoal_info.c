@@ -16,9 +16,8 @@
 static const char usage[] =
     "usage: shoal info [--json]\n\n"
     "Prints every setting with its effective value and source, the build, what was found of the\n"
-    "machine, its RDMA ports and which can be used, and what this host lets processes do. Exit "
-    "status 1 when the configuration is "
-    "bad.\n\n"
+    "machine, its RDMA ports and which can be used, and what this host lets processes do.\n"
+    "Exit status 1 when the configuration is bad.\n\n"
     "  --json   print JSON\n"
     "  --help   print this\n";
 
@@ -184,6 +183,7 @@ int shoal_tool_info(int argc, char **argv)
             return 0;
         }
         if (option != 'j') {
+            shoal_tool_suggest(argv, options);
             fputs(usage, stderr);
             return SHOAL_EXIT_USAGE;
         }

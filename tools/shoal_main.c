@@ -59,8 +59,13 @@ int main(int argc, char **argv)
         printf("shoal %s\n", shoal_version_string());
         return 0;
     }
-    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
-        if (strcmp(word, tools[i].name) == 0)
+    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        if (strcmp(word, tools[i].name) == 0) {
+            char name[32]; /* as getopt puts it before what it says */
+            snprintf(name, sizeof(name), "shoal %s", tools[i].name);
+            argv[1] = name;
             return tools[i].main(argc - 1, argv + 1);
+        }
+    }
     return fail_unknown(word);
 }

@@ -88,6 +88,14 @@ static const struct option options[] = {
 
 /* ---- reading options ---------------------------------------------------------------------- */
 
+static const char *option_name(int value)
+{
+    size_t i = 0;
+    while (options[i].name && options[i].val != value)
+        i++;
+    return options[i].name;
+}
+
 /* A whole number up to `max`, with K, M, G when `suffix`. */
 static bool read_count(const char *text, uint64_t max, bool suffix, uint64_t *value)
 {
@@ -310,10 +318,13 @@ int shoal_tool_plan(int argc, char **argv)
             list = true;
             continue;
         }
-        if (option == '?')
-            return SHOAL_EXIT_USAGE; /* getopt has said why */
+        if (option == '?') { /* getopt has said why */
+            shoal_tool_suggest(argv, options);
+            return SHOAL_EXIT_USAGE;
+        }
         if (!read_option(option, &request)) {
-            shoal_tool_error("plan", "'%s' is no value for this option; see --help", optarg);
+            shoal_tool_error("plan", "'%s' is no value for --%s; see --help", optarg,
+                             option_name(option));
             return SHOAL_EXIT_USAGE;
         }
     }

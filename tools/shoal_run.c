@@ -431,6 +431,8 @@ int shoal_tool_run(int argc, char **argv)
             return 0;
         }
         if (!take_option(option, &run, &arguments)) {
+            if (option == '?')
+                shoal_tool_suggest(argv, options);
             fputs("`shoal run --help` lists the options\n", stderr);
             return SHOAL_EXIT_USAGE;
         }

@@ -5,12 +5,16 @@
  */
 #include "shoal_tools.h"
 
+#include "core/suggest.h"
 #include "elastic/secret.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define OPTIONS_MAX 64 /* of a subcommand, for suggestions */
 
 bool shoal_tool_colour(FILE *out)
 {
@@ -27,6 +31,21 @@ void shoal_tool_error(const char *tool, const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
+}
+
+void shoal_tool_suggest(char **argv, const struct option *options)
+{
+    const char *names[OPTIONS_MAX + 1] = {NULL};
+    char word[64];
+    if (optopt || strncmp(argv[optind - 1], "--", 2) != 0)
+        return; /* one that is known, but for its value */
+    for (size_t i = 0; i < OPTIONS_MAX && options[i].name; i++)
+        names[i] = options[i].name;
+    snprintf(word, sizeof(word), "%s", argv[optind - 1] + 2);
+    word[strcspn(word, "=")] = '\0';
+    const char *nearest = shl_suggest(word, names);
+    if (nearest)
+        fprintf(stderr, "did you mean --%s?\n", nearest);
 }
 
 bool shoal_tool_key(const char *tool, struct shl_config *config, const char *secret_file,

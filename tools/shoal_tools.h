@@ -2,7 +2,7 @@
  * The subcommands of the program `shoal`, and what they share.
  *
  * A subcommand is a line of shoal_tools.def and a file shoal_<name>.c with
- * int shoal_tool_<name>(int argc, char **argv); argv[0] is the subcommand's name. It returns the
+ * int shoal_tool_<name>(int argc, char **argv); argv[0] is "shoal <name>". It returns the
  * exit status: 0, 1 for a failure, 2 for wrong usage; doctor also those of shoal-cni.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -18,6 +18,8 @@
 
 #define SHOAL_EXIT_FAILURE 1
 #define SHOAL_EXIT_USAGE 2
+
+struct option;
 
 struct shoal_tool {
     const char *name;
@@ -35,6 +37,10 @@ bool shoal_tool_colour(FILE *out);
 /* shoal_tool_error - "shoal info: text" on stderr. */
 void shoal_tool_error(const char *tool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* shoal_tool_suggest - after getopt_long has returned '?': the nearest option, if it was unknown.
+ */
+void shoal_tool_suggest(char **argv, const struct option *options);
 
 /* shoal_tool_key - the key of a job, from `secret_file` or, if that is NULL, as the settings say.
  * False: a line was printed. */

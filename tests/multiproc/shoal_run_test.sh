@@ -127,6 +127,10 @@ for words in "" "-n 0 true" "-n x true" "-n 2" "-n 2 --nnodes 2 true" "-n 2 --no
   run $words
   check "wrong usage: $words" [ "$status" = 2 ]
 done
+run -n 1 --rendezvos h:1 true
+check "the nearest option is suggested" says err "did you mean --rendezvous?"
+run -n
+check "a missing value is named" says err "shoal run: option requires an argument -- 'n'"
 chmod 644 "$temp/secret"
 run -n 1 --secret-file "$temp/secret" true
 check "a secret that others can read is refused" says err "chmod 600"

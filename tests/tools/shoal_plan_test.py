@@ -92,14 +92,15 @@ class Plan(unittest.TestCase):
                 (("allreduce", "-n4", "-a", "ring", "--in-rank-order"), 1, "does not commute"),
                 (("allreduce", "-n0"), 2, "'0' is no value"),
                 (("allreduce", "-n", "four"), 2, "'four' is no value"),
-                (("allreduce", "-n4", "-b", "1Q"), 2, "'1Q' is no value"),
-                (("allreduce", "-n4", "--hosts", "2y2"), 2, "'2y2' is no value"),
+                (("allreduce", "-n4", "-b", "1Q"), 2, "'1Q' is no value for --bytes"),
+                (("allreduce", "-n4", "--hosts", "2y2"), 2, "'2y2' is no value for --hosts"),
                 (("allreduce", "-n4", "--hosts", "3x2"), 2, "has 6 ranks, --ranks says 4"),
                 (("allreduce", "-n4", "--net-us", "-1"), 2, "'-1' is no value"),
                 (("broadcast", "-n4", "--root", "4"), 2, "below the rank count 4"),
                 (("allreduce", "-n4", "--rank", "9"), 2, "below the rank count 4"),
                 (("allreduce", "broadcast", "-n4"), 2, "name one collective"),
-                (("allreduce", "-n4", "--nonsense"), 2, "nonsense")):
+                (("allreduce", "-n4", "--nonsense"), 2, "nonsense"),
+                (("allreduce", "-n4", "--algoritm=ring"), 2, "did you mean --algorithm?")):
             result = run(*arguments)
             self.assertEqual(result.returncode, status, (arguments, result.stderr))
             self.assertIn(text, result.stderr)
