@@ -5,6 +5,7 @@
  */
 #include "api/context.h"
 
+#include "collectives/select.h"
 #include "core/log.h"
 #include "core/sys.h"
 
@@ -74,6 +75,9 @@ enum shoal_status shoal_context_create(const struct shoal_context_options *optio
     enum shoal_status status = shl_config_load(&sources, &context->config);
     if (status != SHOAL_OK)
         goto free_context;
+    status = shl_forced_check(context->config.algorithm);
+    if (status != SHOAL_OK)
+        goto free_config;
     shl_log_configure((enum shl_log_level)context->config.log_level, context->config.log_file);
     status = shl_memory_create(&context->memory);
     if (status != SHOAL_OK)

@@ -10,6 +10,7 @@
 #include "collectives/cost.h"
 #include "core/suggest.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* More pieces than this cost more memory than they can gain time. */
@@ -110,6 +111,17 @@ enum shoal_status shl_forced_find(const char *forced, enum shoal_collective coll
     }
     *algorithm = last;
     return SHOAL_OK;
+}
+
+enum shoal_status shl_forced_check(const char *forced)
+{
+    const struct shl_algorithm *unused;
+    char text[256];
+    enum shoal_status status = shl_forced_find(forced, SHOAL_ALLREDUCE, &unused);
+    if (status == SHOAL_OK)
+        return SHOAL_OK;
+    snprintf(text, sizeof(text), "%.250s", shl_error_text());
+    return shl_fail(status, "SHOAL_ALGORITHM: %s", text);
 }
 
 static enum shoal_status check_forced(const struct shl_algorithm *algorithm,

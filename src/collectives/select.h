@@ -19,4 +19,7 @@
 enum shoal_status shl_forced_find(const char *forced, enum shoal_collective collective,
                                   const struct shl_algorithm **algorithm);
 
+/* shl_forced_check - SHOAL_OK, or SHOAL_ERR_CONFIG with what is wrong with SHOAL_ALGORITHM. */
+enum shoal_status shl_forced_check(const char *forced);
+
 #endif

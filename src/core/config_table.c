@@ -6,6 +6,7 @@
 #include "core/config_internal.h"
 #include "core/suggest.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -88,8 +89,12 @@ enum shoal_status shl_config_find(const char *name, bool short_form, const char 
             return SHOAL_OK;
         }
     }
-    char text[64];
-    const char *nearest = shl_suggest(name, is_short ? short_names : long_names);
+    char text[64], with_prefix[64];
+    /* Where only the long form is understood, the short one is still known. */
+    bool cut = !is_short && strncasecmp(name, SHL_CONFIG_PREFIX, strlen(SHL_CONFIG_PREFIX)) != 0;
+    snprintf(with_prefix, sizeof(with_prefix), "%s%.50s", cut ? SHL_CONFIG_PREFIX : "", name);
+    const char *nearest =
+        is_short ? shl_suggest(name, short_names) : shl_suggest(with_prefix, long_names);
     if (is_short)
         nearest = lower(nearest, text, sizeof(text));
     if (nearest)

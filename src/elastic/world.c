@@ -166,10 +166,16 @@ static enum shoal_status meet(struct shl_world *world, const struct shl_secret *
         return shl_fail_errno("cannot allocate the rendezvous message");
     enum shoal_status status =
         shl_key_derive(secret->bytes ? secret->data : NULL, secret->bytes, options->job, &key);
-    if (status == SHOAL_OK && options->rank == 0 &&
-        shl_rendezvous_serve(options->config, options->rendezvous, options->job, &key,
-                             &world->server) != SHOAL_OK)
-        shl_log(SHL_LOG_DEBUG, "rank 0 does not serve the rendezvous itself: %s", shl_error_text());
+    if (status == SHOAL_OK && options->rank == 0) {
+        status = shl_rendezvous_serve(options->config, options->rendezvous, options->job, &key,
+                                      &world->server);
+        /* Another may serve it; but without a secret this rank is of no use beyond its host. */
+        if (status < 0 && status != SHOAL_ERR_CONFIG) {
+            shl_log(SHL_LOG_DEBUG, "rank 0 does not serve the rendezvous itself: %s",
+                    shl_error_text());
+            status = SHOAL_OK;
+        }
+    }
     if (status == SHOAL_OK) {
         size_t bytes = write_blob(world, blob, SHL_RENDEZVOUS_BLOB_MAX);
         status =

@@ -127,6 +127,17 @@ class Info(unittest.TestCase):
             self.assertIn("SHOAL_TIMEOUT", result.stdout)
             self.assertIn("usable_cpus", result.stdout)
 
+    def test_a_bad_algorithm_is_named(self):
+        result = run("info", SHOAL_ALGORITHM="allreduce=rign")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("SHOAL_ALGORITHM: \"rign\" is no algorithm", result.stderr)
+
+    def test_an_unknown_option_gets_a_suggestion(self):
+        result = run("info", "--josn")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("shoal info: unrecognized option '--josn'", result.stderr)
+        self.assertIn("did you mean --json?", result.stderr)
+
     def test_secrets_are_never_printed(self):
         for arguments in (["info"], ["info", "--json"]):
             result = run(*arguments, SHOAL_SECRET="hunter2")

@@ -171,7 +171,7 @@ static void unknown_names_get_a_suggestion(void **state)
                    "unknown setting SHOAL_TIMEOUT; did you mean SHOAL_TIMEOUT_MS?");
     assert_refused("SHOAL_INTERFAEC=eth0", "did you mean SHOAL_INTERFACE?");
     assert_refused("SHOAL_QQQQQQQQQQQQQQQQQQQQQQ=1", "`shoal info` lists all");
-    assert_refused("timeout_ms=5", "unknown setting timeout_ms");
+    assert_refused("timeout_ms=5", "unknown setting timeout_ms; did you mean SHOAL_TIMEOUT_MS?");
     assert_refused("shoal_timeout_ms=50", "did you mean SHOAL_TIMEOUT_MS?");
     assert_refused("=5", "unknown setting");
     assert_refused("SHOAL_SECRET", "has no \"=\"");
