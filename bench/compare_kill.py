@@ -2,7 +2,11 @@
 """What becomes of four local ranks in a loop of allreduces when one of them gets SIGKILL: with
 Shoal, and with the peers found on this machine. Prints a table in Markdown.
 
-Usage: compare_kill.py BUILD_FOLDER [--rounds N]
+Usage: compare_kill.py BUILD_FOLDER [--rounds N] [--torchft PYTHON] [--pccl PROGRAM]
+
+torchft is not in Debian: python3 -m venv F && F/bin/pip install torchft==0.2.0 torch==2.9.1, 7 GB,
+and --torchft F/bin/python. With torch 2.7.1 no process group of torchft 0.2.0 comes up. Nor is
+PCCL: build its repository without CUDA, and peers/pccl_kill.c with what came out of it.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -43,7 +47,7 @@ class Job:
 
     def pids(self):
         """Of the ranks, once all have said them; None when they do not."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             found = dict(re.findall(r"rank (\d+) (\d+)", "\n".join(self.lines)))
             if len(found) == RANKS:
@@ -85,6 +89,10 @@ def one_round(commands):
         time.sleep(0.1)  # for what the readers still have
         errors = [re.match(r"error (\d+\.\d+) (.*)", line) for line in job.lines]
         errors = [match for match in errors if match]
+        went_on = re.findall(r"goes on (\d+\.\d+) (.*)", "\n".join(job.lines))
+        if len(went_on) == RANKS - 1:
+            return max(said for _, said in went_on), \
+                max(float(when) for when, _ in went_on) - killed, ""
         if errors:
             last = max(float(match[1]) for match in errors)
             return f"an error on {len(errors)} of {RANKS - 1}", last - killed, errors[0][2]
@@ -101,13 +109,28 @@ def open_mpi(folder, *options):
     return [(["mpirun", "--oversubscribe", *options, "-np", str(RANKS), program], MPI_ENV)]
 
 
-def gloo():
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        return str(probe.getsockname()[1])
+
+
+def gloo():
+    port = free_port()
     return [(["/usr/bin/python3", f"{HERE}/peers/gloo_kill.py"],
              {"RANK": str(rank), "WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}) for rank in range(RANKS)]
+
+
+def torchft(python):
+    port = free_port()
+    return [([python, f"{HERE}/peers/torchft_kill.py", str(rank), str(RANKS), port], {})
+            for rank in range(RANKS)]
+
+
+def pccl(program):
+    port = free_port()
+    return [([program, str(rank), str(RANKS), port], {}) for rank in range(RANKS)]
 
 
 def shoal(build, transport, rounds):
@@ -120,7 +143,7 @@ def shoal(build, transport, rounds):
            f"{times[1]} ms, at most {times[2]} ({rounds} kills) |"
 
 
-def table(build, rounds):
+def table(build, rounds, torchft_python, pccl_program):
     yield "| 4 local ranks, one killed | what the others see | after |\n|---|---|---|"
     for transport in ("shm", "tcp"):
         yield shoal(build, transport, 10 * rounds)
@@ -132,6 +155,10 @@ def table(build, rounds):
         if subprocess.run(["/usr/bin/python3", "-c", "import torch"],
                           capture_output=True, check=False).returncode == 0:
             peers.append(("Gloo (torch.distributed)", gloo))
+        if torchft_python:
+            peers.append(("torchft, time-outs of 5 s", lambda: torchft(torchft_python)))
+        if pccl_program:
+            peers.append(("PCCL", lambda: pccl(pccl_program)))
         for name, commands in peers:
             results = [one_round(commands()) for _ in range(rounds)]
             kinds = ", ".join(sorted({kind for kind, _, _ in results}))
@@ -146,8 +173,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torchft", metavar="PYTHON", help="one that has torchft")
+    parser.add_argument("--pccl", metavar="PROGRAM", help="pccl_kill")
     options = parser.parse_args()
-    for row in table(options.build, options.rounds):
+    for row in table(options.build, options.rounds, options.torchft, options.pccl):
         print(row)
         sys.stdout.flush()
 
