@@ -49,9 +49,8 @@ static bool is_local(const struct shl_world *world, uint32_t rank)
 static const char *remark(void *arg, uint32_t rank)
 {
     const struct shl_world *world = arg;
-    if (!is_local(world, rank) || shl_topology_oom_kills("") <= world->oom_kills)
-        return NULL;
-    return "a process of this cgroup was killed for want of memory (memory.events: oom_kill)";
+    uint64_t known = world->oom_kills; /* stays so, for whoever is lost with this rank */
+    return is_local(world, rank) ? shl_topology_oom_remark(&known) : NULL;
 }
 
 static enum shoal_status flood(void *arg, uint16_t type, const void *payload, size_t bytes)

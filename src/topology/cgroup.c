@@ -202,3 +202,12 @@ uint64_t shl_topology_oom_kills(const char *root)
     }
     return kills;
 }
+
+const char *shl_topology_oom_remark(uint64_t *known)
+{
+    uint64_t kills = shl_topology_oom_kills("");
+    if (kills <= *known)
+        return NULL;
+    *known = kills;
+    return "a process of this cgroup was killed for want of memory (memory.events: oom_kill)";
+}

@@ -64,4 +64,10 @@ double shl_topology_quota(const char *root);
  */
 uint64_t shl_topology_oom_kills(const char *root);
 
+/*
+ * shl_topology_oom_remark - what to say of a process of this host that is gone, where more were
+ * killed than `*known`, which is set to how many were; else NULL.
+ */
+const char *shl_topology_oom_remark(uint64_t *known);
+
 #endif

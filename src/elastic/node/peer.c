@@ -30,23 +30,19 @@ struct shl_node_peer *shl_node_peer_find(struct shl_node *node, uint64_t id)
     return NULL;
 }
 
-/* Why its process may have ended. */
-static const char *remark(const struct shl_node_peer *peer)
-{
-    bool is_local = peer->pidfd >= 0;
-    if (!is_local || shl_topology_oom_kills("") <= peer->node->oom_kills)
-        return "";
-    return "; a process of this cgroup was killed for want of memory (memory.events: oom_kill)";
-}
-
 void shl_node_peer_suspect(struct shl_node_peer *peer, const char *why)
 {
     if (!peer->in_view || peer->suspected)
         return;
     peer->suspected = true;
-    shl_log(SHL_LOG_INFO, "member %016llx is suspected: %s%s", (unsigned long long)peer->id, why,
-            remark(peer));
+    shl_log(SHL_LOG_INFO, "member %016llx is suspected: %s", (unsigned long long)peer->id, why);
     shl_membership_suspect(peer->node->core, shl_now_ns(), peer->id);
+    /* Afterwards: to read it may take a while where memory is short. */
+    const char *remark = NULL;
+    if (peer->pidfd >= 0 && shl_log_enabled(SHL_LOG_INFO))
+        remark = shl_topology_oom_remark(&peer->node->oom_kills);
+    if (remark)
+        shl_log(SHL_LOG_INFO, "member %016llx: %s", (unsigned long long)peer->id, remark);
 }
 
 /* ---- dialling ------------------------------------------------------------------------------- */
