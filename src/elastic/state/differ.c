@@ -49,7 +49,7 @@ static enum shoal_status plan(struct differ *differ)
 /* SHOAL_IN_PROGRESS: there is more to hash than takes a moment. */
 static enum shoal_status hash_some(struct differ *differ)
 {
-    uint64_t until_ns = shl_now_ns() + SHL_STATE_SPELL_NS;
+    uint64_t until_ns = shl_now_ns() + shl_state_spell_ns(differ->meeting->comm);
     while (differ->next < differ->end) {
         const struct shl_chunk *chunk = &differ->chunks->at[differ->next];
         SHL_TRY(shl_hash_data(differ->state->arrays[chunk->array].data + chunk->offset,
@@ -74,16 +74,13 @@ static enum shoal_status prepare(struct differ *differ)
     return plan(differ);
 }
 
-/* What is about to be overwritten has no hash that is known any more, should this be done again. */
 static void compare(const struct differ *differ)
 {
     struct shl_taker *taker = differ->state->taker;
     for (uint64_t k = 0; taker && k < differ->chunks->count; k++) {
-        uint8_t *mine = shl_taker_hash(taker, k);
-        if (memcmp(mine, differ->hashes + k * SHL_HASH_BYTES, SHL_HASH_BYTES) == 0)
-            continue;
-        differ->lacks[k / 8] |= (uint8_t)(1u << (k % 8));
-        memset(mine, 0, SHL_HASH_BYTES);
+        const uint8_t *theirs = differ->hashes + k * SHL_HASH_BYTES;
+        if (memcmp(shl_taker_hash(taker, k), theirs, SHL_HASH_BYTES) != 0)
+            differ->lacks[k / 8] |= (uint8_t)(1u << (k % 8));
     }
 }
 
@@ -95,14 +92,19 @@ static bool is_lacked(const struct differ *differ, uint64_t chunk)
     return false;
 }
 
+/* What one of them lacks, all are sent; and what is about to be overwritten has no hash that is
+ * known any more, should this be done again. */
 static void keep_lacked(struct differ *differ)
 {
+    struct shl_taker *taker = differ->state->taker;
     struct shl_chunks *chunks = differ->chunks;
     uint64_t kept = 0;
     chunks->bytes = 0;
     for (uint64_t k = 0; k < chunks->count; k++) {
         if (!is_lacked(differ, k))
             continue;
+        if (taker)
+            memset(shl_taker_hash(taker, k), 0, SHL_HASH_BYTES);
         chunks->bytes += chunks->at[k].bytes;
         chunks->at[kept++] = chunks->at[k];
     }
