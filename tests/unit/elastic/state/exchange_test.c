@@ -286,9 +286,10 @@ static void start(pthread_t *thread, void *(*run)(void *))
 static bool await(bool (*is_so)(void))
 {
     uint64_t end_ns = shl_now_ns() + PATIENCE_NS;
-    while (!is_so() && shl_now_ns() < end_ns)
+    bool so; /* which looking may change */
+    while (!(so = is_so()) && shl_now_ns() < end_ns)
         sched_yield();
-    return is_so();
+    return so;
 }
 
 static bool has_learned(void)
