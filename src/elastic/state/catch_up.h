@@ -81,9 +81,11 @@ struct shl_giver {
     uint8_t schema[SHL_HASH_BYTES];
     struct shl_giver_taker {
         uint64_t id, session;   /* 0: nobody */
+        uint64_t serial;        /* of this entry: one may come back by the same session */
         uint32_t asked, unread; /* chunks it waits for; answers it has not taken in */
         uint64_t since_ns;      /* when it took the last one in, or was first sent one */
     } takers[SHL_CATCH_UP_TAKERS];
+    uint64_t serial;
     struct shl_list asked, copied;
     uint8_t **spare; /* blocks of SHL_CHUNK_BYTES */
     size_t spare_count, held_count, limit;

@@ -21,7 +21,8 @@
 
 struct shl_giving {
     struct shl_list link;
-    uint64_t to, session, chunk;  /* session: by which it was asked for */
+    uint64_t to, chunk;
+    uint64_t serial;              /* of the learner's entry when it asked */
     uint8_t hash[SHL_HASH_BYTES]; /* of what the learner has; 0: nothing */
     uint8_t *copy;
 };
@@ -41,7 +42,7 @@ static struct shl_giver_taker *find(struct shl_giver *giver, uint64_t id)
 static struct shl_giver_taker *taker_of(struct shl_giver *giver, const struct shl_giving *giving)
 {
     struct shl_giver_taker *taker = find(giver, giving->to);
-    return taker && taker->session == giving->session ? taker : NULL;
+    return taker && taker->serial == giving->serial ? taker : NULL;
 }
 
 static void end_giving(struct shl_giver *giver, struct shl_giving *giving)
@@ -90,7 +91,8 @@ static struct shl_giver_taker *find_or_add(struct shl_giver *giver, uint64_t id,
     for (uint32_t i = 0; i < SHL_CATCH_UP_TAKERS && !taker; i++)
         if (!giver->takers[i].asked) {
             taker = &giver->takers[i];
-            *taker = (struct shl_giver_taker){.id = id, .session = session};
+            *taker =
+                (struct shl_giver_taker){.id = id, .session = session, .serial = ++giver->serial};
         }
     return taker;
 }
@@ -112,7 +114,8 @@ static enum shl_giver_reply take_request(struct shl_giver *giver, uint64_t from,
         memcmp(mail->schema, giver->schema, SHL_HASH_BYTES) != 0)
         return SHL_GIVER_REFUSES;
     struct shl_giver_taker *taker = find_or_add(giver, from, session);
-    if (!taker || taker->asked == SHL_CATCH_UP_ASKED)
+    /* An answer may be there before its request is counted as answered. */
+    if (!taker || taker->asked >= SHL_CATCH_UP_ASKED + SHL_CATCH_UP_UNREAD)
         return SHL_GIVER_LATER;
     if (is_in(&giver->asked, from, mail->chunk) || is_in(&giver->copied, from, mail->chunk))
         return SHL_GIVER_TAKES; /* told to ask again, it does so twice */
@@ -120,7 +123,7 @@ static enum shl_giver_reply take_request(struct shl_giver *giver, uint64_t from,
     if (!giving)
         return SHL_GIVER_LATER;
     giving->to = from;
-    giving->session = session;
+    giving->serial = taker->serial;
     giving->chunk = mail->chunk;
     memcpy(giving->hash, mail->hash, SHL_HASH_BYTES);
     shl_list_append(&giver->asked, &giving->link);
@@ -232,7 +235,7 @@ static void drop_silent(struct shl_giver *giver)
             forget(giver, taker.id);
         bool there = tell(giver, taker.id, late ? SHL_CATCH_UP_DROPPED : SHL_CATCH_UP_WAIT);
         const struct shl_giver_taker *now = find(giver, taker.id);
-        if (!there && now && now->session == taker.session)
+        if (!there && now && now->serial == taker.serial)
             forget(giver, taker.id);
     }
 }

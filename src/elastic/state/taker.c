@@ -163,8 +163,9 @@ static void look_for_givers(struct shl_taker *taker)
         if (!giver)
             continue;
         giver->there = true;
+        if (giver->session != reached[i].session)
+            take_back(taker, giver, reached[i].session);
         giver->session = reached[i].session;
-        take_back(taker, giver, giver->session);
     }
     for (uint32_t i = 0; i < taker->giver_count; i++)
         if (!taker->givers[i].there)
