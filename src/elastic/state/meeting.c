@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define NS_PER_MS 1000000ull
+#define SPELL_MS 100
 
 enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine, void *all,
                                       size_t bytes)
@@ -142,4 +143,10 @@ enum shoal_status shl_state_poll(struct shoal_comm *comm, enum shoal_status mine
 {
     uint32_t rank;
     return find_error(comm, mine, &rank, first);
+}
+
+uint64_t shl_state_spell_ns(const struct shoal_comm *comm)
+{
+    uint64_t part_ns = comm->op_timeout_ms * NS_PER_MS / 4;
+    return part_ns < SPELL_MS * NS_PER_MS ? part_ns : SPELL_MS * NS_PER_MS;
 }

@@ -100,9 +100,9 @@ enum shoal_status shl_state_allgather(struct shoal_comm *comm, const void *mine,
 /* All fail when one does: with its status, and its text where it was this member.
  * SHOAL_IN_PROGRESS: none has failed, and one says so. */
 enum shoal_status shl_state_agree(struct shoal_comm *comm, enum shoal_status status);
-/* Time for what each does by itself between two agreements; the others wait for it in the second,
- * and no operation may take longer than the communicator's time for one. */
-#define SHL_STATE_SPELL_NS (100 * 1000000ull)
+/* Time for what each does by itself between two agreements: the others wait for it in the second,
+ * so it is a part of the communicator's time for an operation. */
+uint64_t shl_state_spell_ns(const struct shoal_comm *comm);
 /* The same for all to go on with: *first is the error of the lowest rank that has one. */
 enum shoal_status shl_state_poll(struct shoal_comm *comm, enum shoal_status mine,
                                  enum shoal_status *first);

@@ -71,10 +71,10 @@ struct hashing {
 };
 
 /* SHOAL_IN_PROGRESS: there is more to hash than takes a moment. */
-static enum shoal_status hash_some(const struct shoal_state *state, struct hashing *hashing,
-                                   uint8_t *mine)
+static enum shoal_status hash_some(const struct shoal_state *state, const struct shoal_comm *comm,
+                                   struct hashing *hashing, uint8_t *mine)
 {
-    uint64_t until_ns = shl_now_ns() + SHL_STATE_SPELL_NS;
+    uint64_t until_ns = shl_now_ns() + shl_state_spell_ns(comm);
     for (; hashing->array < state->array_count; hashing->array++, hashing->at = 0) {
         const struct shl_state_array *array = &state->arrays[hashing->array];
         uint64_t end = array->kind == SHOAL_STATE_REPLICATED ? array->bytes : 0;
@@ -103,7 +103,8 @@ static enum shoal_status run(void *arg, struct shoal_comm *comm, const struct sh
     if (!mine || !all)
         status = shl_fail_errno("cannot allocate the hashes of %u members", comm->size);
     do
-        status = shl_state_agree(comm, status < 0 ? status : hash_some(state, &hashing, mine));
+        status =
+            shl_state_agree(comm, status < 0 ? status : hash_some(state, comm, &hashing, mine));
     while (status == SHOAL_IN_PROGRESS);
     if (status == SHOAL_OK && bytes > 0)
         status = shl_state_allgather(comm, mine, all, bytes);
