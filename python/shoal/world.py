@@ -34,7 +34,7 @@ from shoal.calls import OpLike
 from shoal.checks import whole
 from shoal.context import Context, check, default_context, milliseconds
 from shoal.enums import Partition, StepMode
-from shoal.errors import InvalidArgument
+from shoal.errors import EpochChanged, InvalidArgument
 from shoal.interrupt import run_interruptibly
 from shoal.ops import ReduceFunction, UserOp
 from shoal.samples import WorldSamples
@@ -178,6 +178,8 @@ class World:
 
     def _member_view(self) -> View:
         view = self.view
+        if view.size == 0 and view.ended:
+            raise EpochChanged("the membership was over before this worker was let in")
         if view.size == 0:
             raise InvalidArgument(
                 "this worker is not let in yet, so it has no rank, size or id: with catch_up=True "
