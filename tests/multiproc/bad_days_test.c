@@ -127,25 +127,7 @@ static void test_stopped_rank(void **state)
 
 /* ---- a rank is killed for want of memory ---------------------------------------------------- */
 
-#define MEMORY_LIMIT_BYTES (256u << 20)
-
 static struct cgroup small_group;
-
-static bool group_make(void)
-{
-    static const char *const files[] = {"memory.limit_in_bytes", "memory.max"};
-    char limit[32];
-    snprintf(limit, sizeof(limit), "%u", MEMORY_LIMIT_BYTES);
-    const char *const values[] = {limit, limit};
-    if (!cgroup_make(&small_group, "memory", files, values))
-        return false;
-    /* There may be no swap to limit. */
-    if (small_group.version == 1)
-        (void)cgroup_write(&small_group, "memory.memsw.limit_in_bytes", limit);
-    else
-        (void)cgroup_write(&small_group, "memory.swap.max", "0");
-    return true;
-}
 
 static void enter_small_group(uint32_t rank)
 {
@@ -157,12 +139,8 @@ static void enter_small_group(uint32_t rank)
 static void take_all_memory(struct rank *self)
 {
     int status = ranks_sum(self);
-    for (size_t taken = 0; self->rank == 1 && taken < 4 * (size_t)MEMORY_LIMIT_BYTES;
-         taken += 1 << 20) {
-        volatile char *more = malloc(1 << 20);
-        for (size_t at = 0; more && at < 1 << 20; at += 1024)
-            more[at] = 1;
-    }
+    if (self->rank == 1)
+        cgroup_take_too_much();
     while (status == SHOAL_OK)
         status = ranks_sum(self);
     ranks_tell(self, status);
@@ -178,7 +156,7 @@ static int group_remove(void **state)
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    if (!group_make())
+    if (!cgroup_make_small(&small_group))
         TEST_SKIP("no memory cgroup can be made here");
     const char *const settings[] = {QUIET, NULL};
     struct ranks_job job = {

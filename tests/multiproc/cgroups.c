@@ -62,3 +62,33 @@ void cgroup_remove(struct cgroup *group)
         rmdir(group->path);
     group->version = 0;
 }
+
+bool cgroup_make_small(struct cgroup *group)
+{
+    static const char *const files[] = {"memory.limit_in_bytes", "memory.max"};
+    char limit[32];
+    const char *const values[] = {limit, limit};
+    snprintf(limit, sizeof(limit), "%zu", CGROUP_SMALL_BYTES);
+    if (!cgroup_make(group, "memory", files, values))
+        return false;
+    /* There may be no swap to limit. */
+    if (group->version == 1)
+        (void)cgroup_write(group, "memory.memsw.limit_in_bytes", limit);
+    else
+        (void)cgroup_write(group, "memory.swap.max", "0");
+    return true;
+}
+
+void cgroup_take_too_much(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, "1000", 4);
+        close(fd);
+    }
+    for (size_t taken = 0; taken < 4 * CGROUP_SMALL_BYTES; taken += 1 << 20) {
+        volatile char *more = malloc(1 << 20);
+        for (size_t at = 0; more && at < 1 << 20; at += 1024)
+            more[at] = 1;
+    }
+}

@@ -25,4 +25,11 @@ uint64_t cgroup_number(const struct cgroup *group, const char *file, const char 
 /* Nobody may be left in it. */
 void cgroup_remove(struct cgroup *group);
 
+/* Memory that sanitized processes do without, too. */
+#define CGROUP_SMALL_BYTES ((size_t)512 << 20)
+/* cgroup_make_small - one of CGROUP_SMALL_BYTES, without swap. */
+bool cgroup_make_small(struct cgroup *group);
+/* Takes more than there is in such a group; of its processes the kernel kills this one first. */
+void cgroup_take_too_much(void);
+
 #endif

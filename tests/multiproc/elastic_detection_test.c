@@ -148,9 +148,6 @@ static void who_destroys_its_world_is_not_ended(void **state)
 /* ---- killed for want of memory ----------------------------------------------------------------
  */
 
-#define MEMORY_LIMIT_BYTES ((size_t)256 << 20)
-#define MEMORY_LIMIT "268435456"
-
 static struct cgroup small_group;
 
 static void enter_small_group(uint32_t slot)
@@ -168,11 +165,8 @@ static void sum_and_take(struct member *self)
     int status = SHOAL_OK;
     for (int i = 0; i < 20 && status == SHOAL_OK; i++)
         status = members_sum(self, send, recv, &stop);
-    for (size_t taken = 0; self->slot == 1 && taken < 4 * MEMORY_LIMIT_BYTES; taken += 1 << 20) {
-        volatile char *more = malloc(1 << 20);
-        for (size_t at = 0; more && at < 1 << 20; at += 1024)
-            more[at] = 1;
-    }
+    if (self->slot == 1)
+        cgroup_take_too_much();
     members_end_with(self, status);
     if (status == SHOAL_OK)
         members_loop(self);
@@ -187,20 +181,21 @@ static void read_log(const char *path, char *text, size_t capacity)
     unlink(path);
 }
 
+static int remove_small_group(void **state)
+{
+    (void)state;
+    cgroup_remove(&small_group);
+    return 0;
+}
+
 /* The log says why the process of a member may have ended. */
 static void a_death_for_want_of_memory_is_named(void **state)
 {
     (void)state;
     static char text[65536];
-    const char *const files[] = {"memory.limit_in_bytes", "memory.max"};
-    const char *const values[] = {MEMORY_LIMIT, MEMORY_LIMIT};
     char path[64], setting[96];
-    if (!cgroup_make(&small_group, "memory", files, values))
+    if (!cgroup_make_small(&small_group))
         TEST_SKIP("no memory cgroup can be made here");
-    if (small_group.version == 1) /* there may be no swap to limit */
-        (void)cgroup_write(&small_group, "memory.memsw.limit_in_bytes", MEMORY_LIMIT);
-    else
-        (void)cgroup_write(&small_group, "memory.swap.max", "0");
     snprintf(path, sizeof(path), "/tmp/shoal-detection-%d.log", (int)getpid());
     snprintf(setting, sizeof(setting), "SHOAL_LOG_FILE=%s", path);
     const char *const settings[] = {"SHOAL_TRANSPORT=tcp", "SHOAL_LOG_LEVEL=info", setting, NULL};
@@ -219,7 +214,6 @@ static void a_death_for_want_of_memory_is_named(void **state)
            members_now_s() < end_s)
         usleep(500);
     members_finish(&members, left, 2, 20);
-    cgroup_remove(&small_group);
     read_log(path, text, sizeof(text));
     if (!strstr(text, "was killed for want of memory (memory.events: oom_kill)"))
         fail_msg("the cause is not named: %s", text);
@@ -320,7 +314,8 @@ static void who_calls_no_more_keeps_nobody(void **state)
     (void)state;
     told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(told != MAP_FAILED);
-    struct shl_sys_time time = shl_time_kernel;
+    static struct shl_sys_time time;
+    time = shl_time_kernel;
     time.now_ns = late_now_ns;
     shl_time = &time; /* of all processes */
     for (int i = 0; i < 2; i++) {
@@ -350,7 +345,7 @@ int main(void)
         cmocka_unit_test(a_stopped_member_of_this_host_is_ended),
         cmocka_unit_test(a_death_shows_though_children_live),
         cmocka_unit_test(who_destroys_its_world_is_not_ended),
-        cmocka_unit_test(a_death_for_want_of_memory_is_named),
+        cmocka_unit_test_teardown(a_death_for_want_of_memory_is_named, remove_small_group),
         cmocka_unit_test(who_calls_no_more_keeps_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,7 +152,7 @@ static void let_clock_jump(uint32_t rank)
     atomic_store(&jumps, true);
 }
 
-#define DEADLINE_MS 2000
+#define DEADLINE_MS 5000
 
 /* Enough for sessions to beat several times. Over TCP rank 0 calls one operation alone. */
 static void work_as_clock_jumps(struct rank *self)
@@ -238,12 +238,13 @@ static void work_within_quota(struct rank *self)
     if (status == SHOAL_OK)
         status = ranks_sum(self);
     usleep(2 * PERIOD_US); /* for what is still being throttled */
-    uint64_t before = throttled();
-    if (self->rank == 0)
+    if (self->rank == 0) { /* the others wait for it, and what it does afterwards is not counted */
+        uint64_t before = throttled();
         usleep(WAIT_US);
+        self->report->number = throttled() - before;
+    }
     if (status == SHOAL_OK)
         status = ranks_sum(self);
-    self->report->number = throttled() - before;
     ranks_tell(self, status);
 }
 
@@ -278,10 +279,9 @@ static void test_quota(void **state)
             .size = QUOTA_RANKS, .settings = settings, .body = work_within_quota};
         const struct rank_report *reports = ranks_run(&job);
         assert_all_ok(transports[t], reports, QUOTA_RANKS);
-        for (uint32_t r = 0; r < QUOTA_RANKS; r++)
-            if (reports[r].number > WAIT_US / PERIOD_US / 3)
-                fail_msg("%s: throttled in %u of %u periods in which all but rank 0 waited",
-                         transports[t], (unsigned)reports[r].number, WAIT_US / PERIOD_US);
+        if (reports[0].number > WAIT_US / PERIOD_US / 3)
+            fail_msg("%s: throttled in %u of %u periods in which all but rank 0 waited",
+                     transports[t], (unsigned)reports[0].number, WAIT_US / PERIOD_US);
     }
 }
 
