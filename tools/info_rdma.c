@@ -44,7 +44,7 @@ static json_t *list_ports(const struct shl_config *config)
     if (shl_verbs_ports_find(config, ports, SHL_VERBS_PORTS_MAX, &count) != SHOAL_OK)
         json_object_set_new(list, "none", json_string(shoal_last_error()));
     else if (count == 0)
-        json_object_set_new(list, "none", json_string("this machine has no RDMA device"));
+        json_object_set_new(list, "none", json_string(shl_verbs_none_string()));
     uint32_t chosen[SHL_VERBS_PORTS_MAX], nearest;
     (void)shl_verbs_ports_choose(ports, count, shl_topology_near, chosen, SHL_VERBS_RAILS,
                                  &nearest);

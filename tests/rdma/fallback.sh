@@ -33,3 +33,11 @@ if output=$(run SHOAL_TRANSPORT=verbs SHOAL_IB_HCA==rxe0); then
     exit 1
 fi
 expect 'no transport reaches rank' "$output"
+
+# In exclusive mode a namespace sees no devices but its own.
+rdma system set netns exclusive
+ip netns add apart
+output=$(ip netns exec apart bash -c 'ip link set lo up; exec "$@"' shell \
+    env SHOAL_TRANSPORT=verbs,tcp "$bench" --ranks 2 -b 64K -e 64K -n 1 -w 0 2>&1)
+expect "no RDMA device, and the kernel's mode is exclusive" "$output"
+expect ' tcp ' "$output"

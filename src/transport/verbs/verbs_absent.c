@@ -47,6 +47,11 @@ void shl_verbs_probe_run(const struct shl_verbs_port *port,
     snprintf(probe->steps[SHL_VERBS_PROBE_OPEN].seen, SHL_VERBS_PROBE_SEEN_BYTES, "%s", REASON);
 }
 
+const char *shl_verbs_none_string(void)
+{
+    return REASON;
+}
+
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind)
 {
     (void)kind;

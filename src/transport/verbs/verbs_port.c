@@ -111,6 +111,19 @@ const char *shl_verbs_connect_string(const struct shl_verbs_port *port)
                                            : "by rdma_cm: SHOAL_IB_CONNECT asks for it";
 }
 
+const char *shl_verbs_none_string(void)
+{
+    char shared[8]; /* the kernel's mode: may network namespaces share devices? */
+    if (shl_file_read_line("/sys/module/ib_core/parameters/netns_mode", shared, sizeof(shared)) <
+            0 ||
+        *shared == 'Y')
+        return "this machine has no RDMA device";
+    return "this network namespace has no RDMA device, and the kernel's mode is exclusive, so "
+           "those "
+           "of others are not seen; in a pod chain the plugin rdma, which moves one here, or boot "
+           "the node in shared mode (ib_core netns_mode=1)";
+}
+
 static int32_t numa_node(const char *device)
 {
     char path[160], text[16];

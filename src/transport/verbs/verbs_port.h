@@ -88,6 +88,8 @@ enum shoal_status shl_verbs_gids_find(const struct shl_config *config, struct sh
 uint32_t shl_verbs_ports_choose(struct shl_verbs_port *ports, uint32_t count, shl_near_fn *near,
                                 uint32_t *chosen, uint32_t capacity, uint32_t *nearest);
 
+/* Why no device was found, and what to do; never fails. */
+const char *shl_verbs_none_string(void);
 const char *shl_verbs_kind_string(enum shl_verbs_kind kind);
 /* How queue pairs of a usable port are connected, and why so. */
 const char *shl_verbs_connect_string(const struct shl_verbs_port *port);

@@ -60,7 +60,7 @@ static enum shoal_status choose_port(struct shl_transport *t)
     if (status == SHOAL_ERR_UNSUPPORTED)
         snprintf(t->why_not, sizeof(t->why_not), "%s", shl_error_text());
     else if (status == SHOAL_OK && count == 0)
-        snprintf(t->why_not, sizeof(t->why_not), "this machine has no RDMA device");
+        snprintf(t->why_not, sizeof(t->why_not), "%s", shl_verbs_none_string());
     else if (status == SHOAL_OK && !ports[0].usable)
         explain(t, ports, count);
     t->usable = status == SHOAL_OK && count > 0 && ports[0].usable;

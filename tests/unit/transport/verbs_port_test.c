@@ -4,11 +4,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "core/sys.h"
 #include "support/fault.h"
 #include "verbs_machine.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static void roce_port_is_described(void **state)
 {
@@ -215,6 +217,36 @@ static void no_devices(void **state)
     ASSERT_DETAIL("no RDMA devices: Function not implemented");
 }
 
+static const char *netns_mode; /* what the kernel's parameter says; NULL: there is none */
+
+static int open_netns_mode(const char *path, int flags, int mode)
+{
+    int ends[2];
+    (void)flags, (void)mode;
+    assert_string_equal(path, "/sys/module/ib_core/parameters/netns_mode");
+    errno = ENOENT;
+    if (!netns_mode)
+        return -1;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], netns_mode, strlen(netns_mode)), strlen(netns_mode));
+    close(ends[1]);
+    return ends[0];
+}
+
+static void exclusive_mode_is_explained(void **state)
+{
+    struct shl_sys_fd table = shl_fd_kernel;
+    (void)state;
+    table.open = open_netns_mode;
+    shl_fd = &table;
+    assert_string_equal(shl_verbs_none_string(), "this machine has no RDMA device");
+    netns_mode = "Y\n";
+    assert_string_equal(shl_verbs_none_string(), "this machine has no RDMA device");
+    netns_mode = "N\n";
+    assert_non_null(strstr(shl_verbs_none_string(), "the kernel's mode is exclusive"));
+    shl_fd = &shl_fd_kernel;
+}
+
 static enum shoal_status find_all(void *arg)
 {
     (void)arg;
@@ -240,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup(filters_are_those_of_nccl, machine_set_up),
         cmocka_unit_test_setup(malformed_filters_are_errors, machine_set_up),
         cmocka_unit_test_setup(no_devices, machine_set_up),
+        cmocka_unit_test_setup(exclusive_mode_is_explained, machine_set_up),
         cmocka_unit_test_setup(kth_call_fails, machine_set_up),
     };
     return cmocka_run_group_tests_name("verbs_port", tests, NULL, NULL);
