@@ -127,6 +127,9 @@ static void op_progress(struct world_life *life, struct world_op *op)
     }
     bool all = (op->holders & needed) == needed;
     op->settled = all;
+    for (uint32_t i = 0; all && i < life->world->life_count; i++)
+        if (life->members & ~needed & bit(i)) /* who came later, and has no part in it */
+            world_send_data(life, i, WORLD_SETTLED, op->seq, 0, 0);
     bool early = life->world->options.optimistic && !op->commit;
     if (op->told)
         return advance_settled(life);
@@ -210,6 +213,10 @@ void world_engine_data(struct world_life *life, const struct world_event *event)
         op->held = op->contributed = true;
         op->result = event->result;
     }
+    if (event->data == WORLD_SETTLED) {
+        op->settled = true;
+        return advance_settled(life);
+    }
     if (event->data == WORLD_STATED) {
         op->stated |= bit(event->from);
         op->uneven |= event->result != 0;
@@ -219,9 +226,13 @@ void world_engine_data(struct world_life *life, const struct world_event *event)
     op_progress(life, op);
 }
 
-static uint64_t ops_of_step(const struct world_life *life)
+#define BY_NUMBER 3u
+
+static bool commits_next(const struct world_life *life)
 {
-    return 1 + life->step % 3;
+    if (life->world->options.by_number)
+        return (life->started + 1) % BY_NUMBER == 0;
+    return life->in_step == 1 + life->step % 3;
 }
 
 void world_engine_app(struct world_life *life)
@@ -232,7 +243,7 @@ void world_engine_app(struct world_life *life)
     while (life->epoch && !fenced && !life->boundary_due && !life->commit_open && !life->gives_up &&
            !shl_membership_at_boundary(life->core) && life->unreturned < AHEAD &&
            life->started < life->settled + AHEAD_OF_SETTLED) {
-        bool commit = life->in_step == ops_of_step(life);
+        bool commit = commits_next(life);
         if (commit && life->unreturned)
             return;
         struct world_op *op = op_at(life, ++life->started);
@@ -256,6 +267,7 @@ void world_engine_report(struct world_life *life, struct shl_report *report)
     bool optimistic = life->world->options.optimistic;
     bool keeps = life->world->options.mode == SHL_STEP_RETAIN;
     bool careless = life->world->options.broken == WORLD_NO_ROUND;
+    bool round_first = life->world->options.by_number;
     *report = (struct shl_report){.settled = life->settled,
                                   .started = life->started,
                                   .step = life->step,
@@ -268,15 +280,16 @@ void world_engine_report(struct world_life *life, struct shl_report *report)
     for (uint64_t seq = life->settled + 1; seq <= report->started; seq++) {
         const struct world_op *op = op_at(life, seq);
         uint8_t *flags = &report->ops[seq - life->settled - 1];
-        if (op->held || op->failed)
+        bool held = op->held && !(round_first && op->commit);
+        if (held || op->failed)
             *flags |= SHL_OP_HELD;
         if (op->told)
             *flags |= SHL_OP_EXPIRED;
-        if (op->held && (!op->returned || (optimistic && !op->settled && !careless)))
+        if (held && (!op->returned || (optimistic && !op->settled && !careless)))
             *flags |= SHL_OP_COPY;
         if (keeps || !op->begun)
             *flags |= SHL_OP_RETAINED;
-        if (op->commit && op->held && !op->returned) {
+        if (op->commit && held && !op->returned) {
             report->step++;
             report->position++;
             report->step_last = seq;
@@ -332,7 +345,7 @@ static void fail_op(struct world_life *life, uint64_t seq, enum shl_outcome outc
 {
     struct world_op *op = op_at(life, seq);
     bool retry = outcome == SHL_OUTCOME_RETRY, late = outcome == SHL_OUTCOME_EXPIRED;
-    WORLD_CHECK(life->world, retry || !op->returned || (op->told && late),
+    WORLD_CHECK(life->world, retry || !op->returned || !op->begun || (op->told && late),
                 "life %u: operation %llu was returned and fails\n", life->number,
                 (unsigned long long)seq);
     if (op->begun && !op->returned)
@@ -391,7 +404,16 @@ static void retry_step(struct world_life *life, const struct shl_decision *decis
 
 static void newcomer(struct world_life *life, const struct shl_decision *decision)
 {
-    life->started = life->settled = decision->started;
+    life->started = decision->started;
+    life->settled = shl_decision_held(decision);
+    if (life->world->options.broken == WORLD_SETTLED_BY_JOINER)
+        life->settled = decision->started;
+    for (uint64_t seq = life->settled + 1; seq <= life->started; seq++) {
+        struct world_op *op = op_at(life, seq);
+        op->failed = op->returned = true;
+        op->settled =
+            decision->outcomes[seq - decision->settled - 1] != (uint8_t)SHL_OUTCOME_FORWARD;
+    }
     life->step = decision->step;
     life->step_last = 0;
     life->veterans = 0;

@@ -219,6 +219,58 @@ static void a_spare_takes_the_place(void **state)
     }
 }
 
+/* In a full world of least size with a spare one, the first life has returned what another has not,
+ * and a third is lost; then the first may be lost too, before or after what it forwards has come.
+ * Returns in how many of the stories the checks fail. */
+static uint32_t spares_come_with_results(enum world_broken_rule rule, uint32_t *forwarded,
+                                         uint32_t *failed)
+{
+    uint32_t found = 0;
+    *forwarded = *failed = 0;
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct world_options options = world_plain(5);
+        options.seed = seed;
+        options.start = options.min = options.max = 3;
+        options.loose = options.by_number = options.optimistic = options.no_restart = true;
+        options.broken = rule;
+        struct world *world = world_formed(&options);
+        const struct shl_record *record = &world->store.record;
+        uint32_t source = world_life_of(world, record->view.at[0].id);
+        uint32_t gone = world_life_of(world, record->view.at[1].id);
+        uint32_t lacks = world_life_of(world, record->view.at[2].id);
+        uint64_t epoch = record->view_epoch;
+        world_cut(world, world->lives[gone]->slot, world->lives[lacks]->slot, false,
+                  400 * WORLD_MS);
+        world_run(world, world->now_ns + (1 + seed % 9) * WORLD_MS);
+        world_crash(world, gone);
+        for (uint32_t ms = 0; seed % 2 && ms < 2000 && record->view_epoch == epoch; ms++)
+            world_run_for(world, 1);
+        if (seed % 2) {
+            world_run(world, world->now_ns + seed % 8 * WORLD_MS / 4);
+            world_crash(world, source);
+        }
+        world_run_for(world, 2000);
+        uint64_t steps = world->steps_done;
+        world_run_for(world, 1000);
+        world_check_alive(world, steps);
+        WORLD_CHECK(world, record->view.count == 3, "%u members\n", record->view.count);
+        *forwarded += world->forwarded;
+        *failed += world->failures;
+        found += world->troubles > 0;
+        world_close(world);
+    }
+    return found;
+}
+
+static void a_spare_comes_while_a_result_is_forwarded(void **state)
+{
+    uint32_t forwarded, failed;
+    (void)state;
+    assert_int_equal(spares_come_with_results(WORLD_RULES_KEPT, &forwarded, &failed), 0);
+    assert_true(forwarded > 10 && failed > 10);
+    assert_true(spares_come_with_results(WORLD_SETTLED_BY_JOINER, &forwarded, &failed) > 0);
+}
+
 static void joins_and_leaves_abort_nothing(void **state)
 {
     (void)state;
@@ -400,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_step_is_given_up_for_one_that_cannot_finish_it),
         cmocka_unit_test(too_small_a_world_waits_and_fails),
         cmocka_unit_test(a_spare_takes_the_place),
+        cmocka_unit_test(a_spare_comes_while_a_result_is_forwarded),
         cmocka_unit_test(joins_and_leaves_abort_nothing),
         cmocka_unit_test(a_false_alarm_is_soon_silent),
         cmocka_unit_test(the_last_member_waits_quietly),

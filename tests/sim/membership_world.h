@@ -32,6 +32,7 @@ enum world_broken_rule {
     WORLD_NO_ROUND,          /* operations return when held, and no copy is kept */
     WORLD_NO_STEP_RETENTION, /* a step that is redone takes what is held for good */
     WORLD_FORWARD_BY_CALL,   /* a result is forwarded by who has it only when its program calls */
+    WORLD_SETTLED_BY_JOINER, /* a joiner says that all have what is still on its way to some */
     WORLD_NO_STATEMENTS      /* a deadline is told to a program although another has the result */
 };
 
@@ -41,6 +42,8 @@ struct world_options {
     enum shl_step_mode mode;
     enum shl_partition_policy policy;
     bool loose;      /* operations outside of steps; commits only mark boundaries */
+    bool by_number;  /* loose: programs commit at certain numbers, so that a joiner that comes
+                        between  others is in step; and nobody holds a commit before its round */
     bool optimistic; /* operations return with a kept copy, before the completion round */
     bool bad_paths;  /* messages are lost, repeated and late, answers of the store too */
     bool no_restart; /* whoever is gone stays away */
@@ -117,7 +120,7 @@ enum world_event_kind {
     WORLD_CAUGHT_UP
 };
 
-enum world_data_kind { WORLD_INPUT, WORLD_HELD, WORLD_FORWARDED, WORLD_STATED };
+enum world_data_kind { WORLD_INPUT, WORLD_HELD, WORLD_SETTLED, WORLD_FORWARDED, WORLD_STATED };
 
 struct world_event {
     uint64_t order;

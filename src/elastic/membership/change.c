@@ -54,9 +54,9 @@ static void commit(struct shl_membership *m)
     shl_members_copy(&next->view, &m->record.next);
     next->next.count = 0;
     shl_outcome_decide(&input, &next->decision);
-    /* A joiner has no part in what is older than itself, so it comes when nothing of that is left.
-     */
-    if (shl_decision_pending(&next->decision))
+    /* A joiner has no part in what is older than itself, so it comes when nothing of that has to be
+     * done again. Results that are forwarded come with the making of the view. */
+    if (shl_decision_redoes(&next->decision))
         next->view.count = stay;
     if (next->view.count >= m->options.world_min)
         shl_register_swap(m);

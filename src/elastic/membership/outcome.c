@@ -153,15 +153,22 @@ static bool gives_up(const struct shl_outcome_input *input, const struct shl_dec
     return false;
 }
 
-bool shl_decision_pending(const struct shl_decision *decision)
+bool shl_decision_redoes(const struct shl_decision *decision)
 {
     if (decision->redo_from)
         return true;
     for (uint32_t i = 0; i < shl_decision_ops(decision); i++)
-        if (decision->outcomes[i] == SHL_OUTCOME_FORWARD ||
-            decision->outcomes[i] == SHL_OUTCOME_REDO)
+        if (decision->outcomes[i] == SHL_OUTCOME_REDO)
             return true;
     return false;
+}
+
+uint64_t shl_decision_held(const struct shl_decision *decision)
+{
+    for (uint32_t i = 0; i < shl_decision_ops(decision); i++)
+        if (decision->outcomes[i] == SHL_OUTCOME_FORWARD)
+            return decision->settled + i;
+    return decision->started;
 }
 
 void shl_outcome_decide(const struct shl_outcome_input *input, struct shl_decision *decision)

@@ -90,8 +90,12 @@ static inline uint32_t shl_decision_ops(const struct shl_decision *decision)
     return (uint32_t)(decision->started - decision->settled);
 }
 
-/* Some outcome still has to be carried out in the new view: forwarding or redoing. */
-bool shl_decision_pending(const struct shl_decision *decision);
+/* Some operation is done again by the members of the new view that were in the former one. */
+bool shl_decision_redoes(const struct shl_decision *decision);
+/* The last operation up to which all have the results, or never get any: none is on its way. It is
+ * as far as a joiner, which has none of them itself, may say that all is settled. Of what comes
+ * after it a joiner says that it holds it: it lacks nothing, and can do nothing again. */
+uint64_t shl_decision_held(const struct shl_decision *decision);
 
 /* What a peer sent is within bounds and agrees with itself. */
 bool shl_report_valid(const struct shl_report *report);

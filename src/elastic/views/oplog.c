@@ -78,9 +78,18 @@ void shl_oplog_enter(struct shl_oplog *log, enum shl_step_mode mode,
                      const struct shl_decision *decision)
 {
     log->mode = mode;
-    log->settled = log->started = log->decided = log->released = decision->started;
+    log->settled = log->released = shl_decision_held(decision);
+    log->started = log->decided = decision->started;
     log->step = decision->step;
     log->position = decision->position;
+    /* Whose result is on its way to others is not settled while some may still lose it. */
+    for (uint64_t seq = log->settled + 1; seq <= log->started; seq++) {
+        uint32_t at = (uint32_t)(seq - decision->settled - 1);
+        struct shl_op *op = claim(log, seq);
+        op->failed = true;
+        op->status = SHOAL_ERR_EPOCH;
+        op->settled = decision->outcomes[at] != SHL_OUTCOME_FORWARD;
+    }
 }
 
 void shl_oplog_free(struct shl_oplog *log)
@@ -357,7 +366,7 @@ static void forward(struct shl_oplog *log, uint64_t seq, uint32_t source)
     struct shl_op *op = claim(log, seq);
     op->source = source;
     log->forwarded = seq;
-    if (op->held) /* here it is as before: safe once all have begun a later one */
+    if (op->held || op->failed) /* here it is as before: safe once all have begun a later one */
         return;
     if (op->begun)
         set_due(log, op, SHL_OP_FORWARD);

@@ -50,7 +50,7 @@ static void nothing_open(void **state)
     decide();
     assert_int_equal(decision.settled, 8);
     assert_int_equal(decision.started, 8);
-    assert_false(shl_decision_pending(&decision));
+    assert_false(shl_decision_redoes(&decision));
 }
 
 static void settled_anywhere_is_done(void **state)
@@ -62,7 +62,7 @@ static void settled_anywhere_is_done(void **state)
     reports[1].ops[0] = reports[2].ops[0] = FULL;
     decide();
     assert_int_equal(decision.settled, 8);
-    assert_false(shl_decision_pending(&decision));
+    assert_false(shl_decision_redoes(&decision));
 }
 
 static void held_by_all_is_done(void **state)
@@ -210,7 +210,7 @@ static void an_aborted_step_is_retried(void **state)
     assert_int_equal(decision.retry, 3);
     assert_int_equal(decision.redo_from, 0);
     assert_int_equal(decision.outcomes[0], SHL_OUTCOME_RETRY);
-    assert_false(shl_decision_pending(&decision));
+    assert_false(shl_decision_redoes(&decision));
 }
 
 static void a_joiner_in_between_retries_the_step(void **state)

@@ -86,6 +86,67 @@ static void what_arrives_is_what_is_waited_for(void **state)
     logs_close(logs, 2);
 }
 
+/* A member that comes while the result of the only operation is forwarded from the second log to
+ * the first, with the position 2 in the view that it comes to. */
+static struct shl_oplog *joiner_of(struct shl_oplog **logs)
+{
+    static struct shl_decision decision;
+    struct shl_oplog *joiner = logs_member(SHL_STEP_RETAIN, 0);
+    logs_keep(logs[1]);
+    logs_begin(logs[0], false);
+    logs_decide(logs, 2, true, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FORWARD);
+    shl_oplog_enter(joiner, SHL_STEP_RETAIN, &decision);
+    return joiner;
+}
+
+/* It never gets the result, and so must not let others believe that they have it. */
+static void a_joiner_settles_nothing_that_is_forwarded(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {logs_member(SHL_STEP_RETAIN, 0), logs_member(SHL_STEP_RETAIN, 0),
+                                NULL};
+    static struct shl_decision decision;
+    logs[2] = joiner_of(logs);
+    assert_int_equal(logs[2]->settled, 0);
+    assert_null(shl_oplog_next(logs[2]));
+    /* While the source lives it is forwarded again; the joiner does not wait for it. */
+    logs_decide(logs, 3, false, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FORWARD);
+    assert_null(shl_oplog_next(logs[2]));
+    struct shl_op *lost = shl_oplog_next(logs[0]);
+    /* With the source gone nobody has it. */
+    struct shl_oplog *left[] = {logs[0], logs[2]};
+    logs_decide(left, 2, true, &decision);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_FAILED);
+    assert_true(lost && lost->failed);
+    assert_int_equal(lost->status, SHOAL_ERR_EPOCH);
+    assert_null(shl_oplog_next(logs[0]));
+    shl_oplog_unpin(logs[0]);
+    assert_int_equal(logs_begin(logs[0], false)->seq, 2);
+    assert_int_equal(logs_begin(logs[2], false)->seq, 2);
+    logs_close(logs, 3);
+}
+
+static void a_joiner_settles_with_its_first_operation(void **state)
+{
+    (void)state;
+    struct shl_oplog *logs[] = {logs_member(SHL_STEP_RETAIN, 0), logs_member(SHL_STEP_RETAIN, 0),
+                                NULL};
+    static struct shl_decision decision;
+    logs[2] = joiner_of(logs);
+    shl_oplog_held(logs[0], shl_oplog_next(logs[0]), false);
+    shl_oplog_unpin(logs[0]);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(logs_keep(logs[i])->seq, 2);
+        assert_int_equal(logs[i]->settled, 1);
+    }
+    logs_decide(logs, 3, true, &decision);
+    assert_int_equal(decision.settled, 1);
+    assert_int_equal(decision.outcomes[0], SHL_OUTCOME_DONE);
+    logs_close(logs, 3);
+}
+
 static void what_nobody_holds_is_redone(void **state)
 {
     (void)state;
@@ -269,6 +330,8 @@ int main(void)
         cmocka_unit_test(a_round_settles_at_once),
         cmocka_unit_test(what_one_holds_is_forwarded),
         cmocka_unit_test(what_arrives_is_what_is_waited_for),
+        cmocka_unit_test(a_joiner_settles_nothing_that_is_forwarded),
+        cmocka_unit_test(a_joiner_settles_with_its_first_operation),
         cmocka_unit_test(what_nobody_holds_is_redone),
         cmocka_unit_test(a_shape_of_the_view_is_not_redone),
         cmocka_unit_test(the_same_members_redo_what_has_their_shape),
