@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "control/handshake.h"
+#include "control/sock.h"
 #include "core/config.h"
 #include "core/sys.h"
 #include "elastic/launch_env.h"
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,9 +196,22 @@ static bool take_option(int option, struct run *run, struct arguments *arguments
     }
 }
 
+/* Names are not asked for: a coordinator may get its own later. Workers read what etcd needs. */
+static bool check_join(const char *join)
+{
+    char host[NI_MAXHOST];
+    uint16_t port;
+    if (strncmp(join, "etcd://", 7) == 0 || strncmp(join, "etcds://", 8) == 0 ||
+        shl_sock_split(join, -1, host, sizeof(host), &port) == SHOAL_OK)
+        return true;
+    shoal_tool_error("run", "--join: %s", shl_error_text());
+    return false;
+}
+
 static bool place_elastic(struct run *run, const struct arguments *arguments)
 {
     const char *wrong = NULL;
+    char text[128];
     run->world_min = run->world_min ? run->world_min : 1;
     run->world_start = run->world_start ? run->world_start : run->world_min;
     run->count = (arguments->ranks ? arguments->ranks : 1) + run->spare;
@@ -207,11 +222,15 @@ static bool place_elastic(struct run *run, const struct arguments *arguments)
                 "--rendezvous, --nnodes, --node-rank, --size or --first-rank";
     else if (run->spare && !run->world_max)
         wrong = "--spare needs --max: the spare is the worker that is too much";
-    else if (run->world_max && run->world_max < run->world_start)
-        wrong = "--max is below --start or --min";
-    else if (run->world_start < run->world_min)
-        wrong = "--start is below --min";
-    else if (run->count > RANKS_MAX)
+    else if (run->world_max && run->world_max < run->world_start) {
+        snprintf(text, sizeof(text), "--max %u is below the %u workers of --start or --min",
+                 run->world_max, run->world_start);
+        wrong = text;
+    } else if (run->world_start < run->world_min) {
+        snprintf(text, sizeof(text), "--start %u is below --min %u", run->world_start,
+                 run->world_min);
+        wrong = text;
+    } else if (run->count > RANKS_MAX)
         wrong = "so many workers do not fit on one host";
     else if (run->join && arguments->journal && !arguments->serve)
         wrong = "--journal is for the coordinator that --serve serves";
@@ -223,7 +242,7 @@ static bool place_elastic(struct run *run, const struct arguments *arguments)
         wrong = "a job has at most 1024 members";
     if (wrong)
         shoal_tool_error("run", "%s", wrong);
-    return !wrong;
+    return !wrong && (!run->join || check_join(run->join));
 }
 
 /* Where this host's ranks stand in the job. */

@@ -126,10 +126,15 @@ check "under mpirun too" says err "mpirun"
 
 for words in "--min 0 true" "--min 2" "--min 2 --max 1 true" "--min 2 --start 1 true" \
   "--min 1 --spare true" "--min 1 --size 2 --first-rank 0 true" "--min 1 --backoff soon true" \
-  "--join h:1 --journal x true" "--max 2000 true"; do
+  "--join h:1 --journal x true" "--max 2000 true" "--join nonsense true" "--join -- true"; do
   # shellcheck disable=SC2086
   run $words
   check "wrong usage: $words" [ "$status" = 2 ]
 done
+
+run --min 8 --max 2 true
+check "with the values" says err "--max 2 is below the 8 workers"
+run --join nonsense true
+check "and what to write" says err 'address "nonsense" has no port 0..65535; write host:port'
 
 exit $failed
