@@ -423,6 +423,15 @@ static void follow_op(struct shl_oplog *log, const struct shl_decision *decision
     }
 }
 
+/* What the last decision had forwarded is decided anew, also where it was not called yet. */
+static void forget_forwarded(struct shl_oplog *log)
+{
+    struct shl_op *op = log->forwarded ? find(log, log->forwarded) : NULL;
+    if (op && !op->begun)
+        op->due = SHL_OP_NOTHING;
+    log->forwarded = log->arrived = 0;
+}
+
 enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decision *decision)
 {
     uint64_t begun = log->started > log->decided ? log->started : log->decided;
@@ -432,7 +441,7 @@ enum shoal_status shl_oplog_follow(struct shl_oplog *log, const struct shl_decis
                         "%llu begun; this member has begun %llu. Join again",
                         (unsigned long long)decision->settled,
                         (unsigned long long)decision->started, (unsigned long long)begun);
-    log->forwarded = log->arrived = 0;
+    forget_forwarded(log);
     for (uint64_t seq = log->settled + 1; seq <= decision->settled; seq++) {
         const struct shl_op *op = find(log, seq);
         /* Within steps one may return from an operation while another has not the result of the one

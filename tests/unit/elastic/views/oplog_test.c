@@ -147,6 +147,43 @@ static void a_joiner_settles_with_its_first_operation(void **state)
     logs_close(logs, 3);
 }
 
+/* The source is lost before the program calls what it was to get: then it is no result to wait for.
+ */
+static void what_was_to_be_forwarded_is_decided_anew(void **state)
+{
+    (void)state;
+    for (uint32_t comes = 0; comes < 2; comes++) {
+        struct shl_oplog *logs[] = {logs_member(SHL_STEP_RETAIN, 0),
+                                    logs_member(SHL_STEP_RETAIN, 0), NULL};
+        static struct shl_decision decision;
+        logs_keep(logs[1]);
+        logs_decide(logs, 2, true, &decision);
+        logs[2] = logs_member(SHL_STEP_RETAIN, 0);
+        shl_oplog_enter(logs[2], SHL_STEP_RETAIN, &decision);
+        struct shl_oplog *left[] = {logs[0], logs[2]};
+        logs_decide(left, comes ? 2 : 1, true, &decision);
+        struct shl_op *op = logs_begin(logs[0], false);
+        assert_int_equal(decision.outcomes[0], comes ? SHL_OUTCOME_FAILED : SHL_OUTCOME_REDO);
+        assert_int_equal(op->due, comes ? SHL_OP_NOTHING : SHL_OP_RUN);
+        assert_int_equal(op->failed, comes);
+        logs_close(logs, 3);
+    }
+}
+
+/* Its buffer is the program's again. */
+static void what_was_told_is_not_written(void **state)
+{
+    (void)state;
+    struct shl_oplog *log = logs_member(SHL_STEP_RETAIN, 0);
+    struct shl_decision decision = {.started = 1, .outcomes = {SHL_OUTCOME_FORWARD}};
+    struct shl_op *op = logs_begin(log, false);
+    shl_oplog_failed(log, op, SHOAL_ERR_TIMEOUT);
+    ASSERT_OK(shl_oplog_follow(log, &decision));
+    assert_int_equal(op->due, SHL_OP_NOTHING);
+    assert_int_equal(op->status, SHOAL_ERR_TIMEOUT);
+    shl_oplog_free(log);
+}
+
 static void what_nobody_holds_is_redone(void **state)
 {
     (void)state;
@@ -332,6 +369,8 @@ int main(void)
         cmocka_unit_test(what_arrives_is_what_is_waited_for),
         cmocka_unit_test(a_joiner_settles_nothing_that_is_forwarded),
         cmocka_unit_test(a_joiner_settles_with_its_first_operation),
+        cmocka_unit_test(what_was_to_be_forwarded_is_decided_anew),
+        cmocka_unit_test(what_was_told_is_not_written),
         cmocka_unit_test(what_nobody_holds_is_redone),
         cmocka_unit_test(a_shape_of_the_view_is_not_redone),
         cmocka_unit_test(the_same_members_redo_what_has_their_shape),
