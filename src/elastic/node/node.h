@@ -92,8 +92,9 @@ uint64_t shl_node_wanted(const struct shl_node *node);
 
 /* What beats tell the others. Never waits. */
 void shl_node_progress(struct shl_node *node, uint64_t epoch, uint64_t started);
-/* A description of transports, and a result that is forwarded (views/forward.c). */
-#define SHL_NODE_BLOB_MAX (SHL_RENDEZVOUS_BLOB_MAX + 64 + 65536)
+/* A description of transports, and what is told before it: a result that is forwarded. */
+#define SHL_NODE_BLOB_EXTRA (64 + 65536)
+#define SHL_NODE_BLOB_MAX (SHL_RENDEZVOUS_BLOB_MAX + SHL_NODE_BLOB_EXTRA)
 
 /* Tell the members what this one brings to the view of `epoch`, until the next one. Copies. */
 void shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob, size_t bytes);

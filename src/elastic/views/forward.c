@@ -16,6 +16,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HEAD_BYTES (3 * sizeof(uint64_t) + sizeof(uint32_t))
+
+_Static_assert(HEAD_BYTES + SHL_OPLOG_KEPT_BYTES <= SHL_NODE_BLOB_EXTRA,
+               "a member's blob has room for the result that it forwards");
+
 size_t shl_views_put_told(struct shoal_world *world, const void *blob, size_t blob_bytes)
 {
     struct shl_bytes out = shl_bytes_writer(world->told, sizeof(world->told));
