@@ -136,14 +136,18 @@ static void do_tell(struct shl_node *node, void *arg)
     }
 }
 
-void shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob, size_t bytes)
+enum shoal_status shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob,
+                                size_t bytes)
 {
     struct telling telling = {epoch, shl_mem->alloc(bytes + 1), bytes};
     if (!telling.blob)
-        return; /* the others wait for it until this view is given up */
+        return shl_fail(SHOAL_ERR_NOMEM,
+                        "no memory for the %zu bytes to tell the members of epoch %llu", bytes,
+                        (unsigned long long)epoch);
     memcpy(telling.blob, blob, bytes);
     shl_node_call(node, do_tell, &telling);
     shl_mem->free(telling.blob);
+    return SHOAL_OK;
 }
 
 struct collecting {
@@ -194,6 +198,8 @@ static void do_blobs(struct shl_node *node, void *arg)
 {
     struct collecting *collecting = arg;
     const struct shl_members *members = collecting->members;
+    if (node->blob_epoch != collecting->epoch) /* its own would be of another view */
+        return;
     for (uint32_t i = 0; i < members->count; i++)
         if (members->at[i].id != node->self.id && !told(node, members->at[i].id, collecting->epoch))
             return;

@@ -96,10 +96,12 @@ void shl_node_progress(struct shl_node *node, uint64_t epoch, uint64_t started);
 #define SHL_NODE_BLOB_EXTRA (64 + 65536)
 #define SHL_NODE_BLOB_MAX (SHL_RENDEZVOUS_BLOB_MAX + SHL_NODE_BLOB_EXTRA)
 
-/* Tell the members what this one brings to the view of `epoch`, until the next one. Copies. */
-void shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob, size_t bytes);
-/* What each of `members` but this one brings to the view of `epoch`, in result->blobs, when all
- * have told; else false, and *result is untouched. SHOAL_ERR_NOMEM in *status. */
+/* Tell the members what this one brings to the view of `epoch`, until the next one. Copies.
+ * SHOAL_ERR_NOMEM: nobody was told. */
+enum shoal_status shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob,
+                                size_t bytes);
+/* What each of `members` brings to the view of `epoch`, in result->blobs, when all have told; else
+ * false, and *result is untouched. SHOAL_ERR_NOMEM in *status. */
 bool shl_node_blobs(struct shl_node *node, uint64_t epoch, const struct shl_members *members,
                     struct shl_rendezvous_result *result, enum shoal_status *status);
 

@@ -96,13 +96,12 @@ static enum shoal_status exchange(void *arg, const void *blob, size_t blob_bytes
                                   uint64_t deadline_ns, struct shl_rendezvous_result *result)
 {
     struct shoal_world *world = arg;
-    enum shoal_status status = SHOAL_OK;
     bool all = false;
     uint64_t epoch = world->published->view_epoch;
     pthread_mutex_lock(&world->lock);
     size_t bytes = shl_views_put_told(world, blob, blob_bytes);
     pthread_mutex_unlock(&world->lock);
-    shl_node_tell(world->node, epoch, world->told, bytes);
+    enum shoal_status status = shl_node_tell(world->node, epoch, world->told, bytes);
     pthread_mutex_lock(&world->lock);
     while (status == SHOAL_OK && !all) {
         uint64_t news = world->news;

@@ -177,6 +177,53 @@ static void who_lacks_memory_gets_what_the_other_gets(void **state)
     assert_null(failed);
 }
 
+static _Atomic uint32_t untold; /* so many members lack the memory to tell what they bring */
+
+enum shoal_status __real_shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob,
+                                       size_t bytes);
+enum shoal_status __wrap_shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob,
+                                       size_t bytes);
+
+enum shoal_status __wrap_shl_node_tell(struct shl_node *node, uint64_t epoch, const void *blob,
+                                       size_t bytes)
+{
+    uint32_t one = 1;
+    to_fail = atomic_compare_exchange_strong(&untold, &one, 0) ? 1 : 0;
+    enum shoal_status status = __real_shl_node_tell(node, epoch, blob, bytes);
+    to_fail = 0;
+    return status;
+}
+
+/* Founds a world, and is its only member in the end unless it is the one that lacks memory. */
+static void *found(void *arg)
+{
+    struct shoal_world *world = NULL;
+    float one = 1, sum = 0;
+    (void)arg;
+    enum shoal_status status = join(2, &world);
+    if (status == SHOAL_ERR_NOMEM)
+        return &untold;
+    if (status == SHOAL_OK)
+        status = shoal_world_allreduce(world, &one, &sum, 1, SHOAL_F32, SHOAL_SUM);
+    if (status < 0 || sum != 1)
+        print_error("status %d, sum %g: %s\n", (int)status, (double)sum, shoal_last_error());
+    shoal_world_destroy(world);
+    return status == SHOAL_OK && sum == 1 ? NULL : &pair;
+}
+
+/* The other would else wait for it until the time to join is over. */
+static void who_cannot_tell_what_it_brings_goes_alone(void **state)
+{
+    pthread_t other;
+    void *theirs = NULL;
+    (void)state;
+    untold = 1;
+    assert_int_equal(pthread_create(&other, NULL, found, NULL), 0);
+    void *mine = found(NULL);
+    pthread_join(other, &theirs);
+    assert_true(mine == &untold ? !theirs : !mine && theirs == &untold);
+}
+
 /* ---- connections break -------------------------------------------------------------------- */
 
 /* Alike on both, but for one whose data connections and their control end in the middle, as if the
@@ -355,6 +402,8 @@ int main(void)
     mallopt(M_ARENA_MAX, 1); /* else the C library takes a while to have an arena a thread */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(who_lacks_memory_gets_what_the_other_gets, open_pair,
+                                        close_pair),
+        cmocka_unit_test_setup_teardown(who_cannot_tell_what_it_brings_goes_alone, open_pair,
                                         close_pair),
         cmocka_unit_test_setup_teardown(connections_that_break_are_made_anew, open_pair,
                                         close_pair),
