@@ -245,12 +245,15 @@ enum shoal_status shl_views_join(const struct shl_views_options *options, struct
 /*
  * Members that end at the same time, as at the end of a job, wait for each other for a moment: what
  * one has got of the last operation another may still be waiting for, and nobody should take the
- * end for a failure.
+ * end for a failure. While a view is being made it may have to bring there what this member has.
  */
 static void end_together(struct shoal_world *world)
 {
     uint64_t until_ns = shl_now_ns() + END_TOGETHER_MS * MS;
     pthread_mutex_lock(&world->lock);
+    bool in_time = world->epoch != 0;
+    while (in_time && !world->usable && !world->ended)
+        in_time = shl_views_wait(world, until_ns);
     uint64_t epoch = world->epoch;
     bool waits = world->usable && world->members.count > 1;
     pthread_mutex_unlock(&world->lock);

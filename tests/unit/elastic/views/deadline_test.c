@@ -81,6 +81,7 @@ static void await(const _Atomic bool *what)
 struct member {
     struct shoal_world *world;
     bool late;
+    bool ends; /* with its story */
     enum shoal_status (*story)(struct member *member);
     float send[2], recv[2]; /* a step may read and write them until its commit */
     enum shoal_status status;
@@ -126,7 +127,7 @@ static void *live(void *arg)
         status = sum_is_right(member); /* all is there from here on */
     if (status == SHOAL_OK)
         status = member->story(member);
-    if (status == SHOAL_OK)
+    if (status == SHOAL_OK && !member->ends)
         status = sum_is_right(member); /* and goes on */
     member->status = status;
     strncpy(member->text, shl_error_text(), sizeof(member->text) - 1);
@@ -286,6 +287,28 @@ static void what_one_has_comes_without_a_call_of_its_program(void **state)
     run(SHOAL_STEP_RETAIN, a_sum_and_no_call, 1);
 }
 
+/* The one that has the result ends while the view is made that is to bring it to the other. */
+static enum shoal_status a_sum_and_the_end(struct member *member)
+{
+    struct shoal_world *world = member->world;
+    uint64_t epoch = world->epoch;
+    SHL_TRY(a_sum(member));
+    member->ends = true;
+    if (member->late)
+        return SHOAL_OK;
+    pthread_mutex_lock(&world->lock);
+    while (world->usable && world->epoch == epoch)
+        shl_views_wait(world, UINT64_MAX);
+    pthread_mutex_unlock(&world->lock);
+    return SHOAL_OK;
+}
+
+static void what_one_has_comes_though_it_ends(void **state)
+{
+    (void)state;
+    run(SHOAL_STEP_RETAIN, a_sum_and_the_end, 1);
+}
+
 /* ---- in steps ----------------------------------------------------------------------------- */
 
 static enum shoal_status a_step(struct member *member)
@@ -388,6 +411,7 @@ int main(void)
         cmocka_unit_test(what_one_has_seen_through_is_done),
         cmocka_unit_test(what_nobody_has_is_late_on_all_alike),
         cmocka_unit_test(what_one_has_comes_without_a_call_of_its_program),
+        cmocka_unit_test(what_one_has_comes_though_it_ends),
         cmocka_unit_test(what_is_retained_is_done_again),
         cmocka_unit_test(a_step_that_is_late_a_second_time_is_given_up),
         cmocka_unit_test(what_is_not_retained_is_given_up_by_all),
