@@ -103,7 +103,8 @@ unsigned shl_tcp_poll(struct shl_transport *t)
             for (uint32_t i = 0; i < link->flow_count; i++)
                 work += step_flow(&link->flows[i], false);
     }
-    if (direct && (!busy || t->polls % SWEEP_POLLS == 0))
+    /* Where all peers are on this host there is no link, and this is polled between exchanges. */
+    if (direct && t->link_count > 0 && (!busy || t->polls % SWEEP_POLLS == 0))
         work += step_ready(t);
     return work;
 }

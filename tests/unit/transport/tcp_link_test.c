@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "support/fault.h"
 #include "support/test.h"
 #include "unit/transport/tcp_world.h"
 
@@ -64,6 +65,22 @@ static void nothing_is_dialled_before_use(void **unused)
     assert_in_range(tcp_net_connections(tcp_world_net(world)), 1, 5); /* four flows, one knock */
     assert_null(tcp_world_link(world, 0, 1));
     world_close(world);
+}
+
+/* Where all peers share memory no link is ever made, and this is polled at each turn of a wait. */
+static void without_links_polling_costs_no_call(void **unused)
+{
+    (void)unused;
+    shl_fault_install();
+    struct world *world = tcp_world_open(&several, 3, 1);
+    world_settle(world);
+    shl_fault_arm(SHL_FAULT_FD | SHL_FAULT_SOCK, 0);
+    for (int i = 0; i < 100; i++)
+        for (uint32_t rank = 0; rank < 3; rank++)
+            world->ops->poll(world->ranks[rank].t);
+    assert_int_equal(shl_fault_calls(), 0);
+    world_close(world);
+    shl_fault_remove();
 }
 
 /* All flows of a link carry a large message. */
@@ -359,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(either_side_opens),
         cmocka_unit_test(nothing_is_dialled_before_use),
+        cmocka_unit_test(without_links_polling_costs_no_call),
         cmocka_unit_test(flows_share_the_work),
         cmocka_unit_test(bad_arguments),
         cmocka_unit_test(last_words_arrive),
