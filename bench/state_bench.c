@@ -3,9 +3,11 @@
  * refreshed within the commit, and in the background, in turns, beside what it takes to copy as
  * many bytes.
  *
- *     state_bench SHOAL [RANKS [ROUNDS [MIB [device]]]]
+ *     state_bench SHOAL [RANKS [ROUNDS [MIB [host|device [REPLICATED_MIB]]]]]
  *
  * SHOAL is the program, for its coordinator. MIB: of the sharded array, of all ranks together.
+ * REPLICATED_MIB: of an array that every rank has all of, as of parameters, beside it; none is the
+ * default.
  * A line for each time that a rank computes in a step, which it does in its registers, or sleeps
  * meanwhile, as where a device computes (`device`). Columns, of medians over rounds: computation;
  * bytes that a rank refreshes; milliseconds to copy these, on all ranks at once; of a step without
@@ -42,10 +44,11 @@ static const double compute_ms[] = {0, 5, 20, 80};
 
 struct bench {
     uint32_t ranks, rounds, rank;
-    size_t bytes; /* of the array */
+    size_t bytes;      /* of the array */
+    size_t replicated; /* bytes of the other; 0: there is none */
     bool sleeps;
     struct shoal_world *world;
-    uint8_t *array, *copy;
+    uint8_t *array, *copy, *parameters;
     uint64_t refreshed; /* by this rank in a step */
 };
 
@@ -79,6 +82,12 @@ static struct shoal_state *open_state(const struct bench *bench, enum mode mode)
                                       .kind = SHOAL_STATE_SHARDED};
     figures_need(shoal_state_create(bench->world, &options, &state) == SHOAL_OK, "state");
     figures_need(shoal_state_add(state, &array) == SHOAL_OK, "array");
+    array.name = "parameters";
+    array.data = bench->parameters;
+    array.count = bench->replicated;
+    array.kind = SHOAL_STATE_REPLICATED;
+    if (bench->replicated)
+        figures_need(shoal_state_add(state, &array) == SHOAL_OK, "parameters");
     return state;
 }
 
@@ -192,7 +201,8 @@ static void run_rank(struct bench *bench, const char *store)
     bench->rank = view.rank;
     bench->array = aligned_alloc(4096, bench->bytes);
     bench->copy = aligned_alloc(4096, bench->bytes);
-    figures_need(bench->array && bench->copy, "memory");
+    bench->parameters = calloc(1, bench->replicated + 1);
+    figures_need(bench->array && bench->copy && bench->parameters, "memory");
     memset(bench->array, 0, bench->bytes);
     memset(bench->copy, 0, bench->bytes);
     if (bench->rank == 0)
@@ -210,7 +220,9 @@ int main(int argc, char **argv)
     static struct bench bench = {.ranks = 2, .rounds = 7, .bytes = 64u << 20};
     char store[128];
     if (argc < 2)
-        return fprintf(stderr, "usage: state_bench SHOAL [RANKS [ROUNDS [MIB [device]]]]\n"), 2;
+        return fprintf(stderr, "usage: state_bench SHOAL [RANKS [ROUNDS [MIB [host|device "
+                               "[REPLICATED_MIB]]]]]\n"),
+               2;
     if (argc > 2)
         bench.ranks = (uint32_t)atoi(argv[2]);
     if (argc > 3)
@@ -218,6 +230,7 @@ int main(int argc, char **argv)
     if (argc > 4)
         bench.bytes = strtoul(argv[4], NULL, 10) << 20;
     bench.sleeps = argc > 5 && strcmp(argv[5], "device") == 0;
+    bench.replicated = argc > 6 ? strtoul(argv[6], NULL, 10) << 20 : 0;
     if (bench.ranks < 2 || bench.ranks > RANKS_MAX || !bench.rounds || bench.rounds > ROUNDS_MAX ||
         !bench.bytes)
         return fprintf(stderr, "2 to %d ranks, 1 to %d rounds, 1 MiB\n", RANKS_MAX, ROUNDS_MAX), 2;
