@@ -26,10 +26,12 @@ static struct {
     pthread_mutex_t gate; /* while it is locked, pairs of rails[held] connect nobody */
     pthread_t tester;     /* but those of this thread */
     uint32_t held;        /* rails, as bits */
-    atomic_uint begun;    /* connecting by rank 0 and a rail that is held */
-    int errors[RAILS];    /* what becomes of connecting by rail; 0: it works */
-    uint32_t dead;        /* rails, as bits, by which nothing arrives */
-    atomic_uint written;  /* messages, or parts of them, by these */
+    uint32_t unheld;      /* so many of a rank, first, are not held */
+    atomic_uint asked[WORLD_RANKS_MAX]; /* connecting by rank, in other threads */
+    atomic_uint begun;                  /* connecting by rank 0 and a rail that is held */
+    int errors[RAILS];                  /* what becomes of connecting by rail; 0: it works */
+    uint32_t dead;                      /* rails, as bits, by which nothing arrives */
+    atomic_uint written;                /* messages, or parts of them, by these */
 } kernel = {.gate = PTHREAD_MUTEX_INITIALIZER};
 
 static struct world *world;
@@ -51,7 +53,8 @@ static int connect_in_time(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask
     if (attr->qp_state != IBV_QPS_RTR || pthread_equal(pthread_self(), kernel.tester) ||
         rail == RAILS)
         return verbs->modify_qp(qp, attr, mask);
-    if (kernel.held >> rail & 1) {
+    uint32_t number = kernel.asked[rank]++;
+    if (kernel.held >> rail & 1 && number >= kernel.unheld) {
         kernel.begun += rank == 0;
         pthread_mutex_lock(&kernel.gate);
         pthread_mutex_unlock(&kernel.gate);
@@ -80,6 +83,9 @@ static void open_ranks(uint32_t size)
     kernel.tester = pthread_self();
     kernel.held = kernel.dead = 0;
     kernel.begun = kernel.written = 0;
+    kernel.unheld = 0;
+    for (uint32_t rank = 0; rank < WORLD_RANKS_MAX; rank++)
+        kernel.asked[rank] = 0;
     memset(kernel.errors, 0, sizeof(kernel.errors));
     memset(contexts, 0, sizeof(contexts));
     world = world_open(&adapter, size, 1);
@@ -179,6 +185,24 @@ static void who_has_found_a_way_does_not_sleep(void **state)
     world_run(world, message_done, &message);
     message_verify(&message);
     message_free(&message);
+    world_close(world);
+}
+
+/* Frames stay on the channel until a lane is proved. Nobody looks again meanwhile, which would take
+ * back what was found. */
+static void what_was_found_is_not_sought_again(void **state)
+{
+    uint32_t peer = 2;
+    (void)state;
+    open_ranks(4);
+    pthread_mutex_lock(&kernel.gate);
+    kernel.held = (1u << RAILS) - 1;
+    kernel.unheld = RAILS;
+    exchange(0, peer, 1);
+    world_run(world, has_all_rails, &peer);
+    CHECK(world, kernel.asked[0] <= RAILS && kernel.asked[peer] <= RAILS);
+    CHECK(world, link_of(world, 0, peer)->move.life == 1);
+    pthread_mutex_unlock(&kernel.gate);
     world_close(world);
 }
 
@@ -311,6 +335,26 @@ static void a_rail_that_is_not_found_is_not_trusted(void **state)
     world_close(world);
 }
 
+/* A port tells of itself while its rail is about to be used again: that the way is looked for once
+ * more takes nothing back. */
+static void a_rail_that_returns_is_not_missing(void **state)
+{
+    uint32_t none = 0, two = 1u << 2;
+    (void)state;
+    lose(two);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    pthread_mutex_lock(&kernel.gate);
+    kernel.held = two;
+    shl_verbs_move_found(link, two);
+    shl_verbs_seek(link, two);
+    CHECK(world, link->direct.returned == two && !link->move.missing);
+    world_run(world, has_left_of, &none);
+    world_run(world, has_proved_all, world);
+    pthread_mutex_unlock(&kernel.gate);
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+}
+
 static bool has_tried(void *arg)
 {
     return link_of(world, 0, 1)->direct.life >= *(uint64_t *)arg && has_left(1u << 2);
@@ -417,10 +461,12 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_does_not_answer_delays_nobody, set_up),
         cmocka_unit_test_setup(nothing_more_is_asked_by_who_ends, set_up),
         cmocka_unit_test_setup(who_has_found_a_way_does_not_sleep, set_up),
+        cmocka_unit_test_setup(what_was_found_is_not_sought_again, set_up),
         cmocka_unit_test_setup(every_rail_has_its_own_cause, set_up),
         cmocka_unit_test_setup(what_is_acknowledged_was_carried, set_up),
         cmocka_unit_test_setup(a_rail_that_failed_is_tried_again, set_up),
         cmocka_unit_test_setup(a_rail_that_is_not_found_is_not_trusted, set_up),
+        cmocka_unit_test_setup(a_rail_that_returns_is_not_missing, set_up),
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
         cmocka_unit_test_setup(after_a_short_cut_frames_come_back_at_once, set_up),
         cmocka_unit_test_setup(frames_wait_for_a_rail_that_carries, set_up),

@@ -82,6 +82,29 @@ static uint32_t rails_working(const struct shl_verbs_link *link)
     return rails_up(link) & ~(rails_out(link) | link->direct.unproved);
 }
 
+static uint32_t rails_with_lanes(const struct shl_verbs_link *link)
+{
+    uint32_t rails = 0;
+    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
+        rails |= link->direct.lanes[rail].qp ? 1u << rail : 0;
+    return rails;
+}
+
+/* Rails that are being brought back: their lanes are still to be made, or to be proved. */
+static uint32_t rails_returning(const struct shl_verbs_link *link)
+{
+    const struct shl_verbs_direct *direct = &link->direct;
+    bool lives_change = direct->reset_wanted || !direct->up;
+    return direct->unproved & ~direct->bad & (lives_change ? UINT32_MAX : rails_with_lanes(link));
+}
+
+/* Rails to look for now and then; while the channel carries, whichever may take over. */
+static uint32_t rails_wanted(const struct shl_verbs_link *link)
+{
+    uint32_t others = link->rail == SHL_VERBS_CHANNEL ? rails_up(link) & ~rails_returning(link) : 0;
+    return rails_out(link) | others;
+}
+
 /* ---- settling ------------------------------------------------------------------------------ */
 
 static void end_pair(struct shl_verbs_link *link)
@@ -129,9 +152,7 @@ static void try_later(struct shl_verbs_link *link)
 
 void shl_verbs_move_ask(struct shl_verbs_link *link, uint32_t asked)
 {
-    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        if (!link->direct.lanes[rail].qp)
-            link->move.missing |= asked & 1u << rail;
+    link->move.missing |= asked & ~(rails_with_lanes(link) | rails_returning(link));
 }
 
 void shl_verbs_move_missed(struct shl_verbs_link *link, uint32_t missed, bool in_vain)
@@ -150,12 +171,10 @@ void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found)
     found &= rails_up(link);
     move->missing &= ~found;
     move->unfit &= ~found;
-    uint32_t with_pairs = 0;
-    for (uint32_t rail = 0; rail < link->direct.rail_count; rail++)
-        with_pairs |= link->direct.lanes[rail].qp ? 1u << rail : 0;
-    if (found & ~with_pairs)
-        shl_verbs_direct_return(link, found & ~with_pairs);
-    shl_verbs_move_proved(link, found & with_pairs & ~link->direct.unproved);
+    uint32_t with_lanes = rails_with_lanes(link);
+    if (found & ~with_lanes)
+        shl_verbs_direct_return(link, found & ~with_lanes);
+    shl_verbs_move_proved(link, found & with_lanes & ~link->direct.unproved);
     if (rails_out(link))
         shl_verbs_retry_later(link);
 }
@@ -339,9 +358,8 @@ static bool step(struct shl_verbs_link *link, uint64_t now_ns)
 static bool retry_is_due(const struct shl_verbs_link *link, uint64_t now_ns)
 {
     const struct shl_verbs_move *move = &link->move;
-    bool wanted = move->step == SHL_VERBS_SETTLED &&
-                  (link->rail == SHL_VERBS_CHANNEL ? rails_up(link) : rails_out(link));
-    return wanted && !link->quest && now_ns > move->retry_ns;
+    return move->step == SHL_VERBS_SETTLED && !link->quest && now_ns > move->retry_ns &&
+           rails_wanted(link);
 }
 
 unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
@@ -350,7 +368,7 @@ unsigned shl_verbs_move_advance(struct shl_verbs_link *link, uint64_t now_ns)
     if (link->state != SHL_VERBS_UP)
         return 0;
     if (SHL_UNLIKELY(retry_is_due(link, now_ns)))
-        shl_verbs_seek(link, link->rail == SHL_VERBS_CHANNEL ? rails_up(link) : rails_out(link));
+        shl_verbs_seek(link, rails_wanted(link));
     if (link->move.step == SHL_VERBS_MEETING) /* it may be about other links */
         work += shl_verbs_cm_read(link->t);
     while (step(link, now_ns))
