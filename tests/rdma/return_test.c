@@ -355,6 +355,50 @@ static void a_rail_that_returns_is_not_missing(void **state)
     world_close(world);
 }
 
+static bool has_begun_to_ask(void *arg)
+{
+    (void)arg;
+    return kernel.begun > 0;
+}
+
+static bool link_is_gone(void *link)
+{
+    return ((struct shl_verbs_link *)link)->state == SHL_VERBS_GONE;
+}
+
+static bool quest_is_over(void *arg)
+{
+    const struct shl_verbs_link *link = arg;
+    return !link->quest || shl_verbs_sought_any(link);
+}
+
+static bool may_sleep(void *t)
+{
+    return world->ops->arm(t, true);
+}
+
+/* A peer closes while a way to it is looked for, or pairs are to be made anew. */
+static void nobody_is_kept_awake_by_who_has_gone(void **state)
+{
+    (void)state;
+    lose(1u << 2);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    pthread_mutex_lock(&kernel.gate);
+    kernel.held = 1u << 2;
+    retry_now(0);
+    world_run(world, has_begun_to_ask, NULL);
+    world->ops->close(world->ranks[1].t);
+    world->ranks[1].t = NULL;
+    world->ranks[1].crashed = true;
+    world_run(world, link_is_gone, link);
+    link->direct.reset_wanted = true;
+    pthread_mutex_unlock(&kernel.gate);
+    world_run(world, quest_is_over, link);
+    world_run(world, may_sleep, world->ranks[0].t);
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+}
+
 static bool has_tried(void *arg)
 {
     return link_of(world, 0, 1)->direct.life >= *(uint64_t *)arg && has_left(1u << 2);
@@ -467,6 +511,7 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_failed_is_tried_again, set_up),
         cmocka_unit_test_setup(a_rail_that_is_not_found_is_not_trusted, set_up),
         cmocka_unit_test_setup(a_rail_that_returns_is_not_missing, set_up),
+        cmocka_unit_test_setup(nobody_is_kept_awake_by_who_has_gone, set_up),
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
         cmocka_unit_test_setup(after_a_short_cut_frames_come_back_at_once, set_up),
         cmocka_unit_test_setup(frames_wait_for_a_rail_that_carries, set_up),

@@ -172,10 +172,8 @@ static void on_bye(struct shl_verbs_link *link)
 {
     while (shl_verbs_drain(link->t) > 0)
         ;
-    if (link->state != SHL_VERBS_UP)
-        return;
-    shl_verbs_link_hang_up(link);
-    link->state = SHL_VERBS_GONE;
+    if (link->state == SHL_VERBS_UP)
+        shl_verbs_link_gone(link);
 }
 
 static void on_payload(struct shl_verbs_link *link, const struct shl_verbs_record *in)

@@ -86,6 +86,13 @@ void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state
     shl_verbs_link_hang_up(link);
 }
 
+void shl_verbs_link_gone(struct shl_verbs_link *link)
+{
+    (void)shl_verbs_seek_end(link); /* nobody asks what it finds any more */
+    shl_verbs_link_hang_up(link);
+    link->state = SHL_VERBS_GONE;
+}
+
 static void free_notes(struct shl_transport *t, struct shl_list *list)
 {
     struct shl_list *node;

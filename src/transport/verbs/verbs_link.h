@@ -277,6 +277,8 @@ void shl_verbs_link_destroy(struct shl_verbs_link *link);
 void shl_verbs_link_shut(struct shl_verbs_link *link, enum shl_verbs_state state);
 /* The control channel is closed and not watched any more. */
 void shl_verbs_link_hang_up(struct shl_verbs_link *link);
+/* The peer has closed in good order. */
+void shl_verbs_link_gone(struct shl_verbs_link *link);
 /* Give the peer up and tell the engine, once. */
 void shl_verbs_link_fail(struct shl_verbs_link *link, enum shoal_status status, const char *format,
                          ...) __attribute__((format(printf, 3, 4), cold));

@@ -66,8 +66,7 @@ bool shl_verbs_said_bye(struct shl_verbs_link *link)
     if (link->state != SHL_VERBS_UP || link->channel.in_bytes ||
         shl_sock->recv(link->fd, &word, 1, MSG_DONTWAIT | MSG_PEEK) != 1 || word != SHL_VERBS_BYE)
         return false;
-    shl_verbs_link_hang_up(link);
-    link->state = SHL_VERBS_GONE;
+    shl_verbs_link_gone(link);
     return true;
 }
 
@@ -193,7 +192,8 @@ unsigned shl_verbs_poll(struct shl_transport *t)
 static bool is_due(const struct shl_verbs_link *link)
 {
     const struct shl_verbs_direct *direct = &link->direct;
-    return direct->settle || (direct->reset_wanted && direct->up) || shl_verbs_sought_any(link);
+    return direct->settle || (link->state == SHL_VERBS_UP &&
+                              ((direct->reset_wanted && direct->up) || shl_verbs_sought_any(link)));
 }
 
 bool shl_verbs_arm(struct shl_transport *t, bool sleeping)
