@@ -482,6 +482,34 @@ static void frames_wait_for_a_rail_that_carries(void **state)
     world_close(world);
 }
 
+/* Rails fail while their lanes await the peer's, and ways by them are found: frames stay on the
+ * channel, since the lanes are to be made anew. */
+static void frames_wait_for_lanes_that_failed(void **state)
+{
+    uint32_t all = (1u << RAILS) - 1;
+    (void)state;
+    open_ranks(2);
+    hold_retries(world);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    uint32_t first = 1u << link->rail;
+    for (uint32_t end = 0; end < 2; end++) /* for frames, until the channel carries */
+        link_of(world, end, 1 - end)->move.unfit = all;
+    shl_verbs_rail_fail(link, link->rail, "as a test wants it");
+    world_run(world, channel_carries, world);
+    world_run(world, has_left_of, &first);
+    shl_verbs_direct_reset(link);
+    for (uint32_t rail = 0; rail < RAILS; rail++)
+        shl_verbs_rail_fail(link, rail, "as a test wants it");
+    CHECK(world, !link->direct.up && link->direct.reset_wanted);
+    shl_verbs_move_found(link, all & ~first);
+    CHECK(world, link->rail == SHL_VERBS_CHANNEL && link->move.step == SHL_VERBS_SETTLED);
+    world_run(world, has_left_of, &all);
+    retry_now(0);
+    world_run(world, rail_carries, world);
+    CHECK(world, nobody_is_lost(world));
+    world_close(world);
+}
+
 /* ---- the control channel --------------------------------------------------------------------- */
 
 /* After a cut it has to tell what became of the rails, so it may not wait ever longer to repeat. */
@@ -515,6 +543,7 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
         cmocka_unit_test_setup(after_a_short_cut_frames_come_back_at_once, set_up),
         cmocka_unit_test_setup(frames_wait_for_a_rail_that_carries, set_up),
+        cmocka_unit_test_setup(frames_wait_for_lanes_that_failed, set_up),
         cmocka_unit_test_setup(the_channel_keeps_pace_in_a_cut, set_up),
     };
     begin();

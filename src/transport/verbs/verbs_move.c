@@ -174,7 +174,7 @@ void shl_verbs_move_found(struct shl_verbs_link *link, uint32_t found)
     uint32_t with_lanes = rails_with_lanes(link);
     if (found & ~with_lanes)
         shl_verbs_direct_return(link, found & ~with_lanes);
-    shl_verbs_move_proved(link, found & with_lanes & ~link->direct.unproved);
+    shl_verbs_move_proved(link, found & with_lanes & rails_working(link));
     if (rails_out(link))
         shl_verbs_retry_later(link);
 }
