@@ -425,6 +425,21 @@ static void a_rail_that_does_not_carry_gets_no_message(void **state)
     world_close(world);
 }
 
+/* Nor does it make the requests of the others smaller, which would share with it. */
+static void a_lane_that_is_not_proved_shares_nothing(void **state)
+{
+    struct parcel parcel = {.bytes = 8 * MIB};
+    (void)state;
+    open_ranks(2);
+    struct shl_verbs_link *link = link_of(world, 0, 1);
+    link->direct.unproved = ((1u << RAILS) - 1) & ~1u;
+    parcel_move(world, 1, &parcel);
+    CHECK(world, qps > 1 || link->direct.lanes[0].requested == 16); /* of 512 KiB */
+    for (uint32_t rail = 1; rail < RAILS; rail++)
+        CHECK(world, link->direct.lanes[rail].requested == 0);
+    world_close(world);
+}
+
 static bool channel_carries(void *arg)
 {
     return link_of(arg, 0, 1)->rail == SHL_VERBS_CHANNEL &&
@@ -541,6 +556,7 @@ int main(void)
         cmocka_unit_test_setup(a_rail_that_returns_is_not_missing, set_up),
         cmocka_unit_test_setup(nobody_is_kept_awake_by_who_has_gone, set_up),
         cmocka_unit_test_setup(a_rail_that_does_not_carry_gets_no_message, set_up),
+        cmocka_unit_test_setup(a_lane_that_is_not_proved_shares_nothing, set_up),
         cmocka_unit_test_setup(after_a_short_cut_frames_come_back_at_once, set_up),
         cmocka_unit_test_setup(frames_wait_for_a_rail_that_carries, set_up),
         cmocka_unit_test_setup(frames_wait_for_lanes_that_failed, set_up),

@@ -83,6 +83,34 @@ void shl_verbs_on_place(struct shl_verbs_link *link, const struct shl_verbs_fram
     env->seen(env->arg, link->peer, &frame->tag, &frame->signature);
 }
 
+/* ---- lanes ---------------------------------------------------------------------------------- */
+
+uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        count += direct->lanes[index].qp != NULL;
+    return count;
+}
+
+static bool lane_carries(const struct shl_verbs_direct *direct, uint32_t index)
+{
+    return direct->lanes[index].qp && !(direct->unproved >> shl_verbs_rail_of(index) & 1);
+}
+
+static uint32_t carrying_lanes(const struct shl_verbs_direct *direct)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
+        count += lane_carries(direct, index);
+    return count;
+}
+
+bool shl_verbs_direct_carries(const struct shl_verbs_direct *direct)
+{
+    return carrying_lanes(direct) > 0;
+}
+
 /* ---- writing ------------------------------------------------------------------------------- */
 
 /* Requests for one rail, which are posted together. */
@@ -172,7 +200,7 @@ static bool is_told(const struct shl_verbs_direct *direct)
  * each request costs the devices at both ends an acknowledgement, and the host a completion. */
 static uint64_t request_bytes(const struct shl_verbs_direct *direct, uint64_t piece_bytes)
 {
-    bool alone = shl_verbs_direct_lanes(direct) == 1;
+    bool alone = carrying_lanes(direct) == 1;
     return alone && piece_bytes < ALONE_BYTES ? ALONE_BYTES / piece_bytes * piece_bytes
                                               : piece_bytes;
 }
@@ -206,36 +234,19 @@ static bool pull(struct shl_verbs_link *link, uint32_t index, struct batch *batc
     return true;
 }
 
-uint32_t shl_verbs_direct_lanes(const struct shl_verbs_direct *direct)
-{
-    uint32_t count = 0;
-    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
-        count += direct->lanes[index].qp != NULL;
-    return count;
-}
-
-bool shl_verbs_direct_carries(const struct shl_verbs_direct *direct)
-{
-    for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
-        if (direct->lanes[index].qp && !(direct->unproved >> shl_verbs_rail_of(index) & 1))
-            return true;
-    return false;
-}
-
 /* Deal requests to the lanes in turn, as far as they have room. */
 static void deal(struct shl_verbs_link *link, struct batch batches[SHL_VERBS_LANES])
 {
     struct shl_verbs_direct *direct = &link->direct;
-    const uint32_t share = shl_verbs_direct_lanes(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
+    const uint32_t share = carrying_lanes(direct) > 1 ? LANE_SHARE : SHL_VERBS_SLOTS;
     for (uint32_t index = 0; index < SHL_VERBS_LANES; index++)
         batches[index].count = 0;
     for (bool pulled = true; pulled;) {
         pulled = false;
         for (uint32_t index = 0; index < SHL_VERBS_LANES; index++) {
             const struct shl_verbs_lane *lane = &direct->lanes[index];
-            if (lane->qp && !(direct->unproved >> shl_verbs_rail_of(index) & 1) &&
-                batches[index].count < CHAIN && lane->requested - lane->completed < share &&
-                pull(link, index, &batches[index]))
+            if (lane_carries(direct, index) && batches[index].count < CHAIN &&
+                lane->requested - lane->completed < share && pull(link, index, &batches[index]))
                 pulled = true;
         }
     }
