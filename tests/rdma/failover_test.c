@@ -193,6 +193,11 @@ static void frames_move_to_another_rail(void **state)
     }
 }
 
+static bool is_drained(void *link)
+{
+    return ((struct shl_verbs_link *)link)->posted_recvs == 0;
+}
+
 /* What is still to be said about the last move comes before what is said about the next. */
 static void words_about_moves_keep_their_order(void **state)
 {
@@ -202,9 +207,7 @@ static void words_about_moves_keep_their_order(void **state)
     hold_retries(world);
     link->channel.broken = link->channel.met_due = true; /* it cannot be said now */
     break_pair(link->qp);
-    do
-        world_poll(world);
-    while (link->posted_recvs > 0);
+    world_run(world, is_drained, link);
     for (uint32_t i = 0; i < 2 * SHL_VERBS_LOOKS; i++)
         world_poll(world);
     CHECK(world, link->move.step == SHL_VERBS_LEAVING && !link->channel.left_due);

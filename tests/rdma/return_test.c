@@ -18,7 +18,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PEERS 5 /* of rank 0 of 8 that are no neighbours */
+#define PEERS 5                       /* of rank 0 of 8 that are no neighbours */
+#define WAIT_NS UINT64_C(30000000000) /* no test takes so long that does not hang */
 
 /* ---- the kernel's answers -------------------------------------------------------------------- */
 
@@ -176,8 +177,10 @@ static void who_has_found_a_way_does_not_sleep(void **state)
     message_post_recv(&message);
     struct shl_verbs_link *link = link_of(world, 0, 2);
     CHECK(world, link->quest != NULL || real);
-    while (link->quest && !shl_verbs_sought_any(link))
+    for (uint64_t end_ns = shl_now_ns() + WAIT_NS; link->quest && !shl_verbs_sought_any(link);) {
+        CHECK(world, shl_now_ns() < end_ns); /* nobody polls, who would take it */
         usleep(100);
+    }
     if (link->quest) {
         CHECK(world, shl_verbs_seek_hear(world->ranks[0].t) > 0);
         CHECK(world, !world->ops->arm(world->ranks[0].t, true));
@@ -206,6 +209,12 @@ static void what_was_found_is_not_sought_again(void **state)
     world_close(world);
 }
 
+static bool has_no_quest(void *arg)
+{
+    uint32_t peer = *(uint32_t *)arg;
+    return !link_of(world, 0, peer)->quest && !link_of(world, peer, 0)->quest;
+}
+
 /* Each rail that finds no way says why. */
 static void every_rail_has_its_own_cause(void **state)
 {
@@ -221,8 +230,7 @@ static void every_rail_has_its_own_cause(void **state)
     ASSERT_OK(shl_log_configure(SHL_LOG_WARN, path));
     exchange(0, peer, 1);
     world_run(world, is_connected, &peer);
-    while (link_of(world, 0, 2)->quest || link_of(world, 2, 0)->quest)
-        world_poll(world);
+    world_run(world, has_no_quest, &peer);
     ASSERT_OK(shl_log_configure(SHL_LOG_WARN, NULL));
     CHECK(world, link_of(world, 0, 2)->rail == 0);
     world_close(world);
@@ -478,7 +486,7 @@ static void after_a_short_cut_frames_come_back_at_once(void **state)
 /* Rails do not carry, though ways are found: frames stay on the channel. */
 static void frames_wait_for_a_rail_that_carries(void **state)
 {
-    uint64_t tried = 2;
+    uint64_t lives = 3; /* one without pairs, one that tries them, and one without again */
     (void)state;
     open_ranks(2);
     kernel.dead = (1u << RAILS) - 1;
@@ -487,8 +495,11 @@ static void frames_wait_for_a_rail_that_carries(void **state)
     world_run(world, channel_carries, world);
     uint64_t moves = link_of(world, 0, 1)->move.life;
     kernel.written = 0;
-    for (uint64_t seq = 1; link_of(world, 0, 1)->direct.life < tried + 1; seq++)
+    const uint64_t end_ns = shl_now_ns() + WAIT_NS;
+    for (uint64_t seq = 1; link_of(world, 0, 1)->direct.life < lives; seq++) {
+        CHECK(world, shl_now_ns() < end_ns);
         exchange(0, 1, seq);
+    }
     CHECK(world, link_of(world, 0, 1)->move.life == moves && kernel.written == 0);
     kernel.dead = 0;
     retry_now(0);
