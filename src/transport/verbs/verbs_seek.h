@@ -5,8 +5,10 @@
  * know it, whoever asks is held until the peer has answered, or for a second if it does not. So a
  * pair that nobody uses is connected first, in a thread of its own, while frames go another way.
  * When that is done the address is known, and connecting the pairs that are used holds nobody.
- * There are a few threads a rail, so a peer or a network that does not answer delays nobody else,
- * and each rail is used as soon as its way is found.
+ * There are a few threads a rail. So a network that does not answer delays no other rail, and each
+ * rail is used as soon as its way is found; but as many peers as there are threads that do not
+ * answer, such as the ranks of a host that is dead, hold all of a rail for a second at a time, and
+ * other peers wait for it that long.
  * Devices that are connected otherwise need none of this, and their ways count as found.
  *
  * Invariant: the threads touch quests and what they name of the device, never a link; so a link may
