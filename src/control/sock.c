@@ -170,7 +170,11 @@ void shl_sock_tune(int fd, uint32_t user_timeout_ms)
 void shl_sock_keep_pace(int fd)
 {
     int yes = 1;
-    shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    char name[16] = ""; /* the kernel's longest */
+    socklen_t bytes = sizeof(name);
+    if (shl_sock->getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &bytes) == 0 &&
+        strncmp(name, "bbr", 3) == 0)
+        shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     shl_sock->setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &yes, sizeof(yes));
 }
 

@@ -97,7 +97,8 @@ void shl_sock_tune(int fd, uint32_t user_timeout_ms);
 /* shl_sock_keep_pace - for a connection that carries little, as signs of life: while few packets
  * are under way the kernel repeats them at a steady pace, six times some 200 ms apart, and not ever
  * more seldom, so a cable that is back is noticed at once. Under BBR the kernel never does (it
- * takes the connection to be in its first slow start for ever), hence Reno. Best effort. */
+ * takes the connection to be in its first slow start for ever), so it becomes Reno; another
+ * algorithm stays, since the connection may also have to carry much. Best effort. */
 void shl_sock_keep_pace(int fd);
 
 /* shl_sock_lags - packets are under way that the peer has not confirmed. These are sign of life

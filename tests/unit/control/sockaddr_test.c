@@ -1,5 +1,6 @@
 /*
- * Addresses as text, ranges of ranks, and the published address on the wire.
+ * Addresses as text, ranges of ranks, the published address on the wire, and what connections are
+ * told.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -7,6 +8,9 @@
 #include "control/ranges.h"
 #include "control/sock.h"
 #include "support/test.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 static void hosts_and_ports_are_split(void **state)
 {
@@ -180,6 +184,56 @@ static void an_address_survives_the_wire(void **state)
     assert_false(shl_control_address_get(&in, &read));
 }
 
+/* ---- connections ---------------------------------------------------------------------------- */
+
+static const char *algorithm; /* that the kernel uses */
+static const char *chosen;    /* by us; NULL: none was */
+static bool steady;
+
+static int tell(int fd, int level, int name, void *value, socklen_t *bytes)
+{
+    (void)fd;
+    assert_true(level == IPPROTO_TCP && name == TCP_CONGESTION);
+    assert_true(strlen(algorithm) < *bytes);
+    memset(value, 0, *bytes);
+    memcpy(value, algorithm, strlen(algorithm));
+    return 0;
+}
+
+static int hear(int fd, int level, int name, const void *value, socklen_t bytes)
+{
+    (void)fd;
+    (void)bytes;
+    assert_int_equal(level, IPPROTO_TCP);
+    if (name == TCP_CONGESTION)
+        chosen = value;
+    steady = steady || name == TCP_THIN_LINEAR_TIMEOUTS;
+    return 0;
+}
+
+/* Only an algorithm under which the pace cannot be kept is replaced. */
+static void a_steady_pace_costs_the_algorithm_where_it_must(void **state)
+{
+    static const struct {
+        const char *algorithm, *chosen;
+    } cases[] = {{"cubic", NULL}, {"reno", NULL}, {"dctcp", NULL}, {"bbr", "reno"}};
+    (void)state;
+    struct shl_sys_sock sock = shl_sock_kernel;
+    sock.getsockopt = tell;
+    sock.setsockopt = hear;
+    shl_sock = &sock;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        algorithm = cases[i].algorithm;
+        chosen = NULL;
+        steady = false;
+        shl_sock_keep_pace(7);
+        assert_true(steady && !chosen == !cases[i].chosen);
+        if (chosen)
+            assert_string_equal(chosen, cases[i].chosen);
+    }
+    shl_sock = &shl_sock_kernel;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +245,7 @@ int main(void)
         cmocka_unit_test(abstract_names_fit_or_are_refused),
         cmocka_unit_test(ranges_are_compact),
         cmocka_unit_test(an_address_survives_the_wire),
+        cmocka_unit_test(a_steady_pace_costs_the_algorithm_where_it_must),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
