@@ -24,6 +24,7 @@ void world_store_lose(struct world *world)
     world->store.size = 0;
     /* Steps of the job that lived there are not those of the next one. */
     memset(world->step_hashes, 0, sizeof(world->step_hashes));
+    world->orphans = ((uint64_t)1 << world->life_count) - 1;
 }
 
 static bool has(const struct shl_members *members, uint64_t id)

@@ -167,6 +167,7 @@ struct world {
     uint32_t view_count;
     struct world_view views[WORLD_EPOCHS];
     uint64_t step_hashes[WORLD_STEPS];
+    uint64_t orphans;    /* lives whose job the store has lost, until they know */
     uint64_t steps_done; /* highest step that anybody committed */
     uint32_t troubles;   /* failed checks, when a rule is broken on purpose */
     uint32_t commits, evictions, joins, leaves, failures, retries, redone, forwarded;
