@@ -204,6 +204,8 @@ static void repeat_messages(struct shl_membership *m)
                 shl_membership_send(m, m->record.next.at[i].id, SHL_MESSAGE_RECORD);
     } else if (m->fenced == m->record.epoch) {
         shl_membership_send(m, m->record.writer, SHL_MESSAGE_ACK);
+    } else { /* a write that took effect late may not be known to its writer */
+        shl_membership_send(m, m->record.writer, SHL_MESSAGE_RECORD);
     }
 }
 
