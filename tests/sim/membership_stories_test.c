@@ -341,6 +341,29 @@ static void the_last_member_waits_quietly(void **state)
     world_close(world);
 }
 
+/* Of a full world of the least size nobody leaves, and its members work on without a change, unless
+ * a spare is there. */
+static void who_leaves_a_world_of_the_least_size_is_replaced(void **state)
+{
+    (void)state;
+    for (uint32_t spares = 0; spares < 2; spares++) {
+        struct world_options options = world_plain(3 + spares);
+        options.start = options.min = options.max = 3;
+        options.no_restart = true;
+        struct world *world = world_formed(&options);
+        uint32_t views = world->commits;
+        uint64_t steps = world->steps_done;
+        uint32_t leaver = world_life_of(world, world->store.record.view.at[0].id);
+        shl_membership_leave(world->lives[leaver]->core, world->now_ns);
+        world_run_for(world, 1000);
+        world_check_alive(world, steps);
+        WORLD_CHECK(world, world->store.record.view.count == 3 && world->leaves == spares,
+                    "%u members, %u left\n", world->store.record.view.count, world->leaves);
+        WORLD_CHECK(world, world->commits == views + spares, "%u views\n", world->commits - views);
+        world_close(world);
+    }
+}
+
 /* Its connection breaks before it acknowledges: the members do not wait for its silence. */
 static void a_joiner_that_dies_holds_nobody_up(void **state)
 {
@@ -456,6 +479,7 @@ int main(void)
         cmocka_unit_test(joins_and_leaves_abort_nothing),
         cmocka_unit_test(a_false_alarm_is_soon_silent),
         cmocka_unit_test(the_last_member_waits_quietly),
+        cmocka_unit_test(who_leaves_a_world_of_the_least_size_is_replaced),
         cmocka_unit_test(a_joiner_that_dies_holds_nobody_up),
         cmocka_unit_test(who_calls_no_more_keeps_nobody),
     };

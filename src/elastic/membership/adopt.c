@@ -21,7 +21,6 @@ static void publish(struct shl_membership *m)
     m->published = m->record.view_epoch;
     m->quiesced = m->decision_wanted = false;
     m->trouble_ns = 0;
-    memset(&m->leaving, 0, sizeof(m->leaving));
     for (uint32_t i = 0; i < m->record.view.count; i++)
         shl_join_forget(m, m->record.view.at[i].id);
     shl_suspect_published(m);
@@ -60,11 +59,27 @@ static void prepare(struct shl_membership *m)
     }
 }
 
+/* Who wished to leave wishes so in the view that follows: its next message may take a while. */
+static void keep_wishes(struct shl_membership *m, const struct shl_record *record)
+{
+    struct shl_set leaving = {{0}};
+    for (uint32_t i = 0; i < m->record.view.count; i++) {
+        uint32_t at = SHL_MEMBER_NONE;
+        if (shl_set_has(&m->leaving, i))
+            at = shl_members_find(&record->view, m->record.view.at[i].id);
+        if (at != SHL_MEMBER_NONE)
+            shl_set_put(&leaving, at);
+    }
+    m->leaving = leaving;
+}
+
 void shl_membership_adopt(struct shl_membership *m, uint64_t version,
                           const struct shl_record *record)
 {
     if (version <= m->version || m->state == SHL_MEMBERSHIP_ENDED)
         return;
+    if (record->view_epoch > m->published)
+        keep_wishes(m, record);
     shl_record_copy(&m->record, record);
     m->version = version;
     m->adopted_ns = m->now_ns;

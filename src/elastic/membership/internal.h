@@ -133,7 +133,7 @@ void shl_join_forget(struct shl_membership *m, uint64_t id);
 void shl_join_doubt(struct shl_membership *m, uint64_t id);
 bool shl_join_knows(const struct shl_membership *m, uint64_t id);
 void shl_join_expire(struct shl_membership *m);
-uint32_t shl_join_ready(const struct shl_membership *m); /* learners that can be let in */
+uint32_t shl_join_ready(const struct shl_membership *m); /* learners that wait to be let in */
 void shl_join_admit(const struct shl_membership *m, struct shl_members *next);
 
 #endif

@@ -139,8 +139,7 @@ uint32_t shl_join_ready(const struct shl_membership *m)
     uint32_t ready = 0;
     for (uint32_t i = 0; i < m->learner_count; i++)
         ready += m->learners[i].ready;
-    /* A full world makes room by a leave at the same boundary only. */
-    return m->record.view.count < m->options.world_max ? ready : 0;
+    return ready;
 }
 
 void shl_join_admit(const struct shl_membership *m, struct shl_members *next)

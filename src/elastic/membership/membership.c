@@ -389,14 +389,23 @@ void shl_membership_decide(struct shl_membership *m, uint64_t now_ns)
 
 /* ---- questions ------------------------------------------------------------------------------ */
 
+/* Where it is not, a change would be one to the same view: the only member has nobody to leave to,
+ * and of a world of the least size nobody leaves until somebody is there instead. */
+static bool leave_is_possible(const struct shl_membership *m)
+{
+    uint32_t view = m->record.view.count, leavers = shl_set_count(&m->leaving);
+    uint32_t stay = leavers < view ? view - leavers : 1; /* who writes the change does */
+    return leavers && view > 1 && stay + shl_join_ready(m) >= m->options.world_min;
+}
+
 uint64_t shl_membership_wanted(const struct shl_membership *m, uint64_t now_ns)
 {
     if (m->state != SHL_MEMBERSHIP_MEMBER || m->reg.silent || !m->reg.answered_ns ||
         now_ns - m->reg.answered_ns > 4 * m->options.times.poll_ns)
         return 0;
-    /* The only member has nobody to leave to: a change would be one to the same view. */
-    bool leavers = !shl_set_empty(&m->leaving) && m->record.view.count > 1;
-    return shl_join_ready(m) || leavers ? m->published : 0;
+    /* A full world makes room by a leave at the same boundary only. */
+    bool joiners = shl_join_ready(m) && m->record.view.count < m->options.world_max;
+    return joiners || leave_is_possible(m) ? m->published : 0;
 }
 
 bool shl_membership_at_boundary(const struct shl_membership *m)
