@@ -232,10 +232,11 @@ static struct {
 /* Of the process that is late in an operation: it looks at its clock when the other has returned,
  * and then its time is over. */
 static struct {
-    struct member *_Atomic self; /* NULL: nobody is late */
-    uint64_t seq;                /* the engine's number of the operation */
+    struct member *self; /* NULL: nobody is late */
+    uint64_t seq;        /* the engine's number of the operation */
     uint32_t looks;
 } lateness;
+static _Thread_local bool is_program; /* this is the thread that can be late */
 
 static void await(const _Atomic bool *what)
 {
@@ -247,8 +248,8 @@ static void await(const _Atomic bool *what)
 static uint64_t late_now_ns(void)
 {
     uint64_t now_ns = shl_time_kernel.now_ns();
-    const struct member *self = lateness.self;
-    if (!self || !shl_views_is_caller(self->world))
+    const struct member *self = is_program ? lateness.self : NULL;
+    if (!self)
         return now_ns;
     const struct shoal_comm *comm = self->world->comm;
     if (!comm || comm->next_seq <= lateness.seq || shl_list_empty(&comm->ops))
@@ -264,6 +265,7 @@ static uint64_t late_now_ns(void)
 static int late_sum(struct member *self, int64_t *send, int64_t *recv)
 {
     bool stop;
+    is_program = true;
     lateness.looks = 0;
     lateness.seq = self->world->comm->next_seq;
     lateness.self = self;
