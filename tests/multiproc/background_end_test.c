@@ -64,13 +64,7 @@ static int update(struct member *self, struct model *model, uint64_t step)
     if (!model->state)
         return SHOAL_OK;
     ASSERT_OK(shoal_state_owned(model->state, "big", model->ranges, RANGES, &count));
-    for (size_t r = 0; r < count; r++)
-        for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
-            if (model->big[i] != finding_big_value(step, i))
-                return wrong(self, "big", step, i, model->big[i]);
-            model->big[i] = finding_big_value(step + 1, i);
-        }
-    return SHOAL_OK;
+    return finding_big_next(&shared->findings[self->slot], model->big, model->ranges, count, step);
 }
 
 static int one_step(struct member *self, struct model *model, bool gives_up)

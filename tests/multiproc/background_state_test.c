@@ -114,12 +114,10 @@ static int update(struct member *self, struct model *model, uint64_t step)
 {
     size_t count = 0;
     ASSERT_OK(shoal_state_owned(model->state, "big", model->ranges, RANGES, &count));
-    for (size_t r = 0; r < count; r++)
-        for (uint64_t i = model->ranges[r].first, k = 0; k < model->ranges[r].count; k++, i++) {
-            if (model->big[i] != finding_big_value(step, i))
-                return wrong(self, "big", step, i, model->big[i]);
-            model->big[i] = finding_big_value(step + 1, i);
-        }
+    int status =
+        finding_big_next(&shared->told[self->slot].finding, model->big, model->ranges, count, step);
+    if (status != SHOAL_OK)
+        return status;
     for (uint64_t i = 0; i < WEIGHTS; i++)
         if (model->weights[i] != finding_small_value(step, i))
             return wrong(self, "weights", step, i, (double)model->weights[i]);

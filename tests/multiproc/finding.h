@@ -8,6 +8,7 @@
 
 #include "support/test.h"
 
+#include <shoal/shoal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,6 +37,22 @@ static inline void finding_fail(const struct finding *finding, const char *story
 static inline double finding_big_value(uint64_t step, uint64_t i)
 {
     return (double)step * 1e6 + (double)i;
+}
+
+/* What a member owns of such an array is of `step`; it is made that of the next. */
+static inline int finding_big_next(struct finding *finding, double *big,
+                                   const struct shoal_state_range *ranges, size_t count,
+                                   uint64_t step)
+{
+    for (size_t r = 0; r < count; r++)
+        for (uint64_t i = ranges[r].first, k = 0; k < ranges[r].count; k++, i++) {
+            if (big[i] != finding_big_value(step, i)) {
+                finding_keep(finding, "big", step, i, big[i]);
+                return SHOAL_ERR_INTERNAL;
+            }
+            big[i] = finding_big_value(step + 1, i);
+        }
+    return SHOAL_OK;
 }
 
 static inline float finding_small_value(uint64_t step, uint64_t i)
