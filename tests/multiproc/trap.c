@@ -24,6 +24,8 @@
 struct laid {
     _Atomic uint32_t number; /* of the trap that is laid; 0: none */
     struct trap trap;
+    uint64_t epoch;             /* of the view whose change the trap is for */
+    _Atomic uint64_t committed; /* the highest of a view that members told each other of */
     _Atomic pid_t caught;
 };
 
@@ -53,8 +55,17 @@ const char *trap_text(const struct trap *trap)
 /* ---- which message is it ------------------------------------------------------------------------
  */
 
+/* What is left of the change before may still be under way: it is none of these. A record, and what
+ * belongs to one, is of a view to come. */
+static bool is_to_come(uint64_t epoch)
+{
+    return epoch > laid->epoch;
+}
+
 static enum trap_message of_phase(enum trap_message prepared, enum trap_message committed)
 {
+    if (!is_to_come(record.epoch))
+        return TRAP_MESSAGES;
     if (record.phase == SHL_PHASE_PREPARED)
         return prepared;
     return record.phase == SHL_PHASE_COMMITTED ? committed : TRAP_MESSAGES;
@@ -65,12 +76,21 @@ static enum trap_message of_membership(const uint8_t *data, size_t bytes)
     if (!shl_message_get(data, bytes, &record, &message))
         return TRAP_MESSAGES;
     if (message.kind == SHL_MESSAGE_REACH)
-        return TRAP_REACH;
+        return message.epoch >= laid->epoch ? TRAP_REACH : TRAP_MESSAGES;
     if (message.kind == SHL_MESSAGE_ACK)
-        return TRAP_ACK;
-    if (message.kind == SHL_MESSAGE_RECORD && record.writer == message.from)
+        return is_to_come(message.epoch) ? TRAP_ACK : TRAP_MESSAGES;
+    bool is_record = message.kind == SHL_MESSAGE_RECORD;
+    if (is_record && record.phase == SHL_PHASE_COMMITTED && record.epoch > laid->committed)
+        laid->committed = record.epoch;
+    if (is_record && record.writer == message.from)
         return of_phase(TRAP_PREPARE, TRAP_COMMIT);
     return TRAP_MESSAGES;
+}
+
+static enum trap_message of_blob(const uint8_t *body, size_t bytes)
+{
+    struct shl_bytes in = shl_bytes_reader(body, bytes);
+    return is_to_come(shl_bytes_get_u64(&in)) ? TRAP_ADDRESSES : TRAP_MESSAGES;
 }
 
 static enum trap_message of_request(const uint8_t *body, size_t bytes)
@@ -123,7 +143,7 @@ static bool has_awaited(const uint8_t *data, size_t bytes, enum trap_moment mome
         else if (magic == NODE_MAGIC && kind == SHL_NODE_MEMBERSHIP)
             found = is_awaited(of_membership(body, size), moment);
         else if (magic == NODE_MAGIC && kind == SHL_NODE_BLOB)
-            found = is_awaited(TRAP_ADDRESSES, moment);
+            found = is_awaited(of_blob(body, size), moment);
         else if (magic != NODE_MAGIC)
             break;
     }
@@ -177,6 +197,12 @@ void trap_install(void)
     shl_sock = &table;
 }
 
+void trap_begin(void)
+{
+    laid->number = 0;
+    laid->committed = 0;
+}
+
 void trap_enter(void)
 {
     is_subject = true;
@@ -187,6 +213,7 @@ void trap_lay(const struct trap *trap)
     static uint32_t number;
     laid->number = 0;
     laid->trap = *trap;
+    laid->epoch = laid->committed;
     laid->caught = 0;
     laid->number = ++number;
 }

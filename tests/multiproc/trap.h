@@ -41,6 +41,8 @@ const char *trap_text(const struct trap *trap);
 
 /* Once, before any process of the job is started. */
 void trap_install(void);
+/* Before each job's first member: its views are numbered from 1 on. */
+void trap_begin(void);
 /* A member: from here on traps are for this process, too. */
 void trap_enter(void);
 /* From here on, until it caught somebody. */

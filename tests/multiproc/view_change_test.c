@@ -146,6 +146,7 @@ static void fail_at_each(const struct members_job *how)
     for (uint32_t first = 0; first < TRAPS; first += A_JOB) {
         struct members members;
         struct left left;
+        trap_begin();
         members_open(&members, &job);
         for (uint32_t slot = 0; slot < MEMBERS; slot++)
             members_await(&members, slot, 5);
