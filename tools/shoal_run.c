@@ -26,7 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RANKS_MAX 4096
+#define RANKS_MAX 4096 /* which TOO_MANY names */
+#define TOO_MANY "one host has at most 4096 ranks, with its spares: spread more over several hosts"
 
 static const char usage[] =
     "usage: shoal run -n N [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
@@ -231,7 +232,7 @@ static bool place_elastic(struct run *run, const struct arguments *arguments)
                  run->world_min);
         wrong = text;
     } else if (run->count > RANKS_MAX)
-        wrong = "so many workers do not fit on one host";
+        wrong = TOO_MANY;
     else if (run->join && arguments->journal && !arguments->serve)
         wrong = "--journal is for the coordinator that --serve serves";
     else if (!run->command[0])
@@ -260,7 +261,7 @@ static bool place(struct run *run, const struct arguments *arguments)
     if (!arguments->ranks)
         wrong = "-n N is missing: how many ranks shall run on this host?";
     else if (arguments->ranks > RANKS_MAX)
-        wrong = "so many ranks do not fit on one host";
+        wrong = TOO_MANY;
     else if (by_node && by_rank)
         wrong = "give --nnodes and --node-rank, or --size and --first-rank, not both";
     else if (by_node && !(arguments->nodes && arguments->has_node))

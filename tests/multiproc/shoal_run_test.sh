@@ -136,5 +136,8 @@ run -n 1 --secret-file "$temp/secret" true
 check "a secret that others can read is refused" says err "chmod 600"
 SHOAL_BOGUS=1 run -n 1 true
 check "an unknown setting is refused before anything starts" [ "$status" = 2 ]
+run -n 5000 -- true
+check "more ranks than a host takes are refused" [ "$status" = 2 ]
+check "and told how many it takes" says err "at most 4096 ranks"
 
 exit $failed
