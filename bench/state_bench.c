@@ -1,7 +1,7 @@
 /*
  * What copies of sharded state cost a step: the same steps without copies, with copies that are
  * refreshed within the commit, and in the background, in turns, beside what it takes to copy as
- * many bytes.
+ * many bytes, and to exchange as many by bare sockets.
  *
  *     state_bench SHOAL [RANKS [ROUNDS [MIB [host|device [REPLICATED_MIB]]]]]
  *
@@ -10,15 +10,18 @@
  * default.
  * A line for each time that a rank computes in a step, which it does in its registers, or sleeps
  * meanwhile, as where a device computes (`device`). Columns, of medians over rounds: computation;
- * bytes that a rank refreshes; milliseconds to copy these, on all ranks at once; of a step without
- * copies, and of one with copies: what that takes longer, in such copies, and its share of the
- * step; and nanoseconds of computation for each byte that is refreshed. SHOAL_TRANSPORT and the
+ * bytes that a rank refreshes; milliseconds to copy these, on all ranks at once, and to exchange
+ * them over loopback by bare sockets, in pairs of ranks, both ways at once (0: not measured, as it
+ * is only with SHOAL_TRANSPORT=tcp and an even number of ranks); of a step without copies, and of
+ * one with copies: what that takes longer, in such copies and in such exchanges, and its share of
+ * the step; and nanoseconds of computation for each byte that is refreshed. SHOAL_TRANSPORT and the
  * other settings count as everywhere.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "coordinator.h"
 #include "figures.h"
+#include "tcp_pair.h"
 
 #include <shoal/shoal.h>
 #include <signal.h>
@@ -38,7 +41,7 @@
 #define WARM 2
 #define RANGES_MAX 512
 
-enum mode { WITHOUT, WITHIN, BACKGROUND, COPY, MODES };
+enum mode { WITHOUT, WITHIN, BACKGROUND, COPY, LINK, MODES };
 
 static const double compute_ms[] = {0, 5, 20, 80};
 
@@ -47,6 +50,7 @@ struct bench {
     size_t bytes;      /* of the array */
     size_t replicated; /* bytes of the other; 0: there is none */
     bool sleeps;
+    int link; /* a bare socket to another rank; -1: none */
     struct shoal_world *world;
     uint8_t *array, *copy, *parameters;
     uint64_t refreshed; /* by this rank in a step */
@@ -150,6 +154,26 @@ static double run_copies(const struct bench *bench)
     return (now_ms() - begin_ms) / STEPS;
 }
 
+/* What the kernel takes to carry them, between buffers that are not in the cache either. */
+static double run_link(const struct bench *bench)
+{
+    struct tcp_pair_transfer transfer = {.fds = &bench->link,
+                                         .streams = 1,
+                                         .sends = true,
+                                         .receives = true,
+                                         .out = bench->array,
+                                         .in = bench->copy,
+                                         .bytes = 1};
+    if (bench->link < 0)
+        return 0;
+    tcp_pair_run(&transfer); /* both are there */
+    transfer.bytes = bench->refreshed;
+    double begin_ms = now_ms();
+    for (unsigned i = 0; i < STEPS; i++)
+        tcp_pair_run(&transfer);
+    return (now_ms() - begin_ms) / STEPS;
+}
+
 /* ---- the table ------------------------------------------------------------------------------ */
 
 static void print_row(const struct bench *bench, double ms, double taken_ms[][ROUNDS_MAX])
@@ -159,13 +183,14 @@ static void print_row(const struct bench *bench, double ms, double taken_ms[][RO
     for (unsigned k = 0; k < 2; k++)
         for (uint32_t i = 0; i < n; i++)
             added[k][i] = taken_ms[WITHIN + k][i] - taken_ms[WITHOUT][i];
-    double copy_ms = figures_median(taken_ms[COPY], n),
+    double copy_ms = figures_median(taken_ms[COPY], n), link_ms = figures_median(taken_ms[LINK], n),
            without = figures_median(taken_ms[WITHOUT], n);
-    printf("%10.1f %10.0f %8.2f %8.2f", ms, bytes, copy_ms, without);
+    printf("%10.1f %10.0f %8.2f %8.2f %8.2f", ms, bytes, copy_ms, link_ms, without);
     for (unsigned k = 0; k < 2; k++) {
         double step_ms = figures_median(taken_ms[WITHIN + k], n),
                more = figures_median(added[k], n);
-        printf(" %10.2f %7.2f %6.1f%%", step_ms, more / copy_ms, 100 * more / step_ms);
+        printf(" %10.2f %7.2f %7.2f %6.1f%%", step_ms, more / copy_ms,
+               link_ms > 0 ? more / link_ms : 0, 100 * more / step_ms);
     }
     printf(" %8.3f\n", ms * 1e6 / bytes);
     fflush(stdout);
@@ -178,7 +203,9 @@ static void measure(struct bench *bench, double ms)
         for (uint32_t i = 0; i < MODES; i++) {
             /* Every second round the other way around, but for copies, which need to know. */
             enum mode mode = (enum mode)(round % 2 && i < COPY ? COPY - 1 - i : i);
-            double mine = mode == COPY ? run_copies(bench) : run_steps(bench, mode, ms);
+            double mine = mode == COPY   ? run_copies(bench)
+                          : mode == LINK ? run_link(bench)
+                                         : run_steps(bench, mode, ms);
             taken_ms[mode][round] = over_ranks(bench, mine);
         }
     if (bench->rank == 0)
@@ -206,9 +233,9 @@ static void run_rank(struct bench *bench, const char *store)
     memset(bench->array, 0, bench->bytes);
     memset(bench->copy, 0, bench->bytes);
     if (bench->rank == 0)
-        printf("%10s %10s %8s %8s %10s %7s %7s %10s %7s %7s %8s\n", "compute ms", "bytes",
-               "copy ms", "without", "within", "copies", "share", "background", "copies", "share",
-               "ns/byte");
+        printf("%10s %10s %8s %8s %8s %10s %7s %7s %7s %10s %7s %7s %7s %8s\n", "compute ms",
+               "bytes", "copy ms", "link ms", "without", "within", "copies", "links", "share",
+               "background", "copies", "links", "share", "ns/byte");
     for (size_t i = 0; i < sizeof(compute_ms) / sizeof(compute_ms[0]); i++)
         measure(bench, compute_ms[i]);
     figures_need(shoal_world_destroy(bench->world) == SHOAL_OK, "end");
@@ -234,12 +261,18 @@ int main(int argc, char **argv)
     if (bench.ranks < 2 || bench.ranks > RANKS_MAX || !bench.rounds || bench.rounds > ROUNDS_MAX ||
         !bench.bytes)
         return fprintf(stderr, "2 to %d ranks, 1 to %d rounds, 1 MiB\n", RANKS_MAX, ROUNDS_MAX), 2;
+    const char *transport = getenv("SHOAL_TRANSPORT");
+    bool linked = transport && strcmp(transport, "tcp") == 0 && bench.ranks % 2 == 0;
+    int ends[RANKS_MAX];
+    for (uint32_t i = 0; linked && i < bench.ranks; i += 2)
+        tcp_pair_connect(ends + i);
     pid_t coordinator = bench_start_coordinator(argv[1], store, sizeof(store));
     if (coordinator <= 0)
         return fprintf(stderr, "no coordinator\n"), 1;
     for (uint32_t i = 0; i < bench.ranks; i++) {
         if (fork() == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
+            bench.link = linked ? ends[i] : -1;
             run_rank(&bench, store);
             fflush(stdout);
             _exit(0);

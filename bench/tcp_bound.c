@@ -14,14 +14,11 @@
  */
 #include "core/config.h"
 #include "core/sys.h"
+#include "tcp_pair.h"
 #include "transport/tcp/tcp_channel.h"
 #include "transport/transport.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +31,6 @@
 #define STREAMS 2
 #define ROUNDS_MAX 101
 #define BUFFER_BYTES ((size_t)64 << 20)
-#define SLICE_BYTES ((size_t)1 << 20)
 #define HALF_TRIP_BYTES_MAX 65536
 #define LIMIT_US 200000.0 /* time given to one size */
 
@@ -51,54 +47,18 @@ static void die(const char *what)
     exit(1);
 }
 
-/* As control does on loopback: timers between segments would hide what the machine can do. */
-static void do_not_pace(int fd)
-{
-    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
-}
-
-static void connect_pair(int fds[2])
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof(at);
-    int yes = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
-    do_not_pace(listener);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 1) ||
-        getsockname(listener, (struct sockaddr *)&at, &bytes))
-        die("listen");
-    fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-    do_not_pace(fds[0]);
-    if (connect(fds[0], (struct sockaddr *)&at, sizeof(at)))
-        die("connect");
-    fds[1] = accept(listener, NULL, NULL);
-    close(listener);
-    for (int i = 0; i < 2; i++) {
-        setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-    }
-}
-
 /* ---- raw sockets ---------------------------------------------------------------------------- */
-
-static size_t moved(ssize_t result)
-{
-    if (result > 0)
-        return (size_t)result;
-    if (result == 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-        die("socket");
-    return 0;
-}
 
 static void raw_send(size_t bytes)
 {
     for (size_t at = 0; at < bytes;)
-        at += moved(send(raw_fds[0], out_buffer + at, bytes - at, MSG_NOSIGNAL));
+        at += tcp_pair_moved(send(raw_fds[0], out_buffer + at, bytes - at, MSG_NOSIGNAL));
 }
 
 static void raw_recv(size_t bytes)
 {
     for (size_t at = 0; at < bytes;)
-        at += moved(recv(raw_fds[0], in_buffer + at, bytes - at, 0));
+        at += tcp_pair_moved(recv(raw_fds[0], in_buffer + at, bytes - at, 0));
 }
 
 static void raw_ping(size_t bytes)
@@ -118,35 +78,22 @@ static void raw_swap(size_t bytes)
     size_t out = 0, in = 0;
     while (out < bytes || in < bytes) {
         if (out < bytes)
-            out += moved(send(raw_fds[0], out_buffer + out, bytes - out, MSG_NOSIGNAL));
+            out += tcp_pair_moved(send(raw_fds[0], out_buffer + out, bytes - out, MSG_NOSIGNAL));
         if (in < bytes)
-            in += moved(recv(raw_fds[0], in_buffer + in, bytes - in, 0));
+            in += tcp_pair_moved(recv(raw_fds[0], in_buffer + in, bytes - in, 0));
     }
 }
 
 static void raw_stream(size_t bytes, enum direction direction, int streams)
 {
-    size_t out[STREAMS] = {0}, in[STREAMS] = {0}, share = bytes / (size_t)streams, left = 0;
-    bool sends = rank == 0 || direction == BOTH_WAYS,
-         receives = rank == 1 || direction == BOTH_WAYS;
-    left = (sends ? bytes : 0) + (receives ? bytes : 0);
-    while (left) {
-        for (int i = 0; i < streams; i++) {
-            size_t base = share * (size_t)i, step = 0;
-            if (sends && out[i] < share) {
-                size_t rest = share - out[i], want = rest < SLICE_BYTES ? rest : SLICE_BYTES;
-                step = moved(send(raw_fds[i], out_buffer + base + out[i], want, MSG_NOSIGNAL));
-                out[i] += step;
-                left -= step;
-            }
-            if (receives && in[i] < share) {
-                size_t rest = share - in[i], want = rest < SLICE_BYTES ? rest : SLICE_BYTES;
-                step = moved(recv(raw_fds[i], in_buffer + base + in[i], want, 0));
-                in[i] += step;
-                left -= step;
-            }
-        }
-    }
+    struct tcp_pair_transfer transfer = {.fds = raw_fds,
+                                         .streams = streams,
+                                         .sends = rank == 0 || direction == BOTH_WAYS,
+                                         .receives = rank == 1 || direction == BOTH_WAYS,
+                                         .out = out_buffer,
+                                         .in = in_buffer,
+                                         .bytes = bytes};
+    tcp_pair_run(&transfer);
 }
 
 /* ---- the transport -------------------------------------------------------------------------- */
@@ -442,7 +389,7 @@ int main(int argc, char **argv)
         return usage();
     for (int set = 0; set < 3; set++)
         for (int i = 0; i < STREAMS; i++)
-            connect_pair(pairs[set][i]);
+            tcp_pair_connect(pairs[set][i]);
     fflush(NULL);
     pid_t child = fork();
     if (child < 0)
