@@ -90,7 +90,8 @@ struct shoal_state_array {
  *
  * options  may be NULL
  * Errors   SHOAL_ERR_BUSY: the world has a state; SHOAL_ERR_INVALID: a step is open, or not safe
- *          yet; SHOAL_ERR_UNSUPPORTED: in the background, in a world of SHOAL_STEP_RETAIN
+ *          yet; SHOAL_ERR_UNSUPPORTED: in the background, in a world of SHOAL_STEP_RETAIN;
+ *          found the job with SHOAL_STEP_ABORT
  */
 SHOAL_API enum shoal_status shoal_state_create(struct shoal_world *world,
                                                const struct shoal_state_options *options,
@@ -107,8 +108,9 @@ SHOAL_API void shoal_state_destroy(struct shoal_state *state);
  * Sharded arrays of equal counts are cut alike. What their owners have when the first step begins
  * is where they start from.
  * Errors   SHOAL_ERR_INVALID: the name is taken, or this member has taken part already.
- *          SHOAL_ERR_UNSUPPORTED: a sharded array in a world of SHOAL_STEP_RETAIN. Members that
- *          register different arrays get SHOAL_ERR_MISMATCH from shoal_step_begin
+ *          SHOAL_ERR_UNSUPPORTED: a sharded array in a world of SHOAL_STEP_RETAIN; found the job
+ *          with SHOAL_STEP_ABORT. Members that register different arrays get
+ *          SHOAL_ERR_MISMATCH from shoal_step_begin
  */
 SHOAL_API enum shoal_status shoal_state_add(struct shoal_state *state,
                                             const struct shoal_state_array *array);

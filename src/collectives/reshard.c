@@ -19,6 +19,7 @@ struct plan {
     struct shl_reshard_run *runs; /* of this rank, ascending */
     uint32_t run_count;
     size_t run_capacity;
+    bool has_lots;
     uint32_t *order;  /* runs by bucket, ascending within */
     uint32_t *bucket; /* 2 * size + 1: bucket b is order[bucket[b]] .. order[bucket[b + 1]] */
     uint64_t *moved;  /* elements of a bucket */
@@ -47,6 +48,7 @@ static enum shoal_status keep_run(struct plan *plan, const struct shl_reshard_ru
     SHL_TRY(shl_array_reserve(&plan->runs, &plan->run_capacity, plan->run_count,
                               sizeof(*plan->runs), "runs of a reshard"));
     plan->runs[plan->run_count++] = *run;
+    plan->has_lots |= run->lot != 0;
     return SHOAL_OK;
 }
 
@@ -75,8 +77,8 @@ static enum shoal_status find_runs(struct plan *plan, const struct shl_reshard_s
             return shl_fail(SHOAL_ERR_INVALID,
                             "element %" PRIu64 " is to go to rank %u, but nobody has it", at,
                             target.rank);
-        struct shl_reshard_run run = {source.offset, target.offset, count, source.rank,
-                                      target.rank};
+        struct shl_reshard_run run = {source.offset, target.offset, count,
+                                      source.rank,   target.rank,   0};
         at += count;
         if (target.rank == SHL_NOBODY)
             continue;
@@ -137,8 +139,9 @@ static enum shoal_status make_schedule(struct plan *plan)
     uint32_t rounds = shl_log2_ceil(plan->size);
     uint64_t steps = 2 * (uint64_t)rounds, deps = (uint64_t)rounds * rounds;
     for (uint32_t b = 0; b < 2 * plan->size; b++) {
-        steps += runs_in(plan, b) + (is_packed(plan, b) ? 1 : 0);
-        deps += is_packed(plan, b) ? runs_in(plan, b) : 0;
+        uint32_t runs = runs_in(plan, b);
+        steps += runs + (plan->has_lots ? runs : is_packed(plan, b) ? 1 : 0);
+        deps += plan->has_lots || is_packed(plan, b) ? runs : 0;
     }
     struct shl_schedule *made = shl_mem->alloc(sizeof(*made));
     if (!made)
@@ -209,50 +212,101 @@ static const struct shl_reshard_run *run_at(const struct plan *plan, uint32_t bu
     return &plan->runs[plan->order[plan->bucket[bucket] + i]];
 }
 
-static void send_to(struct plan *plan, uint32_t peer)
+/* Runs of a bucket that travel as one message, as both its ends see it. */
+struct message {
+    uint32_t first, end;
+    uint64_t count; /* elements */
+};
+
+static struct message message_at(const struct plan *plan, uint32_t bucket, uint32_t first)
 {
-    uint32_t bucket = bucket_to(peer), count = runs_in(plan, bucket);
-    uint32_t first = plan->schedule->step_count;
+    const struct shl_reshard_run *head = run_at(plan, bucket, first);
+    struct message message = {first, first + 1, head->count};
+    bool packed = is_packed(plan, bucket);
+    for (; message.end < runs_in(plan, bucket); message.end++) {
+        const struct shl_reshard_run *run = run_at(plan, bucket, message.end);
+        bool joins =
+            head->lot && run->lot == head->lot && message.count + run->count <= SHL_RESHARD_LOT_MAX;
+        if (!packed && !joins)
+            break;
+        message.count += run->count;
+    }
+    return message;
+}
+
+/* Is it one piece of memory here? What was short enough to be packed is not looked at. */
+static bool lies_together(const struct plan *plan, uint32_t bucket, const struct message *message,
+                          bool sends)
+{
+    for (uint32_t i = message->first + 1; i < message->end; i++) {
+        const struct shl_reshard_run *before = run_at(plan, bucket, i - 1);
+        const struct shl_reshard_run *run = run_at(plan, bucket, i);
+        uint64_t end = (sends ? before->src : before->dst) + before->count;
+        if ((sends ? run->src : run->dst) != end)
+            return false;
+    }
+    return message->end == message->first + 1 || !is_packed(plan, bucket);
+}
+
+static void send_message(struct plan *plan, uint32_t peer, const struct message *message)
+{
+    uint32_t bucket = bucket_to(peer), copies = plan->schedule->step_count;
     uint64_t slot = plan->scratch_used, at = slot;
-    if (!is_packed(plan, bucket)) {
-        for (uint32_t i = 0; i < count; i++) {
-            const struct shl_reshard_run *run = run_at(plan, bucket, i);
-            add_send(plan, peer, SHL_INPUT,
-                     (struct shl_extent){.src = run->src, .count = run->count});
-        }
+    if (lies_together(plan, bucket, message, true)) {
+        add_send(plan, peer, SHL_INPUT,
+                 (struct shl_extent){.src = run_at(plan, bucket, message->first)->src,
+                                     .count = message->count});
         return;
     }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = message->first; i < message->end; i++) {
         const struct shl_reshard_run *run = run_at(plan, bucket, i);
         add_copy(plan, SHL_SCRATCH, SHL_INPUT, (struct shl_extent){at, run->src, run->count});
         at += run->count;
     }
     plan->scratch_used = at;
     add_send(plan, peer, SHL_SCRATCH, (struct shl_extent){.src = slot, .count = at - slot});
-    for (uint32_t i = 0; i < count; i++)
-        wait_for(plan, first + i);
+    for (uint32_t i = message->first; i < message->end; i++)
+        wait_for(plan, copies + i - message->first);
+}
+
+static void receive_message(struct plan *plan, uint32_t peer, const struct message *message)
+{
+    uint32_t bucket = bucket_from(peer);
+    uint64_t slot = plan->scratch_used;
+    if (lies_together(plan, bucket, message, false)) {
+        add_recv(plan, peer, SHL_OUTPUT,
+                 (struct shl_extent){.dst = run_at(plan, bucket, message->first)->dst,
+                                     .count = message->count});
+        return;
+    }
+    plan->scratch_used += message->count;
+    uint32_t arrival = add_recv(plan, peer, SHL_SCRATCH,
+                                (struct shl_extent){.dst = slot, .count = message->count});
+    for (uint32_t i = message->first; i < message->end; i++) {
+        const struct shl_reshard_run *run = run_at(plan, bucket, i);
+        add_copy(plan, SHL_OUTPUT, SHL_SCRATCH, (struct shl_extent){run->dst, slot, run->count});
+        wait_for(plan, arrival);
+        slot += run->count;
+    }
+}
+
+static void send_to(struct plan *plan, uint32_t peer)
+{
+    uint32_t bucket = bucket_to(peer);
+    for (uint32_t i = 0; i < runs_in(plan, bucket);) {
+        struct message message = message_at(plan, bucket, i);
+        send_message(plan, peer, &message);
+        i = message.end;
+    }
 }
 
 static void receive_from(struct plan *plan, uint32_t peer)
 {
-    uint32_t bucket = bucket_from(peer), count = runs_in(plan, bucket);
-    uint64_t slot = plan->scratch_used;
-    if (!is_packed(plan, bucket)) {
-        for (uint32_t i = 0; i < count; i++) {
-            const struct shl_reshard_run *run = run_at(plan, bucket, i);
-            add_recv(plan, peer, SHL_OUTPUT,
-                     (struct shl_extent){.dst = run->dst, .count = run->count});
-        }
-        return;
-    }
-    plan->scratch_used += plan->moved[bucket];
-    uint32_t message = add_recv(plan, peer, SHL_SCRATCH,
-                                (struct shl_extent){.dst = slot, .count = plan->moved[bucket]});
-    for (uint32_t i = 0; i < count; i++) {
-        const struct shl_reshard_run *run = run_at(plan, bucket, i);
-        add_copy(plan, SHL_OUTPUT, SHL_SCRATCH, (struct shl_extent){run->dst, slot, run->count});
-        wait_for(plan, message);
-        slot += run->count;
+    uint32_t bucket = bucket_from(peer);
+    for (uint32_t i = 0; i < runs_in(plan, bucket);) {
+        struct message message = message_at(plan, bucket, i);
+        receive_message(plan, peer, &message);
+        i = message.end;
     }
 }
 

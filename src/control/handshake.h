@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHL_PROTOCOL_VERSION 4
+#define SHL_PROTOCOL_VERSION 5
 #define SHL_RANK_ANY UINT32_MAX /* the rendezvous server is no rank */
 #define SHL_HELLO_BYTES 96
 #define SHL_PROOF_ACCEPTOR_BYTES 72

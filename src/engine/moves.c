@@ -44,6 +44,7 @@ static struct shoal_call describe(const struct shl_move *moves, size_t count, st
     uint64_t hash = count, bytes = 0;
     for (size_t i = 0; i < count; i++) {
         hash = mix(mix(hash, (uint64_t)moves[i].from << 32 | moves[i].to), moves[i].bytes);
+        hash = mix(hash, moves[i].lot);
         bytes += moves[i].bytes;
     }
     return (struct shoal_call){
@@ -71,7 +72,8 @@ static enum shoal_status make_plan(const struct shoal_comm *comm, const struct s
             .dst = gets && move->bytes ? (uintptr_t)move->dst - places.dst : 0,
             .count = move->bytes,
             .from = move->from,
-            .to = move->to};
+            .to = move->to,
+            .lot = move->lot};
     }
     enum shoal_status status =
         shl_runs_build(runs, count, comm->size, comm->rank, PACK_BELOW_BYTES, &schedule);

@@ -19,6 +19,7 @@ struct shl_move {
     void *dst;
     uint64_t bytes;
     uint32_t from, to;
+    uint32_t lot; /* 0, or as shl_reshard_run's */
 };
 
 /* shl_moves_start - begin them. The list is borrowed for the call only. */

@@ -41,7 +41,7 @@ static enum shoal_status plan(struct differ *differ)
             if (!meeting->known[to])
                 SHL_TRY(shl_state_add_move(
                     &differ->list,
-                    (struct shl_move){at, at, (end - first) * SHL_HASH_BYTES, from, to}));
+                    (struct shl_move){at, at, (end - first) * SHL_HASH_BYTES, from, to, 0}));
     }
     return SHOAL_OK;
 }

@@ -126,12 +126,13 @@ static void add_moves(struct pull *pull, const struct stripe *stripe, unsigned p
     for (uint64_t at = first; at < last;) {
         uint64_t chunks = shl_chunks_piece(&pull->chunks, at, last, &bytes);
         uint8_t *data = place(pull, at);
-        pull->moves[pull->move_count++] = (struct shl_move){data, data, bytes, stripe->giver, to};
+        pull->moves[pull->move_count++] =
+            (struct shl_move){data, data, bytes, stripe->giver, to, 0};
         at += chunks;
     }
     uint8_t *hashes = stripe->hashes[parity];
     pull->moves[pull->move_count++] =
-        (struct shl_move){hashes, hashes, (last - first) * SHL_HASH_BYTES, stripe->giver, to};
+        (struct shl_move){hashes, hashes, (last - first) * SHL_HASH_BYTES, stripe->giver, to, 0};
 }
 
 /* Begin the next round of all stripes. *request is NULL when there is none. */
@@ -285,8 +286,9 @@ static enum shoal_status add_mends(struct pull *pull, const struct bad_list *bad
         uint64_t bytes = pull->chunks.at[chunk].bytes;
         if (from == pull->meeting->comm->rank)
             SHL_TRY(shl_hash_data(data, bytes, hash));
-        SHL_TRY(shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to}));
-        SHL_TRY(shl_state_add_move(list, (struct shl_move){hash, hash, SHL_HASH_BYTES, from, to}));
+        SHL_TRY(shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to, 0}));
+        SHL_TRY(
+            shl_state_add_move(list, (struct shl_move){hash, hash, SHL_HASH_BYTES, from, to, 0}));
     }
     return SHOAL_OK;
 }

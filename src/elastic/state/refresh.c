@@ -7,6 +7,7 @@
 #include "core/array.h"
 #include "core/sys.h"
 #include "device/reduce.h"
+#include "elastic/state/slots.h"
 #include "elastic/state/state.h"
 
 #include <string.h>
@@ -46,20 +47,30 @@ void shl_state_count_moves(struct shl_state_stats *stats, const struct shl_move_
 
 /* ---- refresh --------------------------------------------------------------------------------- */
 
+/* Slots of a pair lie together from the first spread on (spread.c) until they are spread anew; that
+ * is known to all alike. With more replicas other pairs' are between them. 0: they do not. */
+static uint32_t lot_of(const struct shoal_state *state, uint32_t a)
+{
+    size_t bytes = shl_state_shard_bytes(state, &state->arrays[a], 0);
+    bool together = state->table.width == 2 && *state->table.spreads == 1;
+    return together && shl_slot_room(bytes) == bytes ? a + 1 : 0;
+}
+
 /* A shard of an array, from what its owner has kept to the replicas' second slots. */
-static enum shoal_status add_refresh(const struct shoal_state *state,
-                                     const struct shl_state_array *array, uint32_t shard,
+static enum shoal_status add_refresh(const struct shoal_state *state, uint32_t a, uint32_t shard,
                                      const struct shl_members *members, struct shl_move_list *list)
 {
     const uint64_t *row = shl_table_row(&state->table, shard);
+    const struct shl_state_array *array = &state->arrays[a];
     const struct shl_copy *copy = &array->copies[shard];
     uint64_t bytes = shl_state_shard_bytes(state, array, shard);
+    uint32_t lot = lot_of(state, a);
     for (uint32_t i = 1; i < state->table.width && row[i] && bytes; i++) {
         uint32_t from = shl_members_find(members, row[0]), to = shl_members_find(members, row[i]);
         if (from == SHL_MEMBER_NONE || to == SHL_MEMBER_NONE)
             return shl_fail(SHOAL_ERR_INTERNAL, "shard %u is held by a member that is gone", shard);
         uint8_t *slot = copy->slot[copy->now ^ 1].at; /* here: the owner's, or a replica's */
-        SHL_TRY(shl_state_add_move(list, (struct shl_move){slot, slot, bytes, from, to}));
+        SHL_TRY(shl_state_add_move(list, (struct shl_move){slot, slot, bytes, from, to, lot}));
     }
     return SHOAL_OK;
 }
@@ -70,7 +81,7 @@ enum shoal_status shl_state_list_refresh(const struct shoal_state *state,
 {
     for (uint32_t a = 0; a < state->array_count; a++)
         for (uint32_t s = 0; state->arrays[a].copies && s < state->table.shards; s++)
-            SHL_TRY(add_refresh(state, &state->arrays[a], s, members, list));
+            SHL_TRY(add_refresh(state, a, s, members, list));
     return SHOAL_OK;
 }
 
@@ -179,7 +190,8 @@ static enum shoal_status plan_gather(const struct gather *gather, const struct s
                             gather->array->name);
         for (uint32_t to = 0; to < members->count && bytes; to++)
             if (to != from)
-                SHL_TRY(shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to}));
+                SHL_TRY(
+                    shl_state_add_move(list, (struct shl_move){data, data, bytes, from, to, 0}));
     }
     return SHOAL_OK;
 }

@@ -24,7 +24,7 @@ struct shl_shard_span shl_shard_span(uint64_t count, uint32_t shards, uint32_t s
 
 size_t shl_table_bytes(const struct shl_table *table)
 {
-    return (size_t)table->shards * (table->width * sizeof(uint64_t) + 1);
+    return (size_t)table->shards * (table->width * sizeof(uint64_t) + 1) + sizeof(*table->spreads);
 }
 
 /* One piece of memory, so that a table is sent as it stands. */
@@ -34,7 +34,8 @@ enum shoal_status shl_table_make(uint32_t shards, uint32_t width, struct shl_tab
     made.holders = shl_mem->alloc(shl_table_bytes(&made));
     if (!made.holders)
         return shl_fail_errno("cannot allocate a table of %u shards", shards);
-    made.fresh = (uint8_t *)(made.holders + (size_t)shards * width);
+    made.spreads = made.holders + (size_t)shards * width;
+    made.fresh = (uint8_t *)(made.spreads + 1);
     *table = made;
     shl_table_clear(table);
     return SHOAL_OK;
@@ -43,6 +44,7 @@ enum shoal_status shl_table_make(uint32_t shards, uint32_t width, struct shl_tab
 void shl_table_clear(struct shl_table *table)
 {
     memset(table->holders, 0, (size_t)table->shards * table->width * sizeof(uint64_t));
+    *table->spreads = 0;
     memset(table->fresh, 1, table->shards);
 }
 
@@ -55,6 +57,11 @@ void shl_table_free(struct shl_table *table)
 void shl_table_copy(struct shl_table *to, const struct shl_table *from)
 {
     memcpy(to->holders, from->holders, shl_table_bytes(from));
+}
+
+bool shl_table_equal(const struct shl_table *a, const struct shl_table *b)
+{
+    return memcmp(a->holders, b->holders, (size_t)a->shards * a->width * sizeof(*a->holders)) == 0;
 }
 
 uint32_t shl_table_find(const struct shl_table *table, uint32_t shard, uint64_t id)

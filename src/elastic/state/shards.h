@@ -45,6 +45,7 @@ struct shl_copy {
 struct shl_table {
     uint32_t shards, width; /* width: replicas + 1 */
     uint64_t *holders;      /* ids of members; those of a shard together, its owner first */
+    uint64_t *spreads;      /* one: how often rows changed since nobody held anything */
     uint8_t *fresh;         /* by shard */
 };
 
@@ -65,6 +66,9 @@ static inline uint64_t *shl_table_row(const struct shl_table *table, uint32_t sh
 {
     return &table->holders[(size_t)shard * table->width];
 }
+
+/* Do the same members hold the same shards? Of tables of the same size. */
+bool shl_table_equal(const struct shl_table *a, const struct shl_table *b);
 
 /* Position of a member in a shard's row; UINT32_MAX: it does not hold it. */
 uint32_t shl_table_find(const struct shl_table *table, uint32_t shard, uint64_t id);

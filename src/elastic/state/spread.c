@@ -107,6 +107,8 @@ static enum shoal_status place(struct shoal_state *state, const struct shl_meeti
               : shl_fail(SHOAL_ERR_EPOCH, "whoever was to take the state over is gone, too");
     if (status == SHOAL_OK)
         keep_leavers(state, meeting, members);
+    if (status == SHOAL_OK && !shl_table_equal(&state->next, &state->table))
+        ++*state->next.spreads;
     shl_mem->free(placed);
     return status;
 }
@@ -133,6 +135,21 @@ static bool is_lacking(const struct shoal_state *state, const struct shl_state_a
            shl_state_shard_bytes(state, array, shard) > 0 && !copy->slot[copy->now ^ slot].at;
 }
 
+/* Those with the same holders as `first`, which were not cut for any before it, after one another:
+ * what goes from an owner to a replica then lies together on both. */
+static void cut_alike(struct shoal_state *state, struct shl_state_array *array, uint32_t first,
+                      unsigned i, uint64_t id, struct shl_slab *slab)
+{
+    const struct shl_table *next = &state->next;
+    const uint64_t *row = shl_table_row(next, first);
+    for (uint32_t s = first; s < next->shards; s++) {
+        struct shl_slot *slot = &array->pending[s].slot[i];
+        bool alike = memcmp(shl_table_row(next, s), row, next->width * sizeof(*row)) == 0;
+        if (alike && !slot->at && is_lacking(state, array, s, i, id))
+            *slot = shl_slab_cut(slab, shl_state_shard_bytes(state, array, s));
+    }
+}
+
 /* What this member needs for an array and has not. */
 static enum shoal_status allocate_array(struct shoal_state *state, struct shl_state_array *array,
                                         uint64_t id)
@@ -148,9 +165,8 @@ static enum shoal_status allocate_array(struct shoal_state *state, struct shl_st
     SHL_TRY(shl_slab_make(state->world->options.heap, room, &slab));
     for (unsigned i = 0; i < 2; i++)
         for (uint32_t s = 0; s < state->next.shards; s++)
-            if (is_lacking(state, array, s, i, id))
-                array->pending[s].slot[i] =
-                    shl_slab_cut(slab, shl_state_shard_bytes(state, array, s));
+            if (!array->pending[s].slot[i].at && is_lacking(state, array, s, i, id))
+                cut_alike(state, array, s, i, id, slab);
     return SHOAL_OK;
 }
 
@@ -205,8 +221,8 @@ static enum shoal_status add_moves(const struct spread *spread, uint32_t shard, 
         const struct shl_copy *copy = &array->copies[shard];
         const uint8_t *src =
             fresh ? shl_state_shard_data(state, array, shard) : copy->slot[copy->now].at;
-        SHL_TRY(shl_state_add_move(spread->list,
-                                   (struct shl_move){src, target(array, shard), bytes, from, to}));
+        SHL_TRY(shl_state_add_move(
+            spread->list, (struct shl_move){src, target(array, shard), bytes, from, to, 0}));
     }
     return SHOAL_OK;
 }

@@ -26,7 +26,8 @@ struct model {
 struct trial {
     uint64_t seed, random;
     uint32_t size;
-    bool given; /* runs are, instead of layouts */
+    bool given;        /* runs are, instead of layouts */
+    uint64_t lot_runs; /* so many given runs have the same lot; 0: none */
     uint64_t total;
     struct test_layout layouts[2];
     struct model from, to;
@@ -63,12 +64,13 @@ static void build_given(struct trial *trial, uint32_t rank, uint64_t pack_below)
     for (uint64_t i = 0; i < trial->total; i++) {
         uint32_t from = trial->from.holder[i], to = trial->to.holder[i];
         if (to != LAYOUT_NOBODY)
-            runs[count++] =
-                (struct shl_reshard_run){.src = from == rank ? trial->from.place[i] : NOTHING / 2,
-                                         .dst = to == rank ? trial->to.place[i] : NOTHING / 2,
-                                         .count = 1,
-                                         .from = from,
-                                         .to = to};
+            runs[count++] = (struct shl_reshard_run){
+                .src = from == rank ? trial->from.place[i] : NOTHING / 2,
+                .dst = to == rank ? trial->to.place[i] : NOTHING / 2,
+                .count = 1,
+                .from = from,
+                .to = to,
+                .lot = trial->lot_runs ? (uint32_t)(i / trial->lot_runs + 1) : 0};
     }
     ASSERT_OK(shl_runs_build(runs, count, trial->size, rank, pack_below, &trial->schedules[rank]));
 }
@@ -290,6 +292,7 @@ static void runs_that_are_given(void **state)
     for (uint64_t i = 0; i < 200; i++) {
         begin(&trial, seed + i, 1 + (uint32_t)(i % 9), 300);
         trial.given = true;
+        trial.lot_runs = i % 4 * 25;
         run(&trial, i % 3);
         close_trial(&trial);
     }
@@ -329,6 +332,39 @@ static void packing(void **state)
         assert_int_equal(trial.moved, 400);
         assert_int_equal(trial.messages, packed ? 6 : 40);
         assert_int_equal(trial.schedules[0]->scratch_elems > 0, packed);
+        close_trial(&trial);
+    }
+}
+
+/* A lot of a pair is one message, which is copied only where it does not lie together. */
+static void lots(void **state)
+{
+    (void)state;
+    static struct trial trial;
+    const struct shoal_span all_to_one[] = {{0, 600, 1}};
+    const struct shoal_layout block = {.kind = SHOAL_LAYOUT_BLOCK},
+                              cyclic = {.kind = SHOAL_LAYOUT_CYCLIC, .block = 10},
+                              one = {
+                                  .kind = SHOAL_LAYOUT_SPANS, .spans = all_to_one, .span_count = 1};
+    const struct {
+        struct shoal_layout from, to;
+        uint64_t moved, messages, scratch; /* of all ranks */
+    } cases[] = {
+        {cyclic, block, 400, 6, 400}, {block, cyclic, 400, 6, 400}, {block, one, 400, 2, 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t scratch = 0;
+        begin(&trial, 1, 3, 0);
+        trial.total = 600;
+        trial.layouts[0].layout = cases[i].from;
+        trial.layouts[1].layout = cases[i].to;
+        trial.given = true;
+        trial.lot_runs = trial.total;
+        run(&trial, 0);
+        for (uint32_t rank = 0; rank < trial.size; rank++)
+            scratch += trial.schedules[rank]->scratch_elems;
+        assert_int_equal(trial.moved, cases[i].moved);
+        assert_int_equal(trial.messages, cases[i].messages);
+        assert_int_equal(scratch, cases[i].scratch);
         close_trial(&trial);
     }
 }
@@ -405,15 +441,11 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_layout_to_any),
-        cmocka_unit_test(runs_that_are_given),
-        cmocka_unit_test(too_many_given),
-        cmocka_unit_test(many_ranks),
-        cmocka_unit_test(packing),
-        cmocka_unit_test(nothing_to_move),
-        cmocka_unit_test(an_element_that_nobody_has),
-        cmocka_unit_test(too_many_runs),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(any_layout_to_any), cmocka_unit_test(runs_that_are_given),
+        cmocka_unit_test(too_many_given),    cmocka_unit_test(many_ranks),
+        cmocka_unit_test(packing),           cmocka_unit_test(lots),
+        cmocka_unit_test(nothing_to_move),   cmocka_unit_test(an_element_that_nobody_has),
+        cmocka_unit_test(too_many_runs),     cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

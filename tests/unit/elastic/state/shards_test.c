@@ -42,12 +42,15 @@ static void a_table_is_copied_and_searched(void **state)
     struct shl_table table, other;
     assert_int_equal(shl_table_make(5, 3, &table), SHOAL_OK);
     assert_int_equal(shl_table_make(5, 3, &other), SHOAL_OK);
-    assert_int_equal(shl_table_bytes(&table), 5 * (3 * 8 + 1));
+    assert_int_equal(shl_table_bytes(&table), 5 * (3 * 8 + 1) + 8);
+    assert_true(shl_table_equal(&table, &other));
     for (uint32_t s = 0; s < 5; s++)
         assert_int_equal(table.fresh[s], 1);
     shl_table_row(&table, 2)[0] = 77;
     shl_table_row(&table, 2)[1] = 78;
     table.fresh[2] = 0;
+    *table.spreads = 9;
+    assert_false(shl_table_equal(&table, &other));
     shl_table_copy(&other, &table);
     assert_int_equal(shl_table_find(&other, 2, 77), 0);
     assert_int_equal(shl_table_find(&other, 2, 78), 1);
@@ -55,6 +58,10 @@ static void a_table_is_copied_and_searched(void **state)
     assert_int_equal(shl_table_find(&other, 1, 77), UINT32_MAX);
     assert_int_equal(other.fresh[2], 0);
     assert_int_equal(other.fresh[3], 1);
+    assert_int_equal(*other.spreads, 9);
+    assert_true(shl_table_equal(&table, &other));
+    shl_table_clear(&table);
+    assert_int_equal(*table.spreads, 0);
     shl_table_free(&table);
     shl_table_free(&other);
 }
