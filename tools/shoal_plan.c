@@ -38,6 +38,7 @@ static const char usage[] =
     "      --help            print this\n\n"
     "The fabric, for predictions and simulation:\n"
     "      --net-us T --net-gbs B       a small message and bandwidth between hosts (15, 1.25)\n"
+    "      --net-places                 large messages wait to be told their place, as over RDMA\n"
     "      --local-us T --local-gbs B   the same inside a host (0.5, 10)\n"
     "      --reduce-gbs B               speed of combining (10)\n"
     "      --cores N                    cores of a host; more ranks than that share them (all)\n"
@@ -59,6 +60,7 @@ enum long_option {
     OPT_LOCAL_GBS,
     OPT_REDUCE_GBS,
     OPT_CORES,
+    OPT_NET_PLACES,
     OPT_OVERSUBSCRIPTION
 };
 
@@ -81,6 +83,7 @@ static const struct option options[] = {
     {"local-us", required_argument, NULL, OPT_LOCAL_US},
     {"local-gbs", required_argument, NULL, OPT_LOCAL_GBS},
     {"reduce-gbs", required_argument, NULL, OPT_REDUCE_GBS},
+    {"net-places", no_argument, NULL, OPT_NET_PLACES},
     {"cores", required_argument, NULL, OPT_CORES},
     {"oversubscription", required_argument, NULL, OPT_OVERSUBSCRIPTION},
     {"help", no_argument, NULL, 'h'},
@@ -164,6 +167,9 @@ static bool read_cost(int option, struct plan_request *request)
         return read_seconds(optarg, 1e-9, true, &costs->beta_local_s_per_byte);
     case OPT_REDUCE_GBS:
         return read_seconds(optarg, 1e-9, true, &costs->gamma_s_per_byte);
+    case OPT_NET_PLACES:
+        costs->net_places = 1;
+        return true;
     case OPT_CORES:
         return read_u32(optarg, SHL_RANKS_MAX, &costs->cores_per_host);
     case OPT_OVERSUBSCRIPTION:

@@ -50,6 +50,7 @@ void shl_price_init(struct shl_price *price, const struct shl_select_query *quer
     *price = (struct shl_price){.bytes = (double)query->bytes,
                                 .rank_count = query->rank_count,
                                 .chunks = 1,
+                                .net_places = costs->net_places != 0,
                                 .hosts = query->rank_count,
                                 .local_max = 1,
                                 .local_min = 1};

@@ -24,6 +24,7 @@ struct shl_price {
     uint32_t hosts;                /* 1: all ranks share one */
     uint32_t local_max, local_min; /* ranks on the largest and the smallest host */
     bool scattered;                /* ranks of a host are not neighbours */
+    bool net_places;               /* see struct shl_costs */
     struct shl_link local, net;
     double gamma_s; /* to combine one byte */
 };

@@ -188,6 +188,7 @@ struct shl_costs {
     double alpha_net_s, beta_net_s_per_byte;
     double gamma_s_per_byte;
     uint32_t cores_per_host; /* local ranks beyond it share a core */
+    uint32_t net_places;     /* 1: between hosts a large message waits to be told its place */
 };
 
 struct shl_choice {

@@ -32,6 +32,12 @@ static void probe(struct shoal_comm *comm, bool local, double *alpha_s, double *
         shl_log(SHL_LOG_INFO, "costs were not measured with rank %u: %s", peer, shl_error_text());
 }
 
+static bool tells_places(const struct shoal_comm *comm)
+{
+    uint32_t other = partner(comm, false);
+    return other != UINT32_MAX && shl_engine_ops(comm->engine, comm->members[other])->tells_places;
+}
+
 enum shoal_status shl_world_measure(struct shoal_comm *comm)
 {
     /* The broadcast itself is selected by the engine's costs, which must still be everyone's. */
@@ -48,6 +54,7 @@ enum shoal_status shl_world_measure(struct shoal_comm *comm)
     if (comm->rank == 0 && !known) {
         costs.gamma_s_per_byte = shl_probe_reduce();
         costs.cores_per_host = shl_topology()->usable_cpus;
+        costs.net_places = tells_places(comm);
     }
     struct shoal_call call = {.struct_size = sizeof(call),
                               .collective = SHOAL_BROADCAST,

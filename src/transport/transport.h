@@ -125,6 +125,7 @@ struct shl_transport_env {
 struct shl_transport_ops {
     const char *name;
     size_t eager_bytes;
+    bool tells_places; /* a large message begins when its receiver has told where it goes */
 
     enum shoal_status (*open)(const struct shl_transport_env *env, struct shl_transport **t);
     void (*close)(struct shl_transport *t); /* cancels everything; never blocks on a peer */

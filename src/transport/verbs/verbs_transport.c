@@ -258,6 +258,7 @@ static void verbs_explain(struct shl_transport *t, uint32_t peer, char *text, si
 const struct shl_transport_ops shl_transport_verbs = {
     .name = "verbs",
     .eager_bytes = SHL_VERBS_EAGER_BYTES,
+    .tells_places = true,
     .open = verbs_open,
     .close = verbs_close,
     .describe = shl_verbs_describe,

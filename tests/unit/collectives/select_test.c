@@ -11,9 +11,9 @@
 #include "support/test.h"
 
 /* A cluster with several cores a host, two cores behind a slow network, and a fast fabric. */
-static const struct shl_costs fabrics[] = {{0.5e-6, 1e-10, 4e-6, 1e-9, 1e-10, 0},
-                                           {0.3e-6, 2e-10, 15e-6, 8e-9, 1.3e-10, 2},
-                                           {0.2e-6, 3e-11, 1.5e-6, 8e-11, 1e-10, 0}};
+static const struct shl_costs fabrics[] = {{0.5e-6, 1e-10, 4e-6, 1e-9, 1e-10, 0, 0},
+                                           {0.3e-6, 2e-10, 15e-6, 8e-9, 1.3e-10, 2, 0},
+                                           {0.2e-6, 3e-11, 1.5e-6, 8e-11, 1e-10, 0, 0}};
 
 static struct shl_select_query query_of(enum shoal_collective collective, uint32_t ranks,
                                         uint64_t bytes)
@@ -185,6 +185,22 @@ static void large_messages_between_hosts_keep_their_partners(void **state)
     }
 }
 
+/* As long as the additions that this repeats are little beside what is sent. */
+static void two_ranks_that_tell_places_send_all_at_once(void **state)
+{
+    (void)state;
+    static const double betas_s[] = {2.5e-9, 1e-10};
+    for (uint32_t i = 0; i < 4; i++) {
+        struct shl_costs costs = fabrics[0];
+        struct shl_choice choice;
+        struct shl_select_query query = query_of(SHOAL_ALLREDUCE, 2, 4 << 20);
+        costs.net_places = i & 1;
+        costs.beta_net_s_per_byte = betas_s[i / 2];
+        ASSERT_OK(shl_select(&query, &costs, &choice));
+        assert_string_equal(choice.algorithm->name, i == 1 ? "flat" : "ring");
+    }
+}
+
 /* Where each message leaves at once, rounds count and not who sends to whom. */
 static void middle_messages_between_hosts_take_few_rounds(void **state)
 {
@@ -325,6 +341,7 @@ int main(void)
         cmocka_unit_test(every_choice_can_be_built),
         cmocka_unit_test(sizes_change_the_choice),
         cmocka_unit_test(large_messages_between_hosts_keep_their_partners),
+        cmocka_unit_test(two_ranks_that_tell_places_send_all_at_once),
         cmocka_unit_test(middle_messages_between_hosts_take_few_rounds),
         cmocka_unit_test(predictions_are_near_simulations),
         cmocka_unit_test(choices_are_near_the_best),

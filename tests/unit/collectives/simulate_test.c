@@ -10,7 +10,7 @@
 #include "support/test.h"
 
 /* alpha 1 s and 10 s, a byte takes 1 s inside and 2 s between hosts and 0.5 s to combine. */
-static const struct shl_costs slow = {1, 1, 10, 2, 0.5, 0};
+static const struct shl_costs slow = {1, 1, 10, 2, 0.5, 0, 0};
 
 static struct shl_simulation run(enum shoal_collective collective, const char *name,
                                  struct shl_shape shape, uint64_t bytes,
@@ -117,7 +117,7 @@ static void an_oversubscribed_core_is_slower(void **state)
 static void a_ring_moves_what_it_must(void **state)
 {
     (void)state;
-    static const struct shl_costs fast = {1e-9, 1e-9, 1e-9, 1e-9, 0, 0};
+    static const struct shl_costs fast = {1e-9, 1e-9, 1e-9, 1e-9, 0, 0, 0};
     for (uint32_t ranks = 2; ranks <= 9; ranks++) {
         struct shl_shape shape = {.rank_count = ranks, .chunks = 1};
         uint64_t bytes = 64 * 1000 * (uint64_t)ranks;
@@ -133,7 +133,7 @@ static void a_ring_moves_what_it_must(void **state)
 static void circulant_moves_as_much_in_fewer_rounds(void **state)
 {
     (void)state;
-    static const struct shl_costs fast = {1e-6, 1e-9, 1e-6, 1e-9, 1e-10, 0};
+    static const struct shl_costs fast = {1e-6, 1e-9, 1e-6, 1e-9, 1e-10, 0, 0};
     for (uint32_t ranks = 2; ranks <= 70; ranks++) {
         struct shl_shape shape = {.rank_count = ranks, .chunks = 1};
         uint64_t bytes = 64 * (uint64_t)ranks;
@@ -154,7 +154,7 @@ static void many_ranks(void **state)
 {
     (void)state;
     static struct shape_hosts hosts;
-    static const struct shl_costs fast = {1e-6, 1e-10, 5e-6, 1e-9, 1e-10, 0};
+    static const struct shl_costs fast = {1e-6, 1e-10, 5e-6, 1e-9, 1e-10, 0, 0};
     struct shl_shape shape = {.rank_count = 1000, .chunks = 1};
     struct shl_simulation flat = run(SHOAL_ALLREDUCE, "circulant", shape, 1 << 20, &fast);
     assert_int_equal(flat.rounds, 20);
