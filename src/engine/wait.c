@@ -106,13 +106,25 @@ void shl_idle_end(struct shl_idle *idle)
     idle->since_ns = 0;
 }
 
+/* With more ranks than cores: is looking again of no use, since it is this core that is missing? A
+ * rank of another core comes sooner than one that this core is given to meanwhile would give it
+ * back. */
+static bool has_to_yield(struct shoal_request *request)
+{
+    const struct shl_group_run *run = &request->group;
+    if (!request->comm->engine->oversubscribed)
+        return false;
+    return request->state != SHL_REQUEST_GATHER || !run->posted ||
+           shl_group_waits_for_core(request->comm->group, request->seq, run->phase, &run->look);
+}
+
 static bool spin_group(struct shoal_request *request)
 {
     for (unsigned i = 0; i < FAST_ROUNDS && request->status == SHOAL_IN_PROGRESS; i++) {
         if (request->state != SHL_REQUEST_GATHER && request->state != SHL_REQUEST_MOVE)
             break;
         if (shl_group_advance(request) == 0) {
-            if (request->comm->engine->oversubscribed)
+            if (has_to_yield(request))
                 break;
             relax();
         }

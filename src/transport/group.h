@@ -78,6 +78,11 @@ struct shl_group_look {
 bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase,
                         const struct shl_signature *signature, struct shl_group_look *look);
 
+/* After a false answer, where ranks share cores: may a member that has not posted be waiting for
+ * the caller's core? Members learn of each other's cores by this call, so it is a hint. */
+bool shl_group_waits_for_core(struct shl_group *group, uint64_t seq, unsigned phase,
+                              const struct shl_group_look *look);
+
 /* This member will not look at operations <= seq again. Call it before destroy too, for all that
  * was posted, and for operations that are given up. */
 void shl_group_finish(struct shl_group *group, uint64_t seq);

@@ -20,6 +20,7 @@
 #include "core/sys.h"
 #include "transport/shm/shm.h"
 
+#include <sched.h>
 #include <string.h>
 
 #define PULL_BYTES (64u << 20) /* one system call moves at most this */
@@ -47,6 +48,7 @@ struct shl_group {
     struct shl_shm_set *mine;
     uint32_t count, me;
     uint32_t my_set;
+    uint32_t core;                /* as in my set */
     uint64_t finished;            /* mine: operations below this one */
     uint64_t all_finished;        /* of the others, as last computed */
     uint64_t used[SHL_GROUP_OPS]; /* 1 + the last sequence that I posted into these slots */
@@ -340,6 +342,27 @@ bool shl_group_gathered(struct shl_group *group, uint64_t seq, unsigned phase,
     }
     awaited->flag = NULL;
     return true;
+}
+
+bool shl_group_waits_for_core(struct shl_group *group, uint64_t seq, unsigned phase,
+                              const struct shl_group_look *look)
+{
+    unsigned slot = slot_of(seq, phase);
+    uint32_t here = (uint32_t)sched_getcpu() + 1;
+    if (group->core != here) {
+        group->core = here;
+        atomic_store_explicit(&group->mine->core, here, memory_order_relaxed);
+    }
+    for (uint32_t i = look->cursor; i < group->count; i++) {
+        const struct shl_shm_set *set = group->members[i].set;
+        if (i == group->me || atomic_load_explicit(&set->slots[slot].flag, memory_order_relaxed) ==
+                                  flag_of(seq, phase))
+            continue;
+        uint32_t core = atomic_load_explicit(&set->core, memory_order_relaxed);
+        if (core == here || core == 0)
+            return true;
+    }
+    return false;
 }
 
 bool shl_group_peek(struct shl_group *group, uint32_t index, uint64_t seq, unsigned phase,

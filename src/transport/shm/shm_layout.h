@@ -159,6 +159,8 @@ struct shl_shm_set {
     _Alignas(SHL_SHM_PAGE) struct shl_shm_slot slots[SHL_GROUP_SLOTS];
     _Alignas(2 * SHL_SHM_LINE) _Atomic uint64_t finished; /* 1 + sequence: for who lags behind */
     _Atomic uint64_t generation;                          /* changes when the set is used anew */
+    /* 1 + the core it waited on last; 0: not known. A hint: read often, written where it moves. */
+    _Alignas(2 * SHL_SHM_LINE) _Atomic uint32_t core;
     _Alignas(SHL_SHM_PAGE) uint8_t bodies[SHL_GROUP_SLOTS][SHL_GROUP_PAYLOAD_BYTES];
 };
 

@@ -10,6 +10,7 @@
 #include "unit/transport/shm_world.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 
 #define MEMBERS_MAX 16
@@ -328,6 +329,45 @@ static void test_arm_sees_posts(void **s)
     close_fixture(&f);
 }
 
+static void run_on(int core)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+/* Two members wait on one core, then on two; who has posted is not waited for. */
+static void test_who_waits_for_the_core(void **s)
+{
+    (void)s;
+    cpu_set_t allowed;
+    int cores[2], count = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    for (int i = 0; i < CPU_SETSIZE && count < 2; i++)
+        if (CPU_ISSET(i, &allowed))
+            cores[count++] = i;
+    if (count < 2)
+        TEST_SKIP("one core");
+    struct fixture f;
+    open_fixture(&f, 2, 0);
+    const struct shl_group_look look = {0};
+    run_on(cores[0]);
+    assert_true(shl_group_waits_for_core(f.groups[0], 0, 0, &look)); /* not known yet */
+    assert_true(shl_group_waits_for_core(f.groups[1], 0, 0, &look));
+    run_on(cores[1]);
+    assert_false(shl_group_waits_for_core(f.groups[1], 0, 0, &look));
+    assert_true(shl_group_waits_for_core(f.groups[0], 0, 0, &look));
+    run_on(cores[0]);
+    assert_false(shl_group_waits_for_core(f.groups[0], 0, 0, &look));
+    run_on(cores[1]);
+    shl_group_post(f.groups[1], 0, 0, &some, NULL, 0);
+    assert_false(shl_group_waits_for_core(f.groups[0], 0, 0, &look));
+    assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
+    shl_group_finish(f.groups[1], 0);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_pull),
         cmocka_unit_test(test_hostile_slot),
         cmocka_unit_test(test_arm_sees_posts),
+        cmocka_unit_test(test_who_waits_for_the_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
