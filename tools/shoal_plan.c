@@ -313,7 +313,7 @@ int shoal_tool_plan(int argc, char **argv)
     struct plan_request request = {.rank = -1,
                                    .bytes = 1 << 20,
                                    .oversubscription = 1,
-                                   .costs = {0.5e-6, 1e-10, 15e-6, 8e-10, 1e-10, 0}};
+                                   .costs = {0.5e-6, 1e-10, 15e-6, 8e-10, 1e-10, 0, 0}};
     bool list = false;
     for (int option; (option = getopt_long(argc, argv, "n:b:a:r:h", options, NULL)) != -1;) {
         if (option == 'h') {
